@@ -1,0 +1,1 @@
+"""Compute views from pixels: `scalar` holds each formula once, `cpu` and `cuda` the two loops around it."""

@@ -1,0 +1,1 @@
+"""CPU loops: one chunk of samples in one of the loader's threads, without the GIL."""

@@ -1,0 +1,85 @@
+"""Colour steps on three contiguous float32 planes (3, P) of one view, in place; values stay in [0, 255]."""
+
+import numpy as np
+
+from ffcv_ssl.kernels._jit import per_sample
+from ffcv_ssl.kernels.rows import STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION
+from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_channel, hue_position, luma, rounded
+
+
+@per_sample
+def scale_brightness(planes, factor):
+    """Blend with black (`PIL.ImageEnhance.Brightness`)."""
+    for c in range(3):
+        plane = planes[c]
+        for i in range(plane.size):
+            plane[i] = clamp(plane[i] * factor)
+
+
+@per_sample
+def blend_contrast(planes, factor):
+    """Blend with the rounded mean of the rounded luma (`PIL.ImageEnhance.Contrast`)."""
+    r, g, b = planes[0], planes[1], planes[2]
+    total = np.int32(0)  # an integer sum is independent of order and vector width; 8 million pixels fit
+    for i in range(r.size):
+        total += np.int32(luma(r[i], g[i], b[i]))
+    mean = rounded(np.float32(total) / np.float32(r.size))
+    for c in range(3):
+        plane = planes[c]
+        for i in range(plane.size):
+            plane[i] = blend(plane[i], mean, factor)
+
+
+@per_sample
+def blend_saturation(planes, factor):
+    """Blend every pixel with its luma (`PIL.ImageEnhance.Color`)."""
+    r, g, b = planes[0], planes[1], planes[2]
+    for i in range(r.size):
+        gray = luma(r[i], g[i], b[i])
+        r[i] = blend(r[i], gray, factor)
+        g[i] = blend(g[i], gray, factor)
+        b[i] = blend(b[i], gray, factor)
+
+
+@per_sample
+def shift_hue(planes, shift):
+    """Turn the hue of every pixel by `shift` sixths of the circle, in [0, 6) (HSV hexcone, as `colorsys`)."""
+    r, g, b = planes[0], planes[1], planes[2]
+    for i in range(r.size):
+        red, green, blue = r[i], g[i], b[i]
+        largest = max(max(red, green), blue)
+        spread = largest - min(min(red, green), blue)
+        position = hue_position(red, green, blue, largest, spread) + shift
+        r[i] = hue_channel(position, np.float32(5), largest, spread)
+        g[i] = hue_channel(position, np.float32(3), largest, spread)
+        b[i] = hue_channel(position, np.float32(1), largest, spread)
+
+
+@per_sample
+def jitter(planes, order, factors):
+    """Apply the four colour steps in the order of the base-4 digits of `order`; `factors` (4,) float32, neutral ones are skipped."""
+    for _ in range(4):
+        step = order % 4
+        order //= 4
+        factor = factors[step]
+        if step == STEP_BRIGHTNESS:
+            if factor != 1:
+                scale_brightness(planes, factor)
+        elif step == STEP_CONTRAST:
+            if factor != 1:
+                blend_contrast(planes, factor)
+        elif step == STEP_SATURATION:
+            if factor != 1:
+                blend_saturation(planes, factor)
+        elif factor != 0:
+            shift_hue(planes, np.float32(6) * (factor if factor > 0 else factor + np.float32(1)))
+
+
+@per_sample
+def grayscale(planes):
+    """Give all three planes the luma."""
+    r, g, b = planes[0], planes[1], planes[2]
+    for i in range(r.size):
+        r[i] = luma(r[i], g[i], b[i])
+        g[i] = r[i]
+        b[i] = r[i]

@@ -1,0 +1,72 @@
+"""The fused kernel: finished views from decoded images and kernel rows."""
+
+import numpy as np
+
+from ffcv_ssl.kernels import rows as col
+from ffcv_ssl.kernels._jit import per_sample
+from ffcv_ssl.kernels.cpu.blur import blur_planes
+from ffcv_ssl.kernels.cpu.color import grayscale, jitter
+from ffcv_ssl.kernels.cpu.resize import resize_crop
+from ffcv_ssl.kernels.scalar.color import solarize, to_uint8
+
+
+@per_sample
+def render_planes(image, row, resample, scratch, height, width):
+    """Render one view of an (H, 3 W) uint8 image, up to the blur; return float32 planes (3, height, width) in the scratch."""
+    size = 3 * height * width
+    planes = scratch.planes[:size].reshape(3, height, width)
+    box = (np.int64(row[col.TOP]), np.int64(row[col.LEFT]), np.int64(row[col.HEIGHT]), np.int64(row[col.WIDTH]))
+    resize_crop(image, box, row[col.FLIP] != 0, resample, scratch, planes)
+    flat = scratch.planes[:size].reshape(3, height * width)
+    jitter(flat, np.int64(row[col.ORDER]), row[col.BRIGHTNESS : col.HUE + 1])
+    gray = row[col.GRAY] != 0
+    if gray:
+        grayscale(flat)
+    radius = np.int64(row[col.RADIUS])
+    if radius == 0:
+        return planes
+    blurred = scratch.blurred[:size].reshape(3, height, width)
+    blur_planes(planes, radius, row[col.FALLOFF], gray, scratch, blurred)
+    return blurred
+
+
+@per_sample
+def write_view(planes, threshold, lut, channels_last, out):
+    """Round `planes` (3, h, w), solarize, map through `lut` (3, 256) and write `out` (3, h, w), or (h, w, 3) when channels come last."""
+    for c in range(3):
+        for y in range(planes.shape[1]):
+            for x in range(planes.shape[2]):
+                value = lut[c, solarize(to_uint8(planes[c, y, x]), threshold)]
+                if channels_last:
+                    out[y, x, c] = value
+                else:
+                    out[c, y, x] = value
+
+
+@per_sample
+def render_views(images, rows, resample, lut, scratch, channels_last, out):
+    """Render all views of a chunk of images of one size.
+
+    Parameters
+    ----------
+    images
+        (N, H, 3 W) uint8, interleaved RGB.
+    rows
+        (N, V, NUM_COLUMNS) float32 kernel rows (`kernels.rows`); boxes lie inside the images.
+    resample
+        One of the filters of `kernels.rows`.
+    lut
+        (3, 256), the output value of each uint8 per channel; its dtype is that of `out`.
+    scratch
+        Work arrays of the calling thread, large enough for these images and views.
+    channels_last
+        Whether `out` is (N, V, h, w, 3) instead of (N, V, 3, h, w).
+    out
+        The finished views; overwritten.
+    """
+    height, width = (out.shape[2], out.shape[3]) if channels_last else (out.shape[3], out.shape[4])
+    for n in range(images.shape[0]):
+        for v in range(rows.shape[1]):
+            row = rows[n, v]
+            planes = render_planes(images[n], row, resample, scratch, height, width)
+            write_view(planes, row[col.THRESHOLD], lut, channels_last, out[n, v])

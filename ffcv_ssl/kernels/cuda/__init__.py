@@ -1,0 +1,1 @@
+"""CUDA loops: blocks own views, threads own pixels."""
