@@ -1,0 +1,1 @@
+"""Decodes and encodes JPEG: headers, the decoder ladder, the one encoder and resize."""
