@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import cache
 
 import numpy as np
+from PIL import Image
 
 from ffcv_ssl.codecs.jpeg import Buffer, inspect_jpeg
 from ffcv_ssl.codecs.limits import check_pixels
@@ -107,8 +108,6 @@ def _opencv_rung() -> Rung:
 
 
 def _pillow_rung() -> Rung:
-    from PIL import Image
-
     def decode(data: Buffer, out: np.ndarray) -> None:
         info = inspect_jpeg(data)
         _check_shape((info.height, info.width, 3), out)

@@ -1,5 +1,7 @@
 """How large an image may be: the bounds of the formats, and the guard against decompression bombs."""
 
+from PIL import Image
+
 from ffcv_ssl.errors import ImageError
 
 MAX_SIDE = 65_535  # of a .beton record (uint16)
@@ -16,8 +18,6 @@ def check_pixels(width: int, height: int) -> None:
     ImageError
         If the image is larger.
     """
-    from PIL import Image
-
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > 2 * limit:
         raise ImageError(
