@@ -1,5 +1,8 @@
 """Fields: what one value of a sample is, how it is stored and how it is read back."""
 
+from ffcv_ssl.fields.arrays import NDArrayField, TorchTensorField
 from ffcv_ssl.fields.base import Encoded, Field
+from ffcv_ssl.fields.bytes import BytesField, JSONField
+from ffcv_ssl.fields.scalars import FloatField, IntField
 
-__all__ = ["Encoded", "Field"]
+__all__ = ["BytesField", "Encoded", "Field", "FloatField", "IntField", "JSONField", "NDArrayField", "TorchTensorField"]

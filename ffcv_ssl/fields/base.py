@@ -99,6 +99,16 @@ class Field(ABC):
         """All arguments of the field, fit for JSON, with its class name as "type"."""
         return {"type": type(self).__name__}
 
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.describe().items() if name != "type")
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.describe() == self.describe()
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
     def pointers(self, records: np.ndarray) -> np.ndarray | None:
         """Pointers of (N,) records as (N,) uint64; None if the field stores no payload."""
         if self.pointer_name is None:
