@@ -20,6 +20,8 @@ Animated and multi-page files give their first frame. EXIF orientation is applie
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +65,21 @@ def load_rgb(value: Any) -> np.ndarray:
         If the file cannot be read, the image does not decode, or its kind is not in the table above. The message starts with the
         path, where there is one.
     """
-    try:
-        if is_encoded(value):
-            return _rgb_from_file(read_encoded(value))
-        if isinstance(value, Image.Image):
-            return _rgb_from_pillow(value, _orientation(value))
-        if isinstance(value, np.ndarray):
-            return _rgb_from_array(value)
-        if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):  # no tensor without torch: never import it here
-            return _rgb_from_tensor(value)
-    except ImageError as error:
-        raise ImageError(f"{name_of(value)}: {error}") from error
-    raise ImageError(f"an image is a path, bytes, a PIL image, an array or a tensor, got {type(value).__name__}.")
+    with naming(value):
+        return to_rgb(value)
+
+
+def to_rgb(value: Any) -> np.ndarray:
+    """`load_rgb`, whose error messages do not name the value: for callers that name it themselves."""
+    if is_encoded(value):
+        return _rgb_from_file(read_encoded(value))
+    if isinstance(value, Image.Image):
+        return _rgb_from_pillow(value, _orientation(value))
+    if isinstance(value, np.ndarray):
+        return _rgb_from_array(value)
+    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):  # no tensor without torch: never import it here
+        return _rgb_from_tensor(value)
+    raise ImageError("an image is a path, bytes, a PIL image, a NumPy array or a tensor.")
 
 
 def is_encoded(value: Any) -> bool:
@@ -98,13 +103,19 @@ def read_encoded(value: Any) -> bytes:
         raise ImageError(f"cannot be read: {error.strerror or error}.") from error
 
 
-def name_of(value: Any) -> str:
-    """How error messages call the value: its path, or what it is."""
-    if isinstance(value, (str, os.PathLike)):
-        return os.fspath(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return f"image of {len(value):,} bytes"
-    return f"{type(value).__name__} image"
+@contextmanager
+def naming(value: Any) -> Iterator[None]:
+    """Put the path of the image, or what else it is, before the message of an ImageError raised in the block."""
+    try:
+        yield
+    except ImageError as error:
+        if isinstance(value, (str, os.PathLike)):
+            name = os.fspath(value)
+        elif isinstance(value, (bytes, bytearray, memoryview)):
+            name = f"image of {len(value):,} bytes"
+        else:
+            name = type(value).__name__
+        raise ImageError(f"{name}: {error}") from error
 
 
 def _rgb_from_file(data: bytes) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ffcv_ssl.codecs.limits import JPEG_MAX_SIDE
 from ffcv_ssl.errors import ImageError
 
 Buffer = bytes | bytearray | memoryview | np.ndarray
@@ -66,12 +67,19 @@ class JpegInfo:
     subsampling: str
     restart_interval: int
 
+    @property
+    def upright_shape(self) -> tuple[int, int]:
+        """Height and width once the orientation is applied."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
     def needed_change(self) -> str | None:
         """Say why a .beton file cannot hold this JPEG as it is, or None where it can.
 
         Kept are 8-bit Huffman files, baseline, extended or progressive (libjpeg runs the first two through the same code; "extended"
         only allows more tables), YCbCr or grey, upright, with a chroma subsampling that every reader of the format knows.
         """
+        if max(self.width, self.height) > JPEG_MAX_SIDE:
+            return f"a side of more than {JPEG_MAX_SIDE:,} pixels"
         if self.coding not in ("baseline", "extended", "progressive"):
             return f"{self.coding} coding"
         if self.precision != 8:
