@@ -1,0 +1,42 @@
+"""Losses, backbones, heads, optimizers, schedules, probes and metrics; torch only."""
+
+from ffcv_ssl.ssl.backbones import BACKBONES, STEMS, ResNet, backbone, resnet18, resnet50
+from ffcv_ssl.ssl.emp_ssl import EmpSSL, emp_ssl_loss, largest_coding_rate, norm_of_mean, total_coding_rate
+from ffcv_ssl.ssl.heads import EmpProjector, mlp, simclr_projector
+from ffcv_ssl.ssl.method import Method, Normalize
+from ffcv_ssl.ssl.metrics import alignment, rankme, uniformity
+from ffcv_ssl.ssl.optimizers import LARS, parameter_groups
+from ffcv_ssl.ssl.probes import LinearProbe, knn_accuracy, knn_predictions, linear_probe
+from ffcv_ssl.ssl.schedules import warmup_cosine
+from ffcv_ssl.ssl.simclr import SimCLR, nt_xent
+
+__all__ = [
+    "BACKBONES",
+    "LARS",
+    "STEMS",
+    "EmpProjector",
+    "EmpSSL",
+    "LinearProbe",
+    "Method",
+    "Normalize",
+    "ResNet",
+    "SimCLR",
+    "alignment",
+    "backbone",
+    "emp_ssl_loss",
+    "knn_accuracy",
+    "knn_predictions",
+    "largest_coding_rate",
+    "linear_probe",
+    "mlp",
+    "norm_of_mean",
+    "nt_xent",
+    "parameter_groups",
+    "rankme",
+    "resnet18",
+    "resnet50",
+    "simclr_projector",
+    "total_coding_rate",
+    "uniformity",
+    "warmup_cosine",
+]

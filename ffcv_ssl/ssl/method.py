@@ -1,0 +1,77 @@
+"""What every method shares: views in, loss out, so that one loop trains them all."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+Logs = dict[str, Tensor]
+
+
+class Normalize(nn.Module):
+    """Subtract a mean and divide by a deviation per channel.
+
+    Views travel as uint8 and are normalized here, on the device that trains: a quarter of the bytes on the way, and the constants are
+    saved with the model, so that no evaluation can use others. Floating-point views are taken as normalized already.
+
+    Parameters
+    ----------
+    mean, std
+        One value per channel, on the 0..255 scale; `std` > 0.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("scale", 1 / torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, 3, H, W) uint8 to float32 in channels-last memory order, which convolutions prefer on CPU and GPU."""
+        if images.dtype == torch.uint8:
+            return (images.contiguous(memory_format=torch.channels_last).float() - self.mean) * self.scale
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+class Method(nn.Module):
+    """A backbone, a projector and a loss on the embeddings of V views.
+
+    A method's file holds its loss as a plain function of (B, V, D) embeddings and a subclass that implements `loss`.
+
+    Parameters
+    ----------
+    backbone
+        Maps (N, 3, H, W) images to (N, num_features) features.
+    projector
+        Maps features to embeddings (N, D).
+    normalize
+        What turns uint8 images into the backbone's input.
+    views_per_forward
+        How many views of each image share one pass, and with it their batch-normalization statistics; 0: all of them.
+    """
+
+    def __init__(self, backbone: nn.Module, projector: nn.Module, normalize: Normalize, views_per_forward: int = 0):
+        super().__init__()
+        self.normalize = normalize
+        self.backbone = backbone
+        self.projector = projector
+        self.views_per_forward = views_per_forward
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map (N, 3, H, W) images to the backbone's (N, num_features) features."""
+        return self.backbone(self.normalize(images))
+
+    def embed(self, views: Tensor) -> Tensor:
+        """Map (B, V, 3, H, W) views to (B, V, D) embeddings."""
+        chunks = views.split(self.views_per_forward or views.shape[1], dim=1)
+        embeddings = [self.projector(self.features(chunk.flatten(0, 1))).unflatten(0, chunk.shape[:2]) for chunk in chunks]
+        return torch.cat(embeddings, dim=1)
+
+    def loss(self, embeddings: Tensor) -> tuple[Tensor, Logs]:
+        """Map (B, V, D) float32 embeddings to the scalar to minimise and detached scalars worth logging."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss.")
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Logs]:
+        """Loss of a batch of (B, V, 3, H, W) views; the loss itself is computed in float32, outside autocast."""
+        embeddings = self.embed(views)
+        with torch.autocast(views.device.type, enabled=False):
+            return self.loss(embeddings.float())

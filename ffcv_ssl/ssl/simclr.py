@@ -1,0 +1,68 @@
+"""SimCLR: tell the views of one image from the views of all others."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.ssl.method import Logs, Method, Normalize
+
+
+def nt_xent(embeddings: Tensor, temperature: float) -> Tensor:
+    """Normalized-temperature cross entropy over two or more views.
+
+    Each of the B x V views is an anchor; all others are candidates, those of the same image the positives. The loss is the mean over
+    anchors of the mean over positives of -log softmax(cosine / temperature). Positives stay in the denominator. For V = 2 this is SimCLR's
+    loss, for V > 2 SupCon's "out" form with every image its own class.
+
+    Parameters
+    ----------
+    embeddings
+        (B, V, D) floating point, V >= 2; normalized here.
+    temperature
+        > 0.
+
+    References
+    ----------
+    Chen et al., arXiv 2002.05709, equation 1; Khosla et al., arXiv 2004.11362, equation 2.
+    """
+    num_images, num_views, _ = embeddings.shape
+    z = F.normalize(embeddings.flatten(0, 1), dim=1)
+    logits = z @ z.T / temperature
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    log_partition = logits.masked_fill(itself, -torch.inf).logsumexp(dim=1)
+    image = torch.arange(num_images, device=z.device).repeat_interleave(num_views)
+    positive = (image[:, None] == image[None, :]) & ~itself
+    mean_positive = logits.masked_fill(~positive, 0).sum(dim=1) / (num_views - 1)
+    return (log_partition - mean_positive).mean()
+
+
+class SimCLR(Method):
+    """SimCLR for two or more views.
+
+    Parameters
+    ----------
+    backbone, projector, normalize, views_per_forward
+        See `Method`.
+    temperature
+        Of the softmax over cosines, > 0.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, projector: nn.Module, normalize: Normalize, temperature: float = 0.5, views_per_forward: int = 0
+    ):
+        super().__init__(backbone, projector, normalize, views_per_forward)
+        if not temperature > 0:
+            raise ConfigError(f"SimCLR: temperature must be positive, got {temperature}.")
+        self.temperature = temperature
+
+    def loss(self, embeddings: Tensor) -> tuple[Tensor, Logs]:
+        """NT-Xent of (B, V, D) embeddings, and the mean cosine between views of one image."""
+        if embeddings.shape[1] < 2:
+            raise ConfigError("SimCLR compares views of one image: it needs at least 2 views, got 1.")
+        with torch.no_grad():
+            # Of V unit vectors: |sum|² = V + sum of the V(V-1) mutual cosines.
+            num_views = embeddings.shape[1]
+            norm_of_sum = F.normalize(embeddings, dim=2).sum(dim=1).square().sum(dim=1)
+            cosine = ((norm_of_sum - num_views) / (num_views * (num_views - 1))).mean()
+        return nt_xent(embeddings, self.temperature), {"positive_cosine": cosine}

@@ -1,0 +1,64 @@
+"""Names, shapes and sizes of the residual networks."""
+
+import pytest
+import torch
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.ssl import backbone, resnet18, resnet50
+
+
+def test_resnet18__has_torchvisions_parameters():
+    """Without its classifier torchvision's ResNet-18 has 11,176,512 parameters and 120 entries under these names."""
+    network = resnet18()
+    state = network.state_dict()
+    assert sum(p.numel() for p in network.parameters()) == 11_689_512 - 513_000
+    assert len(state) == 122 - 2
+    for name, shape in {
+        "conv1.weight": (64, 3, 7, 7),
+        "bn1.running_var": (64,),
+        "layer1.1.conv2.weight": (64, 64, 3, 3),
+        "layer2.0.downsample.0.weight": (128, 64, 1, 1),
+        "layer2.0.downsample.1.num_batches_tracked": (),
+        "layer4.1.bn2.bias": (512,),
+    }.items():
+        assert state[name].shape == shape
+
+
+def test_resnet50__has_torchvisions_parameters():
+    """Without its classifier torchvision's ResNet-50 has 23,508,032 parameters under these names."""
+    network = resnet50()
+    assert sum(p.numel() for p in network.parameters()) == 25_557_032 - 2_049_000
+    state = network.state_dict()
+    assert state["layer3.5.conv3.weight"].shape == (1024, 256, 1, 1)
+    assert state["layer1.0.downsample.0.weight"].shape == (256, 64, 1, 1)
+    assert "layer1.1.downsample.0.weight" not in state
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("stem", ["imagenet", "cifar", "cifar_stride2"])
+def test_backbone__returns_num_features(name, stem):
+    """Any size of image gives one finite vector of num_features values."""
+    network = backbone(name, width=4, stem=stem)
+    features = network(torch.randn(3, 3, 33, 40))
+    assert features.shape == (3, network.num_features)
+    assert features.isfinite().all()
+
+
+def test_backbone__stems_differ_in_stride():
+    """On 32x32 images the last map is 4x4 with the CIFAR stem, 2x2 with its stride-2 form and 1x1 with ImageNet's."""
+    sides = {}
+    for stem in ("cifar", "cifar_stride2", "imagenet"):
+        network = resnet18(width=2, stem=stem).eval()
+        network.layer4.register_forward_hook(lambda _module, _inputs, out, stem=stem: sides.update({stem: out.shape[-1]}))
+        network(torch.zeros(1, 3, 32, 32))
+    assert sides == {"cifar": 4, "cifar_stride2": 2, "imagenet": 1}
+
+
+def test_backbone__refuses_unknown_names():
+    """An unknown backbone, stem or width is a ConfigError that lists what there is."""
+    with pytest.raises(ConfigError, match="resnet18"):
+        backbone("resnet19")
+    with pytest.raises(ConfigError, match="cifar_stride2"):
+        backbone("resnet18", stem="tiny")
+    with pytest.raises(ConfigError, match="width"):
+        backbone("resnet18", width=0)

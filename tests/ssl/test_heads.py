@@ -1,0 +1,32 @@
+"""Layers of the projectors."""
+
+from torch import nn
+
+from ffcv_ssl.ssl import EmpProjector, mlp, simclr_projector
+
+
+def kinds(module):
+    return [type(layer).__name__ for layer in module]
+
+
+def test_mlp__stacks_layers():
+    """Batch normalization and ReLU stand between linear layers and not after the last."""
+    assert kinds(mlp([4, 5, 6], batch_norm=True)) == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert kinds(mlp([4, 5, 6], batch_norm=False)) == ["Linear", "ReLU", "Linear"]
+
+
+def test_simclr_projector__follows_both_recipes():
+    """dkobak's 512-1024-128 has biases and no normalization; FFCV-SSL's 8192-8192-8192 ends without a bias."""
+    plain = simclr_projector(512, 1024, 128, batch_norm=False)
+    assert [layer.bias is not None for layer in plain if isinstance(layer, nn.Linear)] == [True, True]
+    deep = simclr_projector(20, 32, 32, num_layers=3)
+    assert [layer.bias is not None for layer in deep if isinstance(layer, nn.Linear)] == [True, True, False]
+
+
+def test_emp_projector__has_the_released_layers():
+    """Three linear layers, 512-4096-4096-1024, all with bias."""
+    head = EmpProjector(512)
+    linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [(512, 4096), (4096, 4096), (4096, 1024)]
+    assert all(layer.bias is not None for layer in linear)
+    assert kinds(head.pre_feature) == ["Linear", "BatchNorm1d", "ReLU"]

@@ -1,0 +1,30 @@
+"""Values of the schedule at its corners."""
+
+import pytest
+import torch
+
+from ffcv_ssl.ssl import warmup_cosine
+
+
+def test_warmup_cosine__values_at_start_middle_and_end():
+    """Without warm-up: 1 at 0, 1/2 at T/2, 0 at T; never below afterwards."""
+    assert warmup_cosine(0.0) == 1.0
+    assert warmup_cosine(0.5) == pytest.approx(0.5)
+    assert warmup_cosine(1.0) == pytest.approx(0.0, abs=1e-12)
+    assert warmup_cosine(1.5) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_warmup_cosine__warms_up_linearly_and_ends_at_final():
+    """With 10 % warm-up and a floor: 0 at 0, 1/2 at 5 %, 1 at 10 %, the middle of 1 and the floor at 55 %, the floor at the end."""
+    values = [warmup_cosine(p, warmup=0.1, final=0.002) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+    assert values == pytest.approx([0.0, 0.5, 1.0, 0.501, 0.002])
+
+
+def test_warmup_cosine__equals_torchs_cosine_per_step():
+    """Step by step the factor is the one of torch's CosineAnnealingLR over the same number of steps."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
+    for step in range(50):
+        assert 0.3 * warmup_cosine(step / 50) == pytest.approx(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()

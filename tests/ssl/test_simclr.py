@@ -1,0 +1,118 @@
+"""NT-Xent against a float64 loop, and SimCLR as a method."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.ssl import Normalize, SimCLR, nt_xent, resnet18, simclr_projector
+
+
+def naive_nt_xent(embeddings, temperature):
+    """One anchor and one positive at a time, in float64."""
+    num_images, num_views, _ = embeddings.shape
+    z = [[embeddings[b, v] / embeddings[b, v].pow(2).sum().sqrt() for v in range(num_views)] for b in range(num_images)]
+    terms = []
+    for b in range(num_images):
+        for v in range(num_views):
+            others = [(i, j) for i in range(num_images) for j in range(num_views) if (i, j) != (b, v)]
+            denominator = sum((z[b][v] @ z[i][j] / temperature).exp() for i, j in others)
+            positives = [j for j in range(num_views) if j != v]
+            terms.append(sum(-((z[b][v] @ z[b][j] / temperature).exp() / denominator).log() for j in positives) / len(positives))
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("num_views", [2, 3])
+@pytest.mark.parametrize("temperature", [0.15, 0.5])
+def test_nt_xent__equals_naive_loop(num_views, temperature):
+    """Value and gradient agree with a float64 loop over anchors and positives."""
+    torch.manual_seed(0)
+    embeddings = torch.randn(5, num_views, 7, dtype=torch.float64, requires_grad=True)
+    twin = embeddings.detach().clone().requires_grad_()
+    loss, expected = nt_xent(embeddings, temperature), naive_nt_xent(twin, temperature)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(embeddings.grad, twin.grad)
+
+
+def test_nt_xent__prefers_agreeing_views():
+    """Views that agree within and differ between images score lower than collapsed or shuffled ones: the loss is to be minimised."""
+    torch.manual_seed(0)
+    distinct = torch.eye(6)[:, None, :].expand(6, 2, 6)
+    collapsed = torch.ones(6, 2, 6)
+    shuffled = torch.stack([torch.eye(6), torch.eye(6).roll(1, dims=0)], dim=1)
+    losses = [nt_xent(z, 0.2).item() for z in (distinct, collapsed, shuffled)]
+    assert losses[0] < losses[1] < losses[2]
+    assert losses[1] == pytest.approx(math.log(11), rel=1e-5)  # uniform over 2B - 1 candidates
+
+
+def test_nt_xent__smallest_batch_and_low_temperature_stay_finite():
+    """Two images, temperature .05, also from bfloat16 embeddings: loss and gradient are finite."""
+    torch.manual_seed(0)
+    embeddings = torch.randn(2, 2, 16).bfloat16().requires_grad_()
+    loss = nt_xent(embeddings.float(), 0.05)
+    loss.backward()
+    assert loss.isfinite()
+    assert embeddings.grad.isfinite().all()
+
+
+def small_simclr(**options):
+    torch.manual_seed(0)
+    network = resnet18(width=4, stem="cifar")
+    projector = simclr_projector(network.num_features, 16, 8)
+    return SimCLR(network, projector, Normalize([127.5] * 3, [127.5] * 3), **options)
+
+
+def test_simclr__loss_is_float32_under_autocast():
+    """Under bfloat16 autocast the loss and the logged cosine are float32 and close to the float32 ones."""
+    method = small_simclr()
+    views = torch.randint(0, 256, (8, 2, 3, 16, 16), dtype=torch.uint8)
+    plain, logs = method(views)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed, _ = method(views)
+    assert mixed.dtype == torch.float32
+    assert mixed.item() == pytest.approx(plain.item(), abs=0.1)
+    assert -1 <= logs["positive_cosine"].item() <= 1
+
+
+def test_simclr__positive_cosine_is_the_mean_between_views():
+    """The logged cosine is the mean over pairs of views of one image."""
+    torch.manual_seed(0)
+    embeddings = torch.randn(6, 3, 5)
+    z = nn.functional.normalize(embeddings, dim=2)
+    pairs = [(z[:, i] * z[:, j]).sum(1).mean() for i in range(3) for j in range(3) if i != j]
+    _, logs = small_simclr().loss(embeddings)
+    torch.testing.assert_close(logs["positive_cosine"], torch.stack(pairs).mean())
+
+
+def test_simclr__refuses_one_view_and_bad_temperature():
+    """One view or a temperature of 0 is a ConfigError."""
+    with pytest.raises(ConfigError, match="at least 2 views"):
+        small_simclr().loss(torch.randn(4, 1, 8))
+    with pytest.raises(ConfigError, match="temperature"):
+        small_simclr(temperature=0.0)
+
+
+def test_views_per_forward__separates_batch_statistics():
+    """With one view per forward each view is normalized alone, as two separate passes would be."""
+    views = torch.randint(0, 256, (8, 2, 3, 16, 16), dtype=torch.uint8)
+    views[:, 1] //= 4
+    apart = small_simclr(views_per_forward=1)
+    joint = small_simclr()
+    embeddings = apart.embed(views)
+    by_hand = torch.stack([joint.embed(views[:, v : v + 1])[:, 0] for v in range(2)], dim=1)
+    torch.testing.assert_close(embeddings, by_hand)
+    assert not torch.allclose(embeddings, joint.embed(views), atol=1e-3)
+
+
+def test_normalize__acts_on_bytes_and_leaves_floats():
+    """uint8 images are shifted and scaled per channel; floating-point images pass unchanged."""
+    normalize = Normalize([10.0, 20.0, 30.0], [2.0, 4.0, 5.0])
+    images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    expected = (images.double() - torch.tensor([10.0, 20.0, 30.0]).view(3, 1, 1)) / torch.tensor([2.0, 4.0, 5.0]).view(3, 1, 1)
+    torch.testing.assert_close(normalize(images).double(), expected, atol=1e-5, rtol=1e-5)
+    floats = torch.randn(2, 3, 5, 7)
+    assert torch.equal(normalize(floats), floats)
