@@ -5,12 +5,15 @@ The pipeline fills rows from the parameter table; columns that no transform draw
 
 import numpy as np
 
-TOP, LEFT, HEIGHT, WIDTH, FLIP, ORDER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, RADIUS, FALLOFF, THRESHOLD = range(14)
-NUM_COLUMNS = 14
+TOP, LEFT, HEIGHT, WIDTH, FLIP, ORDER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, RADIUS, FALLOFF, THRESHOLD, RESAMPLE = range(
+    15
+)
+NUM_COLUMNS = 15
 
 # Box, flip (0 or 1), order of the colour steps (four base-4 digits, first step lowest), their factors, hue shift (turns),
-# grey (0 or 1), blur radius (taps on each side; 0: no blur) and exp(-1 / (2 sigma^2)), solarize threshold (256: none).
-NEUTRAL = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 256], np.float32)
+# grey (0 or 1), blur radius (taps on each side; 0: no blur) and exp(-1 / (2 sigma^2)), solarize threshold (256: none),
+# resampling filter.
+NEUTRAL = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 256, 2], np.float32)
 
 STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION, STEP_HUE = range(4)  # digits of ORDER
 NEAREST, AREA, BILINEAR, BICUBIC = range(4)  # resampling filters

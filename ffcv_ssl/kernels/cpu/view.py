@@ -11,12 +11,12 @@ from ffcv_ssl.kernels.scalar.color import solarize, to_uint8
 
 
 @per_sample
-def render_planes(image, row, resample, scratch, height, width):
+def render_planes(image, row, scratch, height, width):
     """Render one view of an (H, 3 W) uint8 image, up to the blur; return float32 planes (3, height, width) in the scratch."""
     size = 3 * height * width
     planes = scratch.planes[:size].reshape(3, height, width)
     box = (np.int64(row[col.TOP]), np.int64(row[col.LEFT]), np.int64(row[col.HEIGHT]), np.int64(row[col.WIDTH]))
-    resize_crop(image, box, row[col.FLIP] != 0, resample, scratch, planes)
+    resize_crop(image, box, row[col.FLIP] != 0, np.int64(row[col.RESAMPLE]), scratch, planes)
     flat = scratch.planes[:size].reshape(3, height * width)
     jitter(flat, np.int64(row[col.ORDER]), row[col.BRIGHTNESS : col.HUE + 1])
     gray = row[col.GRAY] != 0
@@ -44,7 +44,7 @@ def write_view(planes, threshold, lut, channels_last, out):
 
 
 @per_sample
-def render_views(images, rows, resample, lut, scratch, channels_last, out):
+def render_views(images, rows, lut, scratch, channels_last, out):
     """Render all views of a chunk of images of one size.
 
     Parameters
@@ -53,8 +53,6 @@ def render_views(images, rows, resample, lut, scratch, channels_last, out):
         (N, H, 3 W) uint8, interleaved RGB.
     rows
         (N, V, NUM_COLUMNS) float32 kernel rows (`kernels.rows`); boxes lie inside the images.
-    resample
-        One of the filters of `kernels.rows`.
     lut
         (3, 256), the output value of each uint8 per channel; its dtype is that of `out`.
     scratch
@@ -68,5 +66,5 @@ def render_views(images, rows, resample, lut, scratch, channels_last, out):
     for n in range(images.shape[0]):
         for v in range(rows.shape[1]):
             row = rows[n, v]
-            planes = render_planes(images[n], row, resample, scratch, height, width)
+            planes = render_planes(images[n], row, scratch, height, width)
             write_view(planes, row[col.THRESHOLD], lut, channels_last, out[n, v])

@@ -1,0 +1,25 @@
+"""Door: decoders under FFCV's names."""
+
+from ffcv_ssl.transforms.decoders import (
+    BytesDecoder,
+    CenterCropRGBImageDecoder,
+    FloatDecoder,
+    IntDecoder,
+    JSONDecoder,
+    NDArrayDecoder,
+    RandomResizedCropRGBImageDecoder,
+    SimpleRGBImageDecoder,
+    TorchTensorDecoder,
+)
+
+__all__ = [
+    "BytesDecoder",
+    "CenterCropRGBImageDecoder",
+    "FloatDecoder",
+    "IntDecoder",
+    "JSONDecoder",
+    "NDArrayDecoder",
+    "RandomResizedCropRGBImageDecoder",
+    "SimpleRGBImageDecoder",
+    "TorchTensorDecoder",
+]

@@ -1,0 +1,27 @@
+"""Describe augmentations: frozen dataclasses that hold numbers, draw parameters, and touch no pixel."""
+
+from ffcv_ssl.transforms.blur import GaussianBlur
+from ffcv_ssl.transforms.color import RandomColorJitter, RandomGrayscale, RandomSolarization
+from ffcv_ssl.transforms.crop import CenterCrop, RandomPatchCrop, RandomResizedCrop, Resize
+from ffcv_ssl.transforms.flip import RandomHorizontalFlip
+from ffcv_ssl.transforms.multi_view import MultiView
+from ffcv_ssl.transforms.stages import Convert, ModuleWrapper, NormalizeImage, ToDevice, ToTensor, ToTorchImage
+
+__all__ = [
+    "CenterCrop",
+    "Convert",
+    "GaussianBlur",
+    "ModuleWrapper",
+    "MultiView",
+    "NormalizeImage",
+    "RandomColorJitter",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomPatchCrop",
+    "RandomResizedCrop",
+    "RandomSolarization",
+    "Resize",
+    "ToDevice",
+    "ToTensor",
+    "ToTorchImage",
+]
