@@ -1,0 +1,54 @@
+"""Fixtures of the comparison with FFCV; without FFCV in the environment nothing here is collected."""
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PEER_TIMEOUT_S = 300  # FFCV compiles a loader in 10 s on two idle cores
+_ROWS: dict[tuple[str, str], int] = {}
+
+if find_spec("ffcv") is None:
+    collect_ignore_glob = ["test_*.py"]
+
+
+def _run_peer(command: str, file: Path, **options: Any) -> dict[str, list]:
+    """Run FFCV's side in a process of its own; what `load` and `stored` read comes back."""
+    out = file.with_name(f"{file.stem}-{command}-{'-'.join(map(str, options.values()))}.pickle")
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    arguments = [sys.executable, "-m", "tests.interop.peer", command, str(file), str(out), *flags]
+    result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=PEER_TIMEOUT_S)
+    assert result.returncode == 0, f"{' '.join(arguments[2:])}\n{result.stderr[-4000:]}"
+    return pickle.loads(out.read_bytes()) if out.exists() else {}
+
+
+@pytest.fixture(scope="session")
+def peer() -> Callable[..., dict[str, list]]:
+    """FFCV's side: `peer("write" | "load" | "stored", file, option=value, …)`, see `peer.py`."""
+    return _run_peer
+
+
+@pytest.fixture(scope="session")
+def compared() -> Callable[[str, str, int], None]:
+    """Count values that were compared and equal, for the table at the end: `compared(direction, what, count)`."""
+
+    def count(direction: str, what: str, number: int) -> None:
+        _ROWS[direction, what] = _ROWS.get((direction, what), 0) + number
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what was compared."""
+    if not _ROWS:
+        return
+    terminalreporter.section("compared with FFCV 1.0.2, all equal")
+    terminalreporter.write_line(f"{'direction':<24}{'what':<52}{'values':>8}")
+    for (direction, what), number in _ROWS.items():
+        terminalreporter.write_line(f"{direction:<24}{what:<52}{number:>8,}")

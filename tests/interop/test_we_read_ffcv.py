@@ -1,0 +1,120 @@
+"""Our reader and loader read files of FFCV 1.0.2."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ffcv_ssl import fields
+from ffcv_ssl.reader import Reader
+from ffcv_ssl.writer import DatasetWriter
+from tests.interop import samples
+from tests.interop.equality import assert_equal
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+
+THEIRS = "FFCV's, read by us"
+NUM_SAMPLES = 300
+NUM_IMAGES = 60
+SMALL_PAGE = 1 << 21
+JPEG_QUALITY = 90
+
+
+def ffcvs_jpeg(image: np.ndarray) -> bytes:
+    """Encode as FFCV's writer does: OpenCV, quality 90."""
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory, peer) -> Path:
+    """Every field type in one file of FFCV's writer."""
+    path = tmp_path_factory.mktemp("theirs") / "all.beton"
+    peer("write", path, samples=NUM_SAMPLES, page_size=SMALL_PAGE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def their_images(tmp_path_factory, peer):
+    """Return a function that lets FFCV write `VariedImages` with given options."""
+    folder = tmp_path_factory.mktemp("images")
+
+    def write(name: str, **options) -> Path:
+        path = folder / f"{name}.beton"
+        peer("write", path, dataset="VariedImages", samples=NUM_IMAGES, **options)
+        return path
+
+    return write
+
+
+def test_every_field__equals_what_was_written(theirs, compared):
+    """Every value of FFCV's file comes back bit for bit; JPEG as the bytes that FFCV's encoder made."""
+    expected = dict(zip(samples.all_fields(fields), zip(*samples.AllFields(NUM_SAMPLES), strict=True), strict=True))
+    with Reader(str(theirs)) as reader:
+        assert list(reader.fields) == list(expected)
+        assert reader.metadata == {}
+        for name, values in expected.items():
+            if name == "jpeg":
+                found, values = [reader.read(index, name) for index in range(NUM_SAMPLES)], [ffcvs_jpeg(image) for image in values]
+            else:
+                found = [reader.value(index, name) for index in range(NUM_SAMPLES)]
+            compared(THEIRS, f"{name}: reader" + " (JPEG bytes)" * (name == "jpeg"), assert_equal(found, values, name))
+
+
+def test_descriptors__give_the_same_fields(theirs):
+    """Field classes, dtypes and shapes are those that FFCV wrote into its descriptors."""
+    with Reader(str(theirs)) as reader:
+        for name, field in samples.all_fields(fields).items():
+            assert type(reader.fields[name]) is type(field)
+            assert reader.fields[name].record_dtype == field.record_dtype
+        assert reader.page_size == SMALL_PAGE
+
+
+def test_stored_bytes__equal_those_that_ffcv_finds(theirs, peer, compared):
+    """For every pointer our reader finds the bytes that FFCV's own reader finds."""
+    with Reader(str(theirs)) as reader:
+        for name, values in peer("stored", theirs).items():
+            found = [reader.read(index, name) for index in range(NUM_SAMPLES)]
+            compared(THEIRS, f"{name}: stored bytes", assert_equal(found, values, name))
+
+
+def test_verify__finds_nothing_but_missing_checksums(theirs):
+    """`verify` decodes all of FFCV's file and reports one thing: it has no checksums."""
+    with Reader(str(theirs)) as reader:
+        problems = list(reader.verify())
+    assert len(problems) == 1
+    assert "checksum" in problems[0].message
+    assert problems[0].sample_id is None
+
+
+@pytest.mark.parametrize("mode", ["raw", "jpg", "smart", "proportion"])
+def test_image_modes__of_any_size(their_images, compared, mode):
+    """Images of every write mode and of different sizes: raw pixels as drawn, JPEG bytes as FFCV encodes them."""
+    path = their_images(mode, write_mode=mode)
+    with Reader(str(path)) as reader:
+        modes = reader.records["image"]["mode"]
+        raw = [index for index in range(NUM_IMAGES) if modes[index] == 1]
+        jpeg = [index for index in range(NUM_IMAGES) if modes[index] == 0]
+        assert bool(raw) == (mode != "jpg")
+        assert bool(jpeg) == (mode != "raw")
+        dataset = samples.VariedImages(NUM_IMAGES)
+        if raw:
+            found = [reader.value(index, "image") for index in raw]
+            compared(THEIRS, f"image, {mode} mode: raw pixels", assert_equal(found, [dataset[index][1] for index in raw], "raw"))
+        if jpeg:
+            found = [reader.read(index, "image") for index in jpeg]
+            expected = [ffcvs_jpeg(dataset[index][1]) for index in jpeg]
+            compared(THEIRS, f"image, {mode} mode: JPEG bytes", assert_equal(found, expected, "jpeg"))
+
+
+def test_resized_images__equal_our_area_resize(their_images, compared, tmp_path):
+    """FFCV's resized images are read, and our writer makes the same pixels of them with resample="area"."""
+    path = their_images("resized", write_mode="raw", max_resolution=64)
+    ours = tmp_path / "resized.beton"
+    field_map = samples.image_fields(fields, write_mode="raw", max_resolution=64, resample="area")
+    DatasetWriter(str(ours), field_map, num_workers=2, progress=False).from_indexed_dataset(samples.VariedImages(NUM_IMAGES))
+    with Reader(str(path)) as theirs, Reader(str(ours)) as mine:
+        found = [theirs.value(index, "image") for index in range(NUM_IMAGES)]
+        expected = [mine.value(index, "image") for index in range(NUM_IMAGES)]
+    assert max(max(image.shape) for image in found) <= 64
+    compared(THEIRS, "image, max_resolution=64: pixels equal our own", assert_equal(found, expected, "resized"))
