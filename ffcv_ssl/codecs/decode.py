@@ -112,7 +112,7 @@ def _pillow_rung() -> Rung:
         info = inspect_jpeg(data)
         _check_shape((info.height, info.width, 3), out)
         try:
-            with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            with Image.open(io.BytesIO(bytes(data)), formats=("JPEG",)) as image:
                 out[...] = np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise ImageError(f"JPEG does not decode: {error}") from error

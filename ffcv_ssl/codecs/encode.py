@@ -67,7 +67,7 @@ def resize(image: np.ndarray, max_resolution: int | None, resample: str = "bilin
     ImageError
         If "area" is asked for and OpenCV cannot be imported.
     """
-    height, width = resized_shape(*image.shape[:2], max_resolution)
+    height, width = resized_shape(image.shape[0], image.shape[1], max_resolution)
     if (height, width) == image.shape[:2]:
         return image
     if resample == "area":

@@ -160,7 +160,7 @@ def segments(data: Buffer, start: int = 2) -> Iterator[Segment]:
     ImageError
         If the bytes do not start as a JPEG, or end before a scan.
     """
-    view = memoryview(data).cast("B")
+    view = memoryview(data).cast("B")  # type: ignore[arg-type]  # arrays are buffers too
     if not is_jpeg(view):
         raise ImageError(f"not a JPEG: {'no bytes at all' if not len(view) else f'starts with {bytes(view[:8])!r}'}.")
     offset = start

@@ -106,17 +106,9 @@ class RGBImageField(Field):
         """
         with naming(value):
             source = read_encoded(value) if is_encoded(value) else value
-            info = inspect_jpeg(source) if is_encoded(value) and is_jpeg(source) else None
-            if info is None:
-                source = to_rgb(source)
-            loaded_shape = source.shape[:2] if info is None else info.upright_shape
-            height, width = resized_shape(*loaded_shape, self.max_resolution)
-            if max(height, width) > MAX_SIDE:
-                raise ImageError(f"{width} x {height} pixels: a side is at most {MAX_SIDE:,}; give max_resolution.")
-            if not self._stores_jpeg(3 * height * width, sample_index, seed):
-                return Encoded(resize(to_rgb(source), self.max_resolution, self.resample).tobytes(), (MODE_RAW, width, height), "raw")
-            payload, note = self._jpeg(source, info, (height, width) != loaded_shape)
-            return Encoded(payload, (MODE_JPEG, width, height), note)
+            if is_encoded(value) and is_jpeg(source):
+                return self._encode_file(source, sample_index, seed)
+            return self._encode_pixels(to_rgb(source), sample_index, seed)
 
     def decode(self, record: Any, payload: bytes | memoryview) -> np.ndarray:
         """Turn one stored image into (H, W, 3) uint8 RGB; the array is the caller's own.
@@ -156,32 +148,50 @@ class RGBImageField(Field):
             return index_uniform(seed, sample_index) < self.compress_probability
         return self.write_mode == "jpg"
 
-    def _jpeg(self, source: bytes | np.ndarray, info: JpegInfo | None, resized: bool) -> tuple[bytes, str]:
-        """JPEG bytes to store for a JPEG (with its header) or for pixels, and the note for the writer's counts."""
-        change, note = self._change(source, info, resized)
+    def _encode_file(self, data: bytes, sample_index: int, seed: int) -> Encoded:
+        """Store a JPEG file as it is, or else its pixels."""
+        info = inspect_jpeg(data)
+        check_pixels(info.width, info.height)
+        height, width = info.upright_shape
+        height, width = resized_shape(height, width, self.max_resolution)
+        if not self._stores_jpeg(3 * height * width, sample_index, seed):
+            return self._encode_pixels(to_rgb(data), sample_index, seed)
+        change, note = self._needed_change(data, info)
         if change is None:
-            return source, note
-        if self.reencode == "never":
-            raise ImageError(f"cannot be stored as it is: {change}. reencode='never' refuses it; use 'auto' to encode it again.")
-        return encode_jpeg(resize(to_rgb(source), self.max_resolution, self.resample), self.jpeg_quality), note
+            return Encoded(data, (MODE_JPEG, width, height), note)
+        self._refuse_change(change)
+        return self._encode_pixels(to_rgb(data), sample_index, seed, note)
 
-    def _change(self, source: bytes | np.ndarray, info: JpegInfo | None, resized: bool) -> tuple[str | None, str]:
-        """Why the source cannot be stored as it is (None: it can), and the note that goes with that."""
-        if info is None:
-            return "not a JPEG file", "converted"
+    def _encode_pixels(self, image: np.ndarray, sample_index: int, seed: int, note: str | None = None) -> Encoded:
+        """Store (H, W, 3) uint8 pixels; `note` for the writer's counts if they come from a JPEG that had to change."""
+        image = resize(image, self.max_resolution, self.resample)
+        height, width = image.shape[:2]
+        if max(height, width) > MAX_SIDE:
+            raise ImageError(f"{width} x {height} pixels: a side is at most {MAX_SIDE:,}; give max_resolution.")
+        if not self._stores_jpeg(image.size, sample_index, seed):
+            return Encoded(image.tobytes(), (MODE_RAW, width, height), "raw")
+        if note is None:
+            self._refuse_change("it is not a JPEG file")
+        return Encoded(encode_jpeg(image, self.jpeg_quality), (MODE_JPEG, width, height), note or "converted")
+
+    def _needed_change(self, data: bytes, info: JpegInfo) -> tuple[str | None, str]:
+        """Why a JPEG cannot be stored as it is (None: it can), and the note that goes with that."""
         if self.reencode == "always":
             return "reencode='always'", "reencoded"
-        if resized:
+        if self.max_resolution is not None and max(info.width, info.height) > self.max_resolution:
             return f"{info.width} x {info.height} pixels exceed max_resolution={self.max_resolution}", "reencoded"
         if change := info.needed_change():
             return change, "reencoded"
-        check_pixels(info.width, info.height)
         if self.check == "decode":
             try:
-                decode_jpeg(source)
+                decode_jpeg(data)
             except ImageError as error:
                 return str(error), "repaired"
         return None, "kept"
+
+    def _refuse_change(self, change: str) -> None:
+        if self.reencode == "never":
+            raise ImageError(f"cannot be stored as it is: {change}. reencode='never' refuses it; use 'auto' to encode it as JPEG here.")
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -1,0 +1,8 @@
+"""Finds samples in other people's formats."""
+
+from ffcv_ssl.sources.catalog import open_source
+from ffcv_ssl.sources.config import SourceConfig
+from ffcv_ssl.sources.indexed import indexed
+from ffcv_ssl.sources.source import Source
+
+__all__ = ["Source", "SourceConfig", "indexed", "open_source"]

@@ -1,0 +1,86 @@
+"""Any object with `__len__` and `__getitem__`, as PyTorch's datasets are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ffcv_ssl.errors import SourceError
+from ffcv_ssl.sources.selection import select_classes, select_fraction
+from ffcv_ssl.sources.source import ImageValue, Indexable, Source
+
+
+class ImageColumn:
+    """The first value of each sample of a dataset, or the sample itself where samples are no tuples."""
+
+    def __init__(self, dataset: Indexable):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> ImageValue:
+        sample = self.dataset[index]
+        return sample[0] if isinstance(sample, (tuple, list)) else sample
+
+
+def indexed(
+    dataset: Indexable, classes: list[str] | None = None, fraction: float = 1.0, seed: int = 0, class_names: list[str] | None = None
+) -> Source:
+    """Wrap a dataset, to convert only some of its classes or a fraction of it. (All of it, `DatasetWriter` takes as it is.)
+
+    Parameters
+    ----------
+    dataset
+        Its samples are `(image, label)`, `(image,)` or the bare image. The labels come from its `targets`, as torchvision's datasets
+        have them; a dataset without `targets` is read once to collect them.
+    classes
+        Names of the classes to keep; their order defines the labels. Default: all, as they are.
+    fraction
+        Share of each class to keep, in (0, 1].
+    seed
+        Chooses the samples of the fraction, in [0, 2**64).
+    class_names
+        By label. Default: the dataset's own `classes`, where it has them.
+
+    Raises
+    ------
+    SourceError
+        If samples are of another form, labels are not integers from 0, or the classes are not known.
+    """
+    names = class_names if class_names is not None else getattr(dataset, "classes", None)
+    names = None if names is None else [str(name) for name in names]
+    labels = _labels(dataset)
+    if labels is not None and len(labels) and (labels.min() < 0 or (names is not None and labels.max() >= len(names))):
+        raise SourceError(f"labels go from {labels.min()} to {labels.max()}, wanted 0 to {len(names) - 1 if names else '…'}.")
+    description = {"source": type(dataset).__name__, "fraction": fraction, "seed": seed}
+    source = Source(ImageColumn(dataset), labels, None if labels is None else names, description)
+    if classes is not None:
+        source = select_classes(source, classes)
+    return select_fraction(source, fraction, seed)
+
+
+def _labels(dataset: Indexable) -> np.ndarray | None:
+    """(N,) int64 labels of a dataset; None if its samples have none."""
+    num_samples = len(dataset)
+    labels = getattr(dataset, "targets", None)
+    if labels is None:
+        labels = [_label(index, dataset[index]) for index in range(num_samples)]
+        num_missing = sum(label is None for label in labels)
+        if num_missing == num_samples:
+            return None
+        if num_missing:
+            raise SourceError(f"{num_missing} of {num_samples} samples have no label.")
+    labels = np.asarray(labels)
+    if labels.shape != (num_samples,) or (num_samples and labels.dtype.kind not in "iu"):
+        raise SourceError(f"labels are {labels.dtype} {labels.shape}, wanted ({num_samples},) integers.")
+    return labels.astype(np.int64)
+
+
+def _label(index: int, sample: Any) -> Any:
+    if not isinstance(sample, (tuple, list)) or len(sample) == 1:
+        return None
+    if len(sample) != 2:
+        raise SourceError(f"sample {index} has {len(sample)} values, wanted (image, label), (image,) or the image.")
+    return sample[1]

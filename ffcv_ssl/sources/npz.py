@@ -1,0 +1,60 @@
+"""Images and labels as NumPy arrays in one `.npz` file.
+
+| key | array |
+|---|---|
+| `images`, or `train_images` and `test_images` | (N, H, W, 3), (N, H, W, 1) or (N, H, W), uint8 |
+| `labels`, or `train_labels` and `test_labels` (optional) | (N,), integers from 0 |
+| `class_names` (optional) | (num_classes,), strings |
+
+The keys with the name of the split go before those without.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from ffcv_ssl.errors import SourceError
+from ffcv_ssl.sources.source import Source
+
+
+def npz_arrays(path: str, split: str) -> Source:
+    """Open one split of an `.npz` file.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read (arrays of Python objects are not), or its arrays are not those of the table above.
+    """
+    try:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with file:
+            images = _array(file, f"{split}_images", "images")
+            labels = _array(file, f"{split}_labels", "labels")
+            names = _array(file, "class_names")
+            keys = ", ".join(file.files)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise SourceError(f"{path}: not an .npz file of plain arrays: {error}.") from error
+    if images is None:
+        raise SourceError(f"{path}: no array 'images' or '{split}_images'; it has {keys or 'none'}.")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        raise SourceError(f"{path}: images are {images.dtype} {images.shape}, wanted uint8 (N, H, W, 3), (N, H, W, 1) or (N, H, W).")
+    class_names = None if names is None else [str(name) for name in np.atleast_1d(names)]
+    return Source(images, None if labels is None else _checked_labels(path, labels, len(images), class_names), class_names)
+
+
+def _array(file: np.lib.npyio.NpzFile, *keys: str) -> np.ndarray | None:
+    return next((file[key] for key in keys if key in file.files), None)
+
+
+def _checked_labels(path: str, labels: np.ndarray, num_images: int, class_names: list[str] | None) -> np.ndarray:
+    if labels.dtype.kind not in "iu" or labels.shape != (num_images,):
+        raise SourceError(f"{path}: labels are {labels.dtype} {labels.shape}, wanted ({num_images},) integers.")
+    num_classes = np.iinfo(np.int64).max if class_names is None else len(class_names)
+    if num_images and (labels.min() < 0 or labels.max() >= num_classes):
+        raise SourceError(f"{path}: labels go from {labels.min()} to {labels.max()}, wanted 0 to {num_classes - 1}.")
+    return labels.astype(np.int64)

@@ -1,0 +1,69 @@
+"""Tiny-ImageNet (`tiny-imagenet-200`): 200 classes, 64×64; the labels of the validation images stand in a text file."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from ffcv_ssl.errors import SourceError
+from ffcv_ssl.sources.folder import class_folders, image_files
+from ffcv_ssl.sources.source import PathList, Source
+
+FOLDER = "tiny-imagenet-200"
+
+
+def tiny_imagenet(path: str, split: str) -> Source:
+    """Open the training images ("train") or the validation images ("test": the labels of the real test set were never published).
+
+    Classes are WordNet ids in sorted order, as in an image folder; the description gives their words.
+
+    Parameters
+    ----------
+    path
+        The extracted folder `tiny-imagenet-200`, or the one that holds it.
+
+    Raises
+    ------
+    SourceError
+        If the layout is another.
+    """
+    root = next((place for place in (Path(path), Path(path, FOLDER)) if (place / "wnids.txt").is_file()), None)
+    if root is None:
+        raise SourceError(f"{path}: no wnids.txt in it or in {FOLDER}/; wanted the extracted Tiny-ImageNet.")
+    class_names = sorted({row[0].strip() for row in _rows(root / "wnids.txt", 1)})
+    source = class_folders(str(root / "train"), class_names) if split == "train" else _validation(root, class_names)
+    words = dict(row[:2] for row in _rows(root / "words.txt", 2)) if (root / "words.txt").is_file() else {}
+    return dataclasses.replace(source, description={"class_words": {name: words[name] for name in class_names if name in words}})
+
+
+def _validation(root: Path, class_names: list[str]) -> Source:
+    annotations = root / "val" / "val_annotations.txt"
+    label_of_class = {name: label for label, name in enumerate(class_names)}
+    class_of_file = {file: name for file, name, *_ in _rows(annotations, 2)}
+    unknown = sorted(set(class_of_file.values()) - set(class_names))
+    if unknown:
+        raise SourceError(f"{annotations}: classes that wnids.txt does not name: {', '.join(unknown[:10])}.")
+    folder = str(root / "val" / "images")
+    files = image_files(folder)
+    unlabelled, missing = sorted(set(files) - set(class_of_file)), sorted(set(class_of_file) - set(files))
+    if unlabelled or missing:
+        raise SourceError(
+            f"{annotations}: {len(unlabelled)} images have no label {unlabelled[:3]}, {len(missing)} are missing {missing[:3]}."
+        )
+    labels = np.array([label_of_class[class_of_file[file]] for file in files], np.int64)
+    return Source(PathList(folder, files), labels, class_names)
+
+
+def _rows(path: Path, num_columns: int) -> list[list[str]]:
+    """The lines of a tab-separated file that are not empty; each has at least `num_columns` columns."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read: {error}.") from error
+    rows = [line.split("\t") for line in lines if line.strip()]
+    for row in rows:
+        if len(row) < num_columns:
+            raise SourceError(f"{path}: a line of {len(row)} columns, wanted {num_columns} separated by tabs: {row!r}.")
+    return rows
