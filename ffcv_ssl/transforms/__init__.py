@@ -5,7 +5,7 @@ from ffcv_ssl.transforms.color import RandomColorJitter, RandomGrayscale, Random
 from ffcv_ssl.transforms.crop import CenterCrop, RandomPatchCrop, RandomResizedCrop, Resize
 from ffcv_ssl.transforms.flip import RandomHorizontalFlip
 from ffcv_ssl.transforms.multi_view import MultiView
-from ffcv_ssl.transforms.stages import Convert, ModuleWrapper, NormalizeImage, ToDevice, ToTensor, ToTorchImage
+from ffcv_ssl.transforms.stages import Convert, ModuleWrapper, NormalizeImage, Squeeze, ToDevice, ToTensor, ToTorchImage
 
 __all__ = [
     "CenterCrop",
@@ -21,6 +21,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomSolarization",
     "Resize",
+    "Squeeze",
     "ToDevice",
     "ToTensor",
     "ToTorchImage",

@@ -120,3 +120,22 @@ class ModuleWrapper:
         """Run the module without gradients."""
         with torch.no_grad():
             return self.module(values)
+
+
+class Squeeze:
+    """Drop axes of length 1; the batch axis stays in any case.
+
+    Parameters
+    ----------
+    dims
+        Axes to drop, none of them 0; without any, all of length 1 but the batch axis.
+    """
+
+    def __init__(self, *dims: int):
+        if 0 in dims:
+            raise PipelineError("Squeeze: axis 0 counts the samples and stays.")
+        self.dims = dims
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        """Squeeze one tensor."""
+        return values.squeeze(self.dims or tuple(range(1, values.ndim)))

@@ -1,5 +1,6 @@
 """Memory that one thread reuses for every view it renders."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,15 +28,17 @@ def max_taps(source: int, size: int) -> int:
     return 4 * max(-(-source // size), 1) + 2
 
 
-def make_scratch(source_size: tuple[int, int], view_size: tuple[int, int]) -> Scratch:
-    """Allocate for images up to `source_size` and views up to `view_size`, both (height, width)."""
-    (source_height, source_width), (height, width) = source_size, view_size
-    taps_x, taps_y = max_taps(source_width, width), max_taps(source_height, height)
+def make_scratch(source_size: tuple[int, int], view_sizes: Sequence[tuple[int, int]]) -> Scratch:
+    """Allocate for images up to `source_size` and views of all `view_sizes`, each (height, width)."""
+    (source_height, source_width), (heights, widths) = source_size, zip(*view_sizes, strict=True)
+    height, width = max(heights), max(widths)
+    taps_x, taps_y = max_taps(source_width, min(widths)), max_taps(source_height, min(heights))
+    pixels = max(view_height * view_width for view_height, view_width in view_sizes)
     floats, ints = np.float32, np.int32
     return Scratch(
         np.zeros(width, ints), np.zeros(width, ints), np.zeros((taps_x, width), floats),
         np.zeros(height, ints), np.zeros(height, ints), np.zeros((taps_y, height), floats),
         np.zeros(3 * source_width, floats), np.zeros((3, source_width + taps_x), floats),
-        np.zeros(3 * height * width, floats), np.zeros(3 * height * width, floats),
+        np.zeros(3 * pixels, floats), np.zeros(3 * pixels, floats),
         np.zeros(max(height, width), floats), np.zeros(width + 2 * max(height, width), floats),
     )  # fmt: skip

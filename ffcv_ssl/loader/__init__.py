@@ -1,0 +1,7 @@
+"""Run a plan: order, threads, buffers, batches."""
+
+from ffcv_ssl.loader.batch import Batch
+from ffcv_ssl.loader.loader import Loader
+from ffcv_ssl.loader.order import OrderOption
+
+__all__ = ["Batch", "Loader", "OrderOption"]

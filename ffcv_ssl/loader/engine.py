@@ -1,0 +1,105 @@
+"""The loader's own threads: jobs in order, errors carried, nothing global."""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from ffcv_ssl.errors import LoaderClosed
+
+Job = tuple[object, Callable[[], None]]  # owner, work
+POLL_S = 1.0  # between two looks at whether the threads are alive
+
+
+class _Queue:
+    """What the threads share; they hold no reference to the engine, so that an abandoned loader can be collected."""
+
+    def __init__(self):
+        self.jobs: deque[Job] = deque()
+        self.changed = threading.Condition()
+        self.stopped = False
+
+    def work(self) -> None:
+        """Run jobs until the engine stops. Jobs carry their own errors."""
+        while True:
+            with self.changed:
+                while not self.jobs and not self.stopped:
+                    self.changed.wait()
+                if self.stopped:
+                    return
+                _, job = self.jobs.popleft()
+            job()
+            del job  # a thread that waits must not keep a batch alive
+
+
+class Engine:
+    """A fixed set of threads that run jobs in the order of submission.
+
+    Parameters
+    ----------
+    num_workers
+        Number of threads; 0 runs every job in the thread that waits for it.
+    """
+
+    def __init__(self, num_workers: int):
+        self.num_workers = num_workers
+        self.pid = os.getpid()  # threads do not survive a fork
+        self._queue = _Queue()
+        self._threads = [threading.Thread(target=self._queue.work, name=f"ffcv_ssl-{i}", daemon=True) for i in range(num_workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, owner: object, jobs: Iterable[Callable[[], None]], first: bool = False) -> None:
+        """Queue jobs of one owner, behind all others or, in their order, before them."""
+        entries = [(owner, job) for job in jobs]
+        with self._queue.changed:
+            if self._queue.stopped:
+                return
+            if first:
+                self._queue.jobs.extendleft(reversed(entries))
+            else:
+                self._queue.jobs.extend(entries)
+            self._queue.changed.notify(len(entries))
+
+    def cancel(self, owner: object) -> None:
+        """Forget the jobs of `owner` that no thread has begun."""
+        with self._queue.changed:
+            kept = [entry for entry in self._queue.jobs if entry[0] is not owner]
+            self._queue.jobs.clear()
+            self._queue.jobs.extend(kept)
+
+    def wait(self, done: threading.Event) -> None:
+        """Wait until `done` is set; without threads, run jobs until it is.
+
+        Raises
+        ------
+        LoaderClosed
+            If the engine was stopped, or its threads are gone.
+        """
+        if self.num_workers == 0:
+            self._run_until(done)
+        while not done.wait(POLL_S):
+            if self._queue.stopped or not any(thread.is_alive() for thread in self._threads):
+                raise LoaderClosed("the loader was closed while a batch was waited for.")
+
+    def _run_until(self, done: threading.Event) -> None:
+        while not done.is_set():
+            with self._queue.changed:
+                if self._queue.stopped or not self._queue.jobs:
+                    raise LoaderClosed("the loader was closed while a batch was waited for.")
+                _, job = self._queue.jobs.popleft()
+            job()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Forget all jobs, and wait for the threads to finish the ones they run."""
+        with self._queue.changed:
+            self._queue.stopped = True
+            self._queue.jobs.clear()
+            self._queue.changed.notify_all()
+        if self.pid != os.getpid():
+            return  # a forked child: the threads are the parent's
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,69 @@
+"""One pass over the samples."""
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ffcv_ssl.loader.batch import Batch
+from ffcv_ssl.loader.order import rank_batch
+from ffcv_ssl.loader.work import BatchWork
+
+if TYPE_CHECKING:
+    from ffcv_ssl.loader.loader import Loader
+
+
+class EpochIterator:
+    """Keeps a few batches ahead of the consumer. Dropping it, or `close()`, forgets what is not yet rendered."""
+
+    def __init__(self, loader: "Loader", epoch: int, position: int, order: np.ndarray, num_steps: int):
+        self._loader, self._epoch, self._order = loader, epoch, order
+        self._position = position  # of the next batch to hand out, in the global order
+        self._step = loader.batch_size * loader.world_size
+        self._ahead = position  # of the next batch to queue
+        self._end = position + num_steps * self._step
+        self._pending: deque[BatchWork] = deque()
+        self._owner = object()
+        self._engine = loader._running_engine()
+        self._top_up()
+
+    def _top_up(self) -> None:
+        """Queue batches until enough are ahead."""
+        loader = self._loader
+        while self._ahead < self._end and len(self._pending) < loader.batches_ahead:
+            ids = rank_batch(self._order, self._ahead, loader.batch_size, loader.rank, loader.world_size)
+            work = BatchWork(loader._plan, ids, self._epoch, self._engine, loader._pool, self._owner)
+            self._pending.append(work)
+            self._engine.submit(self._owner, [work.open])
+            self._ahead += self._step
+
+    def __iter__(self) -> "EpochIterator":
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._pending:
+            raise StopIteration
+        started = time.perf_counter()
+        work = self._pending.popleft()
+        try:
+            self._engine.wait(work.done)
+            self._loader.wait_s += time.perf_counter() - started
+            batch = work.finish()
+        except BaseException:
+            self.close()
+            raise
+        self._position += self._step
+        self._loader._advance(self._epoch, self._position, finished=self._position >= self._end)
+        self._top_up()
+        return batch
+
+    def close(self) -> None:
+        """Forget all batches that were not handed out."""
+        self._ahead = self._end
+        self._pending.clear()
+        self._engine.cancel(self._owner)
+
+    def __del__(self):
+        if hasattr(self, "_engine"):
+            self.close()

@@ -1,0 +1,216 @@
+"""The loader: batches of views, the same for any number of threads, batch size, rank layout or resume point."""
+
+import logging
+import math
+import os
+import secrets
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ffcv_ssl.beton.cores import allowed_cores
+from ffcv_ssl.beton.reader import BetonReader
+from ffcv_ssl.errors import FieldNotFound, LoaderClosed, PipelineError
+from ffcv_ssl.fields.base import Field
+from ffcv_ssl.loader.batch import Batch
+from ffcv_ssl.loader.buffers import BufferPool
+from ffcv_ssl.loader.engine import Engine
+from ffcv_ssl.loader.epoch import EpochIterator
+from ffcv_ssl.loader.order import OrderOption, check_indices, epoch_order, num_batches
+from ffcv_ssl.loader.plan import plan_batches
+from ffcv_ssl.loader.state import check_state, fingerprint
+
+logger = logging.getLogger("ffcv_ssl")
+NOTHING: Mapping = MappingProxyType({})
+
+
+class Loader:
+    """Iterate over the batches of a .beton file.
+
+    Each `iter(loader)` renders epoch `loader.epoch`, which grows by one when the epoch ends or another one is begun.
+
+    Parameters
+    ----------
+    path
+        The .beton file.
+    batch_size
+        Samples per batch and rank.
+    num_workers
+        Threads that read, decode and render; -1: as many as the process may use cores, 0: the caller's thread.
+    order
+        `OrderOption.SEQUENTIAL` or `OrderOption.RANDOM`.
+    seed
+        Of order and augmentations. None draws one (`loader.seed` tells it); an error with several ranks.
+    indices
+        Samples to use: integers or a bool mask; None for all. With an empty selection the loader has no batch.
+    pipelines
+        Field → pipeline. Fields that are not named are decoded by default; a field given None is left out.
+    custom_fields
+        Field classes of custom fields, by field name.
+    custom_field_mapper
+        Name in the batch → stored field, for further pipelines over one field (FFCV-SSL); the decode is shared.
+    drop_last
+        Drop the last, shorter batch.
+    batches_ahead
+        Batches that are rendered before they are asked for, at least 1.
+    rank, world_size
+        Which share of every step this process renders; no process group is needed.
+    with_ids, with_params
+        Add `batch.ids` and `batch.params` (the parameter tables), which are not part of unpacking.
+
+    Attributes
+    ----------
+    epoch
+        The next epoch to render.
+    wait_s
+        Seconds that the consumer has waited for batches in the current or last epoch.
+
+    Raises
+    ------
+    BetonFormatError
+        If the file is damaged.
+    FieldNotFound, PipelineError
+        If a pipeline does not fit the file, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        batch_size: int,
+        num_workers: int = -1,
+        order: OrderOption = OrderOption.SEQUENTIAL,
+        seed: int | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        pipelines: Mapping[str, Sequence[Any] | None] = NOTHING,
+        custom_fields: Mapping[str, type[Field]] = NOTHING,
+        custom_field_mapper: Mapping[str, str] = NOTHING,
+        drop_last: bool = True,
+        batches_ahead: int = 3,
+        rank: int = 0,
+        world_size: int = 1,
+        with_ids: bool = False,
+        with_params: bool = False,
+    ):
+        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.path = os.fspath(path)
+        self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size)
+        self.batch_size, self.order, self.batches_ahead = batch_size, order, batches_ahead
+        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
+        self.num_workers = allowed_cores() if num_workers == -1 else num_workers
+        self.seed = secrets.randbits(32) if seed is None else int(seed)
+        if seed is None:
+            logger.info("%s: seed %d was drawn.", self.path, self.seed)
+        self.reader = BetonReader(self.path, custom_fields)
+        try:
+            self.indices = check_indices(indices, self.reader.num_samples, self.path)
+            self._plan = plan_batches(self.reader, self.seed, dict(pipelines), dict(custom_field_mapper), with_ids, with_params)
+        except BaseException:
+            self.reader.close()
+            raise
+        self.epoch, self.wait_s = 0, 0.0
+        self._resume_position = 0
+        self._progress = 0, 0  # epoch and position of what was handed out last
+        self._pool = BufferPool(keep=batches_ahead + 2)
+        self._engine: Engine | None = None
+        self._closed = False
+        if len(self) == 0:
+            warnings.warn(f"{self.path}: {len(self.indices)} samples in batches of {batch_size} leave no batch; use drop_last=False.", stacklevel=2)
+
+    def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size) -> None:
+        """Refuse arguments that are out of range."""
+        for name, value, lowest in (("batch_size", batch_size, 1), ("num_workers", num_workers, -1), ("batches_ahead", batches_ahead, 1)):
+            if not isinstance(value, (int, np.integer)) or value < lowest:
+                raise PipelineError(f"{self.path}: {name} is an integer >= {lowest}, got {value!r}.")
+        if not isinstance(order, OrderOption):
+            raise PipelineError(f"{self.path}: order is one of {', '.join(f'OrderOption.{option.name}' for option in OrderOption)}, got {order!r}.")
+        if not 0 <= rank < world_size:
+            raise PipelineError(f"{self.path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}.")
+        if seed is None and world_size > 1:
+            raise PipelineError(f"{self.path}: give all {world_size} ranks the same seed, or they would read different orders.")
+
+    def __len__(self) -> int:
+        """Number of batches of a whole epoch, the same on every rank."""
+        return num_batches(len(self.indices), self.batch_size, self.world_size, self.drop_last)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._closed:
+            raise LoaderClosed(f"{self.path}: the loader is closed.")
+        epoch, position = self.epoch, self._resume_position
+        self.epoch, self._resume_position = epoch + 1, 0
+        self._progress, self.wait_s = (epoch, position), 0.0
+        order = epoch_order(self.order, self.indices, self.seed, epoch)
+        num_steps = num_batches(len(order) - position, self.batch_size, self.world_size, self.drop_last)
+        return EpochIterator(self, epoch, position, order, num_steps)
+
+    def _advance(self, epoch: int, position: int, finished: bool) -> None:
+        """Note what was handed out."""
+        self._progress = (epoch + 1, 0) if finished else (epoch, position)
+
+    def _running_engine(self) -> Engine:
+        """Return the threads; they start with the first epoch, and again in a forked child."""
+        if self._engine is None or self._engine.pid != os.getpid():
+            self._engine = Engine(self.num_workers)
+            weakref.finalize(self, self._engine.stop)
+        return self._engine
+
+    def set_epoch(self, epoch: int) -> None:
+        """Render `epoch`, from its beginning, next."""
+        self.epoch, self._resume_position, self._progress = int(epoch), 0, (int(epoch), 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is needed to go on behind the last batch that was handed out: small, and fit for JSON."""
+        epoch, position = self._progress
+        return {
+            "format": 1,
+            "seed": self.seed,
+            "epoch": epoch,
+            "position": position,
+            "order": self.order.value,
+            "world_size": self.world_size,
+            "fingerprint": fingerprint(self.reader, self.indices),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken; batch size and number of threads may differ, and so may the world size.
+
+        Raises
+        ------
+        CheckpointError
+            If the state belongs to another file, selection, seed or order.
+        """
+        check_state(state, self)
+        self.epoch, self._resume_position = int(state["epoch"]), int(state["position"])
+        self._progress = self.epoch, self._resume_position
+
+    def filter(self, field: str, condition: Callable[[np.ndarray], np.ndarray]) -> "Loader":
+        """Return a loader over the samples of this one whose value of a scalar field satisfies `condition`.
+
+        `condition` maps the (N,) values to an (N,) bool mask.
+        """
+        if field not in self.reader.fields:
+            raise FieldNotFound(f"{self.path}: no field {field!r}. Fields: {', '.join(self.reader.fields)}.")
+        if self.reader.fields[field].pointer_name is not None:
+            raise PipelineError(f"{self.path}: filter reads scalar fields, and {field!r} is a {type(self.reader.fields[field]).__name__}.")
+        mask = np.asarray(condition(self.reader.records[field][self.indices]), bool)
+        return Loader(**{**self._arguments, "indices": self.indices[mask], "seed": self.seed})
+
+    def close(self) -> None:
+        """Stop the threads and close the file; batches that were handed out stay valid."""
+        self._closed = True
+        if self._engine is not None:
+            self._engine.stop()
+        self.reader.close()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        samples = f"{len(self.indices)} samples, {math.ceil(len(self.indices) / self.batch_size)} batches of {self.batch_size}"
+        return f"Loader({self.path!r}: {samples}, {self.order.name}, seed {self.seed})"

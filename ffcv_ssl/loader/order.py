@@ -1,0 +1,65 @@
+"""Which samples come when: a pure function of seed, epoch, rank and world size."""
+
+from enum import Enum
+
+import numpy as np
+
+from ffcv_ssl.errors import PipelineError
+from ffcv_ssl.transforms.keys import absorb, as_words, column_word
+
+
+class OrderOption(Enum):
+    """Order of an epoch."""
+
+    SEQUENTIAL = "sequential"
+    RANDOM = "random"
+
+
+def epoch_order(order: OrderOption, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Return the sample ids of one epoch over all ranks, (N,) int64; a random order is that of the hashes of (seed, epoch, position)."""
+    if order is OrderOption.SEQUENTIAL:
+        return indices
+    state = absorb(absorb(absorb(as_words(column_word("order")), as_words(seed)), as_words(epoch)), as_words(np.arange(len(indices))))
+    return indices[np.argsort(state, kind="stable")]
+
+
+def num_batches(num_samples: int, batch_size: int, world_size: int, drop_last: bool) -> int:
+    """Return the number of batches of an epoch, the same on every rank."""
+    step = batch_size * world_size
+    return num_samples // step if drop_last else -(-num_samples // step)
+
+
+def rank_batch(order: np.ndarray, position: int, batch_size: int, rank: int, world_size: int) -> np.ndarray:
+    """Return one rank's samples of the step that starts at `position` of the global order.
+
+    A full step gives every rank `batch_size` samples. In a last, shorter step the ranks' shares differ by at most one sample;
+    where there are fewer samples than ranks, the ranks left over get the first sample of the step, so that all take equally many steps.
+    """
+    step = order[position : position + batch_size * world_size]
+    share = step[rank::world_size]
+    return share if len(share) else step[:1]
+
+
+def check_indices(indices, num_samples: int, path: str) -> np.ndarray:
+    """Return sample ids as (N,) int64: all of them for None; a bool mask, a list, a tensor or an array of integers otherwise.
+
+    Raises
+    ------
+    PipelineError
+        If an index is not an integer or not in the file.
+    """
+    if indices is None:
+        return np.arange(num_samples, dtype=np.int64)
+    array = np.asarray(indices)
+    if array.ndim != 1:
+        raise PipelineError(f"{path}: indices are one-dimensional, got shape {array.shape}.")
+    if array.dtype == bool:
+        if len(array) != num_samples:
+            raise PipelineError(f"{path}: a mask needs one entry per sample, got {len(array)} for {num_samples} samples.")
+        return np.flatnonzero(array)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise PipelineError(f"{path}: indices are integers, got {array.dtype}.")
+    outside = array[(array < 0) | (array >= num_samples)] if array.size else array
+    if len(outside):
+        raise PipelineError(f"{path}: index {outside[0]} is outside 0..{num_samples - 1}.")
+    return array.astype(np.int64)

@@ -1,0 +1,56 @@
+"""From the user's pipelines to what every batch is made of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ffcv_ssl.beton.reader import BetonReader
+from ffcv_ssl.errors import FieldNotFound, PipelineError
+from ffcv_ssl.fields.image import RGBImageField
+from ffcv_ssl.loader.images import ImageRenderer
+from ffcv_ssl.loader.values import value_reader
+from ffcv_ssl.loader.work import BatchPlan
+from ffcv_ssl.pipeline.plan import plan_images
+
+Pipelines = dict[str, Sequence[Any] | None]
+
+
+def plan_batches(
+    reader: BetonReader, seed: int, pipelines: Pipelines, mapper: dict[str, str], with_ids: bool, with_params: bool
+) -> BatchPlan:
+    """Plan all fields of a batch: those with a pipeline first, in the user's order, then the others, in the file's.
+
+    Raises
+    ------
+    FieldNotFound
+        If a pipeline, or the mapper, names a field that the file does not have.
+    PipelineError
+        If a pipeline does not fit its field.
+    """
+    stored = {name: mapper.get(name, name) for name in [*pipelines, *reader.fields]}
+    for name, field in stored.items():
+        if field not in reader.fields:
+            raise FieldNotFound(f"{reader.path}: no field {field!r} for the pipeline {name!r}. Fields: {', '.join(reader.fields)}.")
+    unused = set(mapper) - set(pipelines)
+    if unused:
+        raise PipelineError(f"{reader.path}: custom_field_mapper names {', '.join(sorted(unused))}, which has no pipeline.")
+    names = [name for name in stored if pipelines.get(name, ()) is not None]
+    images: dict[str, dict[str, Sequence[Any]]] = {}
+    values = []
+    for name in names:
+        if isinstance(reader.fields[stored[name]], RGBImageField):
+            images.setdefault(stored[name], {})[name] = pipelines.get(name) or ()
+        else:
+            values.append(value_reader(reader, stored[name], name, pipelines.get(name)))
+    renderers = [ImageRenderer(reader, plan_images(field, group, common_size(reader, field))) for field, group in images.items()]
+    return BatchPlan(reader.path, seed, tuple(renderers), tuple(values), tuple(names), with_ids, with_params)
+
+
+def common_size(reader: BetonReader, field: str) -> tuple[int, int] | None:
+    """Return height and width of all images of a field, None where they differ."""
+    records = reader.records[field]
+    sizes = np.stack((records["height"], records["width"]), axis=1)
+    if len(sizes) == 0 or (sizes != sizes[0]).any():
+        return None
+    return int(sizes[0, 0]), int(sizes[0, 1])

@@ -1,0 +1,31 @@
+"""Saved positions, and whether they belong to a loader."""
+
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ffcv_ssl.beton.reader import BetonReader
+from ffcv_ssl.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from ffcv_ssl.loader.loader import Loader
+
+
+def fingerprint(reader: BetonReader, indices: np.ndarray) -> str:
+    """Return a short text that changes with the file's index and with the selected samples."""
+    return f"{reader.fingerprint}-{len(indices)}-{zlib.crc32(np.ascontiguousarray(indices, '<i8').tobytes()):08x}"
+
+
+def check_state(state: Mapping[str, Any], loader: "Loader") -> None:
+    """Raise CheckpointError, with both values, where a state does not belong to `loader`."""
+    expected = {"format": 1, "seed": loader.seed, "order": loader.order.value, "fingerprint": fingerprint(loader.reader, loader.indices)}
+    meanings = {"format": "format", "seed": "seed", "order": "order", "fingerprint": "file or selection of samples"}
+    for key, value in expected.items():
+        if key not in state:
+            raise CheckpointError(f"{loader.path}: the saved loader state has no {key!r}; it is not one.")
+        if state[key] != value:
+            raise CheckpointError(f"{loader.path}: the saved state belongs to another {meanings[key]}: {state[key]!r}, this loader has {value!r}.")
+    if not 0 <= int(state.get("position", -1)) <= len(loader.indices) or int(state.get("epoch", -1)) < 0:
+        raise CheckpointError(f"{loader.path}: the saved state has no epoch and position inside the epoch.")
