@@ -122,7 +122,7 @@ class Field(ABC):
         """
         return None
 
-    def validate(self, records: np.ndarray, sizes: np.ndarray) -> None:
+    def validate(self, records: np.ndarray, sizes: np.ndarray) -> None:  # noqa: B027  (most fields accept any record)
         """Check the contents of all records of a file, in one vectorised pass.
 
         Parameters

@@ -1,0 +1,175 @@
+"""Turn samples of a dataset into batches of stored bytes: the part of writing that runs in every worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ffcv_ssl.beton.layout import MAX_PAGE_SIZE
+from ffcv_ssl.errors import FfcvSslError, FieldError
+from ffcv_ssl.fields.base import Encoded, Field
+
+_BATCH_BYTES = 1 << 18  # enough to make the cost of a message small
+_BATCH_SECONDS = 0.2  # so that the progress bar moves, however slow the samples are
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to encode; sent once to every worker.
+
+    Parameters
+    ----------
+    dataset
+        Anything with `__getitem__` that gives tuples.
+    fields
+        By name, one for each value of the tuple.
+    indices
+        (N,) int64, the samples to store, in the order of the file.
+    seed
+        For `Field.encode`.
+    skips_errors
+        Whether a sample that fails is left out (True) or ends the job.
+    """
+
+    dataset: Any
+    fields: dict[str, Field]
+    indices: np.ndarray
+    seed: int
+    skips_errors: bool
+
+
+class StoredValue(NamedTuple):
+    """One encoded value: its record without the pointer, its size in bytes (None: no payload) and the field's note."""
+
+    record: tuple
+    size: int | None
+    note: str | None
+
+
+class SkippedSample(NamedTuple):
+    """A sample that was left out: its index in the dataset, its path if it has one, and why."""
+
+    index: int
+    path: str
+    reason: str
+
+
+@dataclass
+class Batch:
+    """Some samples in file order.
+
+    Parameters
+    ----------
+    samples
+        Per sample the values in the order of the fields, or the reason why there are none.
+    payload
+        The stored bytes of all of them, one value after the other; an empty value takes one zero byte, so that its pointer is its own.
+    """
+
+    samples: list[list[StoredValue] | SkippedSample] = dataclasses.field(default_factory=list)
+    payload: bytes | bytearray = dataclasses.field(default_factory=bytearray)
+
+
+class SampleFailed(Exception):
+    """One sample could not be encoded: `index` in the dataset, `path` if known; the cause is the exception that it raised."""
+
+    def __init__(self, index: int, path: str, reason: str):
+        super().__init__(f"sample {index}{reason}")
+        self.index, self.path, self.reason = index, path, reason
+
+
+def reserved(size: int) -> int:
+    """Bytes that a value takes in a page."""
+    return max(size, 1)
+
+
+def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]) -> Iterator[Batch]:
+    """Encode the samples at positions [start, stop) of the file.
+
+    `begin` is told each position before its sample is touched. SampleFailed ends it at the first sample that fails, unless the job
+    skips those.
+    """
+    batch, deadline = Batch(), time.monotonic() + _BATCH_SECONDS
+    for position in range(start, stop):
+        begin(position)
+        try:
+            encoded = _encode_sample(job, int(job.indices[position]))
+        except SampleFailed as failure:
+            if not job.skips_errors or isinstance(failure.__cause__, MemoryError):
+                raise
+            batch.samples.append(SkippedSample(failure.index, failure.path, failure.reason.lstrip(",: ")))
+        else:
+            batch.samples.append([_store(value, batch.payload) for value in encoded])
+        if len(batch.payload) >= _BATCH_BYTES or time.monotonic() >= deadline:
+            yield batch
+            batch, deadline = Batch(), time.monotonic() + _BATCH_SECONDS
+    if batch.samples:
+        yield batch
+
+
+def _store(encoded: Encoded, payload: bytearray) -> StoredValue:
+    """Copy one value behind the others, at once: datasets may use their arrays again for the next sample."""
+    if encoded.payload is None:
+        return StoredValue(encoded.record, None, encoded.note)
+    before = len(payload)
+    payload += encoded.payload
+    size = len(payload) - before
+    if size == 0:
+        payload += b"\0"
+    return StoredValue(encoded.record, size, encoded.note)
+
+
+def _encode_sample(job: Job, index: int) -> list[Encoded]:
+    """Encode all values of one sample; SampleFailed, with the cause, for anything that goes wrong."""
+    try:
+        sample = job.dataset[index]
+    except Exception as error:  # whatever a dataset raises is about this sample
+        raise SampleFailed(index, _path_of(error), f": {_described(error)}{_length_hint(job.dataset, error)}") from error
+    names = ", ".join(job.fields)
+    if not isinstance(sample, (tuple, list)):
+        raise SampleFailed(index, "", f": the dataset gave a {type(sample).__name__}, wanted a tuple ({names}).")
+    if len(sample) != len(job.fields):
+        raise SampleFailed(index, "", f": the dataset gave {len(sample)} values, wanted {len(job.fields)} ({names}).")
+    encoded = []
+    for (name, each), value in zip(job.fields.items(), sample, strict=True):
+        try:
+            encoded.append(_encode_value(each, value, index, job.seed))
+        except Exception as error:
+            path = _path_of(error, value if each.pointer_name is not None else None)
+            raise SampleFailed(index, path, f", field {name!r}: {_described(error)}") from error
+    total = sum(reserved(memoryview(each.payload).nbytes) for each in encoded if each.payload is not None)
+    if total > MAX_PAGE_SIZE:
+        raise SampleFailed(index, "", f": its {total} bytes do not fit the largest page of {MAX_PAGE_SIZE}.")
+    return encoded
+
+
+def _encode_value(field: Field, value: Any, index: int, seed: int) -> Encoded:
+    """Encode one value and hold the field to what it said about its payload."""
+    encoded = field.encode(value, index, seed)
+    if (encoded.payload is None) != (field.pointer_name is None):
+        raise FieldError(f"{type(field).__name__} has pointer_name={field.pointer_name!r}, which does not go with what it encoded.")
+    return encoded
+
+
+def _described(error: Exception) -> str:
+    """An exception in words: our own messages as they are, others with their type."""
+    return str(error) if isinstance(error, FfcvSslError) else f"{type(error).__name__}: {error}"
+
+
+def _length_hint(dataset: Any, error: Exception) -> str:
+    """What `len()` promised, where the dataset did not have an index."""
+    return f" (len() of the dataset is {len(dataset)})" if isinstance(error, IndexError) and hasattr(dataset, "__len__") else ""
+
+
+def _path_of(error: Exception, value: Any = None) -> str:
+    """Path of the file behind a value: the value itself, or the file that the error is about."""
+    if isinstance(value, (str, os.PathLike)):
+        return str(value)
+    filename = getattr(error, "filename", None)
+    return str(filename) if isinstance(filename, (str, os.PathLike)) else ""

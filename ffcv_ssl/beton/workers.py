@@ -1,0 +1,250 @@
+"""Encode in several processes; batches come back in the order of the file, and nothing that happens to a worker is lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, encode_batches
+from ffcv_ssl.errors import WriteError
+
+_CHUNKS_PER_WORKER = 2  # one in work, one waiting
+_READ_AHEAD_BYTES = 1 << 26  # results held for later chunks; beyond that their workers wait in their pipes
+_EXIT_SECONDS = 5.0  # what a worker gets to end by itself
+
+
+class WorkerTraceback(Exception):
+    """Where in a worker an exception was raised, as text."""
+
+
+class _Worker:
+    """One process as the parent sees it."""
+
+    def __init__(self, job: Job, context: Any, number: int, positions: Any):
+        self.connection, far_end = context.Pipe()
+        self.process = context.Process(target=_work, args=(job, far_end, positions, number), name=f"beton-writer-{number}", daemon=True)
+        try:
+            self.process.start()
+        except BaseException:
+            self.connection.close()
+            raise
+        finally:
+            far_end.close()
+        self.chunks: deque[int] = deque()  # handed out, not finished, in ascending order
+
+
+class WorkerPool:
+    """Processes that encode the samples of a job.
+
+    Parameters
+    ----------
+    job
+        What to encode.
+    num_workers
+        At least 1.
+    chunk_size
+        Samples handed to a worker at a time.
+    context
+        Start method: fork, spawn or forkserver.
+
+    Raises
+    ------
+    WriteError
+        If the job cannot be sent to a new process.
+    """
+
+    def __init__(self, job: Job, num_workers: int, chunk_size: int, context: BaseContext):
+        self._job, self._chunk_size = job, chunk_size
+        forks = context.get_start_method() == "fork"
+        self._advice = "" if forks else " Is the program's main part guarded by `if __name__ == '__main__'`?"
+        self._positions: Any = context.RawArray("q", [-1] * num_workers)  # what each worker is at, to name it should the worker die
+        self._workers: list[_Worker] = []
+        try:
+            for number in range(num_workers):
+                self._workers.append(_Worker(job, context, number, self._positions))
+        except Exception as error:  # pickling may raise anything
+            self._end_at_once()
+            method = context.get_start_method()
+            raise WriteError(
+                f"the dataset ({type(job.dataset).__name__}) or a field cannot be sent to a new process ({method}): {error} "
+                "Define it at the top of a module and open files in __getitem__, or use num_workers=0."
+            ) from error
+        except BaseException:
+            self._end_at_once()
+            raise
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all samples of the job in order.
+
+        Raises
+        ------
+        SampleFailed
+            As soon as one sample fails, in whatever order that happens.
+        WriteError
+            If a worker ends before its work is done.
+        """
+        num_chunks = -(-len(self._job.indices) // self._chunk_size)
+        waiting: defaultdict[int, deque[Batch]] = defaultdict(deque)
+        finished: set[int] = set()
+        current, next_chunk, bytes_waiting = 0, 0, 0
+        while current < num_chunks:
+            next_chunk = self._hand_out(next_chunk, num_chunks)
+            for worker in self._with_news(current, bytes_waiting < _READ_AHEAD_BYTES):
+                chunk, batch = self._receive(worker)
+                if batch is None:
+                    finished.add(chunk)
+                else:
+                    waiting[chunk].append(batch)
+                    bytes_waiting += len(batch.payload)
+            while current < num_chunks and (waiting[current] or current in finished):
+                while waiting[current]:
+                    batch = waiting[current].popleft()
+                    bytes_waiting -= len(batch.payload)
+                    yield batch
+                if current not in finished:
+                    break
+                del waiting[current]
+                current += 1
+
+    def close(self, at_once: bool) -> None:
+        """End the processes: after their work is done, or at once."""
+        if not at_once:
+            for worker in self._workers:
+                worker.connection.send(None)
+            for worker in self._workers:
+                worker.process.join(_EXIT_SECONDS)
+        self._end_at_once()
+
+    def _hand_out(self, next_chunk: int, num_chunks: int) -> int:
+        """Give chunks to the workers with the fewest, until all have their share; return the first chunk that is left."""
+        while next_chunk < num_chunks:
+            worker = min(self._workers, key=lambda each: len(each.chunks))
+            if len(worker.chunks) >= _CHUNKS_PER_WORKER:
+                break
+            start = next_chunk * self._chunk_size
+            try:
+                worker.connection.send((start, min(start + self._chunk_size, len(self._job.indices))))
+            except OSError:
+                self._raise_died(worker)
+            worker.chunks.append(next_chunk)
+            next_chunk += 1
+        return next_chunk
+
+    def _with_news(self, current: int, may_read_ahead: bool) -> list[_Worker]:
+        """Wait until workers have sent something that may be read now, or one has died."""
+        readable = {
+            worker.connection: worker for worker in self._workers if worker.chunks and (may_read_ahead or worker.chunks[0] == current)
+        }
+        ends = {worker.process.sentinel: worker for worker in self._workers}
+        ready = wait([*readable, *ends])
+        news = [readable[each] for each in ready if each in readable]
+        dead = [ends[each] for each in ready if each in ends]
+        if dead and not news:
+            self._raise_died(dead[0])
+        return news
+
+    def _receive(self, worker: _Worker) -> tuple[int, Batch | None]:
+        """One message: a batch of the worker's first chunk, or (None) that this chunk is done. A failed sample raises."""
+        try:
+            message = worker.connection.recv()
+            if isinstance(message, _Failure):
+                raise message.unpacked()
+            if message is None:
+                return worker.chunks.popleft(), None
+            samples, has_payload = message
+            return worker.chunks[0], Batch(samples, worker.connection.recv_bytes() if has_payload else b"")
+        except (EOFError, OSError):
+            self._raise_died(worker)
+            raise
+
+    def _raise_died(self, worker: _Worker) -> None:
+        """Say which worker ended, how, and at which sample."""
+        worker.process.join(_EXIT_SECONDS)
+        code = worker.process.exitcode
+        how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        position = self._positions[self._workers.index(worker)]
+        if position < 0:
+            raise WriteError(f"{worker.process.name} {how} before its first sample.{self._advice}")
+        raise WriteError(f"sample {self._job.indices[position]}: {worker.process.name} {how} at or after this sample (out of memory?).")
+
+    def _end_at_once(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(_EXIT_SECONDS)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.connection.close()
+            worker.process.close()
+        self._workers = []
+
+
+class _Failure:
+    """A `SampleFailed` on its way to the parent; its cause travels if it can be pickled, its traceback always."""
+
+    def __init__(self, failure: SampleFailed):
+        cause = failure.__cause__
+        self.arguments = (failure.index, failure.path, failure.reason)
+        self.text = "".join(traceback.format_exception(cause)) if cause is not None else ""
+        self.pickled_cause = _pickled(cause)
+
+    def unpacked(self) -> SampleFailed:
+        """The exception, with the worker's own as its cause."""
+        failure = SampleFailed(*self.arguments)
+        trace = WorkerTraceback(f"\n{self.text}") if self.text else None
+        cause = pickle.loads(self.pickled_cause) if self.pickled_cause is not None else None
+        if cause is not None:
+            cause.__cause__ = trace
+        failure.__cause__ = cause or trace
+        return failure
+
+
+def _pickled(error: BaseException | None) -> bytes | None:
+    """An exception as bytes, if it survives the way there and back."""
+    if error is None:
+        return None
+    try:
+        data = pickle.dumps(error)
+        pickle.loads(data)
+    except Exception:  # exceptions of others: their classes may do anything here
+        return None
+    return data
+
+
+def _work(job: Job, connection: Connection, positions: Any, number: int) -> None:
+    """A worker's life: receive (start, stop), send batches, then None; None ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def begin(position: int) -> None:
+        positions[number] = position
+
+    while (chunk := connection.recv()) is not None:
+        try:
+            for batch in encode_batches(job, *chunk, begin):
+                connection.send((batch.samples, len(batch.payload) > 0))
+                if batch.payload:
+                    connection.send_bytes(batch.payload)
+        except SampleFailed as failure:
+            connection.send(_Failure(failure))
+            return
+        connection.send(None)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not live on, whatever it is waiting for."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

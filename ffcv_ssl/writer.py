@@ -1,0 +1,5 @@
+"""Door: FFCV's path to the writer."""
+
+from ffcv_ssl.beton.writer import DatasetWriter, WriteReport
+
+__all__ = ["DatasetWriter", "WriteReport"]
