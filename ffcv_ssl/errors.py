@@ -83,5 +83,21 @@ class CheckpointError(FfcvSslError, RuntimeError):
     """A checkpoint or saved loader state does not belong to this run."""
 
 
+class TrainingStopped(FfcvSslError, RuntimeError):
+    """A training run ended before its last step: a signal, a loss that is not finite, an error of the loader.
+
+    Parameters
+    ----------
+    message
+        What happened, at which step, and which checkpoint is good.
+    exit_status
+        Of the program: 128 + the signal's number, else 1.
+    """
+
+    def __init__(self, message: str, exit_status: int = 1):
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
 class ConfigError(FfcvSslError, ValueError):
     """A configuration value is missing, unknown or out of range."""

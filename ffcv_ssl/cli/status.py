@@ -26,7 +26,8 @@ def exit_status(program: str, main: Callable[[Sequence[str] | None], int | None]
     Returns
     -------
     int
-        What `main` returned; 2 after a `FfcvSslError` or `OSError`, 130 after Ctrl-C, 141 when the reader of a pipe left.
+        What `main` returned; after a `FfcvSslError` or `OSError` its `exit_status` where it has one, else 2; 130 after Ctrl-C,
+        141 when the reader of a pipe left.
         Any other exception is a bug and passes.
     """
     try:
@@ -37,7 +38,7 @@ def exit_status(program: str, main: Callable[[Sequence[str] | None], int | None]
         return BROKEN_PIPE
     except (FfcvSslError, OSError) as error:
         sys.stderr.write(f"{program}: {one_line(error)}\n")
-        return BAD_INPUT
+        return getattr(error, "exit_status", BAD_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted.\n")
         return INTERRUPTED
