@@ -1,0 +1,42 @@
+# make install   a virtual environment in .venv with the versions of constraints.txt
+# make test      the test suite
+# make demo      images → .beton → SimCLR and EMP-SSL → one table and one picture; DATA=folder SIZE=32 for your own images
+# make bench     epoch throughput against Pillow and plain decode
+# make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
+# make check     formatter, linter, types
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS ?= constraints.txt
+DATA ?=
+SIZE ?= 32
+
+.PHONY: install test demo bench interop check clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: setup.py $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) torch
+	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest
+
+demo: install
+	$(BIN)/ffcv-ssl demo $(if $(DATA),--demo.data=$(DATA) --demo.size=$(SIZE))
+
+bench: install
+	$(BIN)/python benchmarks/epoch_throughput.py $(if $(DATA),--data=$(DATA))
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy ffcv_ssl
+
+include tests/interop/interop.mk
+
+clean:
+	rm -rf $(VENV) .venv-ffcv demo build *.egg-info
