@@ -63,6 +63,8 @@ class Assembly:
                 self.skipped.append(sample)
             else:
                 samples.append(sample)
+        if not samples:
+            return
         offsets = self._pages.append(batch.payload, [_stored_size(sample) for sample in samples])
         payload = memoryview(batch.payload)
         rows, extents = [], []

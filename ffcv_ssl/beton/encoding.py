@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -52,7 +51,8 @@ class StoredValue(NamedTuple):
     note: str | None
 
 
-class SkippedSample(NamedTuple):
+@dataclass(frozen=True)
+class SkippedSample:
     """A sample that was left out: its index in the dataset, its path if it has one, and why."""
 
     index: int
@@ -60,7 +60,7 @@ class SkippedSample(NamedTuple):
     reason: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
     """Some samples in file order.
 
@@ -72,8 +72,8 @@ class Batch:
         The stored bytes of all of them, one value after the other; an empty value takes one zero byte, so that its pointer is its own.
     """
 
-    samples: list[list[StoredValue] | SkippedSample] = dataclasses.field(default_factory=list)
-    payload: bytes | bytearray = dataclasses.field(default_factory=bytearray)
+    samples: list[list[StoredValue] | SkippedSample]
+    payload: bytes | bytearray
 
 
 class SampleFailed(Exception):
@@ -95,7 +95,8 @@ def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]
     `begin` is told each position before its sample is touched. SampleFailed ends it at the first sample that fails, unless the job
     skips those.
     """
-    batch, deadline = Batch(), time.monotonic() + _BATCH_SECONDS
+    samples: list[list[StoredValue] | SkippedSample] = []
+    payload, deadline = bytearray(), time.monotonic() + _BATCH_SECONDS
     for position in range(start, stop):
         begin(position)
         try:
@@ -103,14 +104,14 @@ def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]
         except SampleFailed as failure:
             if not job.skips_errors or isinstance(failure.__cause__, MemoryError):
                 raise
-            batch.samples.append(SkippedSample(failure.index, failure.path, failure.reason.lstrip(",: ")))
+            samples.append(SkippedSample(failure.index, failure.path, failure.reason.lstrip(",: ")))
         else:
-            batch.samples.append([_store(value, batch.payload) for value in encoded])
-        if len(batch.payload) >= _BATCH_BYTES or time.monotonic() >= deadline:
-            yield batch
-            batch, deadline = Batch(), time.monotonic() + _BATCH_SECONDS
-    if batch.samples:
-        yield batch
+            samples.append([_store(value, payload) for value in encoded])
+        if len(payload) >= _BATCH_BYTES or time.monotonic() >= deadline:
+            yield Batch(samples, payload)
+            samples, payload, deadline = [], bytearray(), time.monotonic() + _BATCH_SECONDS
+    if samples:
+        yield Batch(samples, payload)
 
 
 def _store(encoded: Encoded, payload: bytearray) -> StoredValue:

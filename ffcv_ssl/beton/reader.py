@@ -237,4 +237,4 @@ def _check_sections(header: Header, size: int) -> None:
 
 def _bytes_of(array: np.ndarray) -> memoryview:
     """The memory of a one-dimensional C-contiguous array."""
-    return memoryview(array.view(np.uint8)) if array.size else memoryview(b"")
+    return array.view(np.uint8).data if array.size else memoryview(b"")

@@ -1,18 +1,20 @@
-"""From descriptors to field objects and the record type, custom fields included."""
+"""Fields and metadata on their way into a file and out of it: descriptors, record type, custom fields."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ffcv_ssl.beton.layout import Descriptor, record_dtype
-from ffcv_ssl.errors import BetonFormatError, FieldError, UnknownFieldType
-from ffcv_ssl.fields.base import CUSTOM_TYPE_ID, Field, field_type
+from ffcv_ssl.beton.layout import MAX_FIELDS, Descriptor, descriptors_to_bytes, record_dtype
+from ffcv_ssl.errors import BetonFormatError, ConfigError, FieldError, UnknownFieldType
+from ffcv_ssl.fields.base import ARGUMENTS_SIZE, CUSTOM_TYPE_ID, Field, field_type
 from ffcv_ssl.fields.custom import OpaqueField
 
+RESERVED_METADATA = ("writer", "seed", "fields", "record", "counts")
 _PLAIN_TYPE = re.compile(r"[<>|][biufcSUMmV][0-9]{1,9}(\[[0-9a-zA-Z]+\])?")
 
 
@@ -58,6 +60,41 @@ def parse_schema(
         if field.record_dtype != stored_dtype[name]:
             raise BetonFormatError(f"field {name!r}: the metadata says its record is {stored_dtype[name]}, wanted {field.record_dtype}.")
     return fields, stored_dtype
+
+
+def check_fields(fields: Mapping[str, Field]) -> dict[str, Field]:
+    """The fields, if a file can hold them and give them back."""
+    if not 1 <= len(fields) <= MAX_FIELDS:
+        raise FieldError(f"a file has 1 to {MAX_FIELDS} fields, got {len(fields)}.")
+    for name, field in fields.items():
+        if not isinstance(name, str) or not isinstance(field, Field):
+            raise FieldError(f"fields map names to Field objects, got {name!r}: {field!r}.")
+    descriptors_to_bytes(fields)
+    for name, field in fields.items():
+        if field.record_dtype.hasobject:
+            raise FieldError(f"field {name!r}: its record type {field.record_dtype} holds Python objects.")
+        restored = type(field).from_arguments(field.arguments().ljust(ARGUMENTS_SIZE, b"\0"))
+        if restored.record_dtype != field.record_dtype:
+            raise FieldError(f"field {name!r}: its arguments do not give back its record type {field.record_dtype}.")
+        try:
+            json.dumps(field.describe())
+        except (TypeError, ValueError) as error:
+            raise FieldError(f"field {name!r}: describe() is not fit for JSON: {error}.") from error
+    return dict(fields)
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's metadata, if JSON can hold it and no name is taken."""
+    taken = [name for name in metadata if name in RESERVED_METADATA]
+    if taken:
+        raise ConfigError(f"metadata: {taken[0]!r} is written by the writer itself; choose another name.")
+    class_names = metadata.get("class_names")
+    if class_names is not None and not (isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)):
+        raise ConfigError("metadata: class_names is a list of strings.")
+    try:
+        return json.loads(json.dumps(dict(metadata)))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"metadata is not fit for JSON: {error}.") from error
 
 
 def dtype_to_json(dtype: np.dtype) -> list:

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -71,6 +72,9 @@ class WorkerPool:
         try:
             for number in range(num_workers):
                 self._workers.append(_Worker(job, context, number, self._positions))
+        except OSError:
+            self._end_at_once()
+            raise
         except Exception as error:  # pickling may raise anything
             self._end_at_once()
             method = context.get_start_method()
@@ -112,6 +116,7 @@ class WorkerPool:
                     yield batch
                 if current not in finished:
                     break
+                finished.remove(current)
                 del waiting[current]
                 current += 1
 
@@ -119,7 +124,8 @@ class WorkerPool:
         """End the processes: after their work is done, or at once."""
         if not at_once:
             for worker in self._workers:
-                worker.connection.send(None)
+                with suppress(OSError):  # one that has died after its last sample did its work
+                    worker.connection.send(None)
             for worker in self._workers:
                 worker.process.join(_EXIT_SECONDS)
         self._end_at_once()
@@ -131,26 +137,21 @@ class WorkerPool:
             if len(worker.chunks) >= _CHUNKS_PER_WORKER:
                 break
             start = next_chunk * self._chunk_size
-            try:
+            with suppress(OSError):  # if the worker has died, what it said before is read first
                 worker.connection.send((start, min(start + self._chunk_size, len(self._job.indices))))
-            except OSError:
-                self._raise_died(worker)
             worker.chunks.append(next_chunk)
             next_chunk += 1
         return next_chunk
 
     def _with_news(self, current: int, may_read_ahead: bool) -> list[_Worker]:
-        """Wait until workers have sent something that may be read now, or one has died."""
+        """Workers that have sent something which may be read now, or have died; waits for the first."""
         readable = {
             worker.connection: worker for worker in self._workers if worker.chunks and (may_read_ahead or worker.chunks[0] == current)
         }
         ends = {worker.process.sentinel: worker for worker in self._workers}
         ready = wait([*readable, *ends])
-        news = [readable[each] for each in ready if each in readable]
-        dead = [ends[each] for each in ready if each in ends]
-        if dead and not news:
-            self._raise_died(dead[0])
-        return news
+        # The last words of a dead worker are read at once: they may be why it died.
+        return list(dict.fromkeys((readable | ends)[each] for each in ready))
 
     def _receive(self, worker: _Worker) -> tuple[int, Batch | None]:
         """One message: a batch of the worker's first chunk, or (None) that this chunk is done. A failed sample raises."""
@@ -161,20 +162,20 @@ class WorkerPool:
             if message is None:
                 return worker.chunks.popleft(), None
             samples, has_payload = message
-            return worker.chunks[0], Batch(samples, worker.connection.recv_bytes() if has_payload else b"")
-        except (EOFError, OSError):
-            self._raise_died(worker)
-            raise
+            payload = worker.connection.recv_bytes() if has_payload else b""
+            return worker.chunks[0], Batch(samples, payload)
+        except (EOFError, OSError) as error:
+            raise self._death(worker) from error
 
-    def _raise_died(self, worker: _Worker) -> None:
-        """Say which worker ended, how, and at which sample."""
+    def _death(self, worker: _Worker) -> WriteError:
+        """Which worker ended, how, and at which sample."""
         worker.process.join(_EXIT_SECONDS)
         code = worker.process.exitcode
         how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by {signal.Signals(-code).name}"
         position = self._positions[self._workers.index(worker)]
         if position < 0:
-            raise WriteError(f"{worker.process.name} {how} before its first sample.{self._advice}")
-        raise WriteError(f"sample {self._job.indices[position]}: {worker.process.name} {how} at or after this sample (out of memory?).")
+            return WriteError(f"{worker.process.name} {how} before its first sample.{self._advice}")
+        return WriteError(f"sample {self._job.indices[position]}: {worker.process.name} {how} at or after this sample (out of memory?).")
 
     def _end_at_once(self) -> None:
         for worker in self._workers:
@@ -231,8 +232,9 @@ def _work(job: Job, connection: Connection, positions: Any, number: int) -> None
         positions[number] = position
 
     while (chunk := connection.recv()) is not None:
+        start, stop = chunk
         try:
-            for batch in encode_batches(job, *chunk, begin):
+            for batch in encode_batches(job, start, stop, begin):
                 connection.send((batch.samples, len(batch.payload) > 0))
                 if batch.payload:
                     connection.send_bytes(batch.payload)

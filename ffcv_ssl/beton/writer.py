@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -24,20 +23,18 @@ from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, SkippedSample, enc
 from ffcv_ssl.beton.files import write_exactly
 from ffcv_ssl.beton.layout import (
     DEFAULT_PAGE_SIZE,
-    MAX_FIELDS,
     MAX_PAGE_SIZE,
     MIN_PAGE_SIZE,
-    descriptors_to_bytes,
     is_page_size,
     record_dtype,
 )
-from ffcv_ssl.beton.schema import dtype_to_json
+from ffcv_ssl.beton.schema import check_fields, check_metadata, dtype_to_json
 from ffcv_ssl.beton.workers import WorkerPool
-from ffcv_ssl.errors import ConfigError, FieldError, WriteError
+from ffcv_ssl.errors import ConfigError, WriteError
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.fields.hashing import index_hash
 
-RESERVED_METADATA = ("writer", "seed", "fields", "record", "counts")
+SKIPPED_COLUMNS = ("index", "path", "reason")
 _CHUNKS_PER_WORKER = 4  # at least, so that all workers end at about the same time
 
 
@@ -125,7 +122,7 @@ class DatasetWriter:
         progress: bool = True,
     ):
         self.path = os.fspath(path)
-        self.fields = _checked_fields(fields)
+        self.fields = check_fields(fields)
         if not is_page_size(page_size):
             raise ConfigError(f"page_size is a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}, got {page_size}.")
         if num_workers < -1:
@@ -139,7 +136,7 @@ class DatasetWriter:
             raise ConfigError(f"start_method is None or one of {', '.join(methods)}, got {start_method!r}.")
         self.page_size, self.seed, self.on_error = page_size, seed, on_error
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
-        self.metadata = _checked_metadata(metadata or {})
+        self.metadata = check_metadata(metadata or {})
         self._start_method, self._shows_progress = start_method, progress
 
     def from_indexed_dataset(
@@ -172,11 +169,9 @@ class DatasetWriter:
             raise ConfigError(f"chunksize is at least 1, got {chunksize}.")
         target = resolve_target(self.path)
         job = Job(dataset, self.fields, self._order(dataset, indices, shuffle_indices), self.seed, self.on_error == "skip")
-        with unwinding_on_sigterm(), replacing(target) as descriptor:
+        with unwinding_on_sigterm(), self._errors_in_words(), replacing(target) as descriptor:
             assembly = Assembly(descriptor, self.fields, len(job.indices), self.page_size)
             self._encode_into(assembly, job, chunksize)
-            if assembly.num_samples == 0:
-                raise WriteError(f"{self.path}: all {len(job.indices)} samples failed; the first: {assembly.skipped[0].reason}")
             size, page_size = assembly.finish(self._file_metadata(assembly))
             skipped_path = _write_skipped(target, assembly.skipped)
         notes = assembly.notes
@@ -196,23 +191,35 @@ class DatasetWriter:
         )
 
     def _encode_into(self, assembly: Assembly, job: Job, chunk_size: int) -> None:
-        """Run the job and store what comes, with errors in words."""
-        reached = 0
-        try:
-            with self._batches(job, chunk_size) as batches, self._progress_bar(len(job.indices)) as bar:
-                for batch in batches:
+        """Run the job and store what comes."""
+        num_samples, reached = len(job.indices), 0
+        with self._batches(job, chunk_size) as batches, self._progress_bar(num_samples) as bar:
+            for batch in batches:
+                try:
                     assembly.add(batch)
-                    reached += len(batch.samples)
-                    if assembly.skipped:
-                        bar.set_postfix(skipped=len(assembly.skipped), refresh=False)
-                    bar.update(len(batch.samples))
+                except OSError as error:
+                    where = f"{error.strerror}, while writing {len(batch.samples)} samples from sample {job.indices[reached]}"
+                    raise OSError(error.errno, where, self.path) from error
+                reached += len(batch.samples)
+                if assembly.skipped:
+                    bar.set_postfix(skipped=len(assembly.skipped), refresh=False)
+                bar.update(len(batch.samples))
+        if assembly.num_samples == 0:
+            raise WriteError(
+                f"all {num_samples} samples failed; the first: sample {assembly.skipped[0].index}: {assembly.skipped[0].reason}"
+            )
+
+    @contextmanager
+    def _errors_in_words(self) -> Iterator[None]:
+        """Put the path and the sample in front of what failed."""
+        try:
+            yield
         except SampleFailed as failure:
             raise WriteError(f"{self.path}: {failure}") from failure.__cause__
         except WriteError as error:
             raise WriteError(f"{self.path}: {error}") from error.__cause__
         except OSError as error:
-            where = f"{error.strerror}, while writing near sample {job.indices[min(reached, len(job.indices) - 1)]}"
-            raise OSError(error.errno, where, self.path) from error
+            raise OSError(error.errno, error.strerror, error.filename or self.path) from error
 
     @contextmanager
     def _batches(self, job: Job, chunk_size: int) -> Iterator[Iterator[Batch]]:
@@ -271,41 +278,6 @@ class _ProgressBar(tqdm):
     monitor_interval = 0
 
 
-def _checked_fields(fields: Mapping[str, Field]) -> dict[str, Field]:
-    """The fields, if a file can hold them and give them back."""
-    if not 1 <= len(fields) <= MAX_FIELDS:
-        raise FieldError(f"a file has 1 to {MAX_FIELDS} fields, got {len(fields)}.")
-    for name, field in fields.items():
-        if not isinstance(name, str) or not isinstance(field, Field):
-            raise FieldError(f"fields map names to Field objects, got {name!r}: {field!r}.")
-    descriptors_to_bytes(fields)
-    for name, field in fields.items():
-        if field.record_dtype.hasobject:
-            raise FieldError(f"field {name!r}: its record type {field.record_dtype} holds Python objects.")
-        restored = type(field).from_arguments(field.arguments().ljust(1024, b"\0"))
-        if restored.record_dtype != field.record_dtype:
-            raise FieldError(f"field {name!r}: its arguments do not give back its record type {field.record_dtype}.")
-        try:
-            json.dumps(field.describe())
-        except (TypeError, ValueError) as error:
-            raise FieldError(f"field {name!r}: describe() is not fit for JSON: {error}.") from error
-    return dict(fields)
-
-
-def _checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's metadata, if JSON can hold it and no name is taken."""
-    taken = [name for name in metadata if name in RESERVED_METADATA]
-    if taken:
-        raise ConfigError(f"metadata: {taken[0]!r} is written by the writer itself; choose another name.")
-    class_names = metadata.get("class_names")
-    if class_names is not None and not (isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)):
-        raise ConfigError("metadata: class_names is a list of strings.")
-    try:
-        return json.loads(json.dumps(dict(metadata)))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"metadata is not fit for JSON: {error}.") from error
-
-
 def _write_skipped(target: str, skipped: Sequence[SkippedSample]) -> str | None:
     """List skipped samples beside the target; remove the list of an earlier conversion if there are none."""
     path = f"{target}.skipped.csv"
@@ -314,7 +286,7 @@ def _write_skipped(target: str, skipped: Sequence[SkippedSample]) -> str | None:
             os.unlink(path)
         return None
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([SkippedSample._fields, *skipped])
+    csv.writer(text, lineterminator="\n").writerows([SKIPPED_COLUMNS, *map(astuple, skipped)])
     with replacing(path) as descriptor:
         write_exactly(descriptor, 0, text.getvalue().encode("utf-8", "surrogateescape"))
     return path
