@@ -2,8 +2,8 @@
 
 A section is a frozen dataclass. Each of its fields says in `metadata["help"]` what it means, in which unit and range; its
 annotation says what it takes (int, float, str, bool, `Literal[…]`, or one of these `| None`). A field with
-`metadata["positional"]` is also taken without a flag. Values come from the defaults, then the config files, then the flags.
-Nothing is read from the environment.
+`metadata["positional"]`, its name in the usage line, is also taken without a flag, one with `metadata["alias"]` by a second flag.
+Values come from the defaults, then the config files, then the flags. Nothing is read from the environment.
 """
 
 import argparse
@@ -111,18 +111,17 @@ def _read_flags(config: Config, sections: Mapping[str, type], argv: Sequence[str
     parser = _FlagParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("-h", "--help", action="store_true", default=False)
     parser.add_argument("-C", "--config-file", action="append", default=[], metavar="FILE")
-    for key in config.entries:
-        parser.add_argument(f"--{'.'.join(key)}", dest=".".join(key))
-    positionals = [(name, f.name) for name, section in sections.items() for f in dataclasses.fields(section) if "positional" in f.metadata]
-    for key in positionals:
-        parser.add_argument(f"positional {'.'.join(key)}", nargs="?")
+    dests: dict[str, Key] = {}
+    for name, section in sections.items():
+        for field in dataclasses.fields(section):
+            flags = [f"--{name}.{field.name}", *([field.metadata["alias"]] if "alias" in field.metadata else [])]
+            dests[parser.add_argument(*flags, dest=f"{name}.{field.name}").dest] = name, field.name
+            if "positional" in field.metadata:
+                dests[parser.add_argument(f"positional {name}.{field.name}", nargs="?").dest] = name, field.name
     found, unknown = parser.parse_known_args(list(argv))
     if unknown and not found.help:
         raise ConfigError(_unknown_flag(unknown[0], config.entries))
-    given = vars(found)
-    values = {key: given[".".join(key)] for key in config.entries if ".".join(key) in given}
-    values |= {key: given[name] for key in positionals if (name := f"positional {'.'.join(key)}") in given}
-    return values, found.config_file, found.help
+    return {dests[dest]: value for dest, value in vars(found).items() if dest in dests}, found.config_file, found.help
 
 
 def _unknown_flag(argument: str, known: Mapping[Key, Param]) -> str:

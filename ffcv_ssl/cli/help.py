@@ -58,6 +58,8 @@ def _entry(section: str, field: dataclasses.Field, param: Param, width: int) -> 
     flag = f"--{section}.{field.name}={param.checker.placeholder}"
     if "positional" in field.metadata:
         flag = f"{field.metadata['positional']} (or {flag})"
+    if "alias" in field.metadata:
+        flag = f"{field.metadata['alias']}={param.checker.placeholder} (or {flag})"
     meaning = param.desc.rstrip(".")
     return [f"  {flag}", _wrap(f"{meaning}. {_default(param)}", " " * 6, width)]
 

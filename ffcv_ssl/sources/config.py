@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from ffcv_ssl.errors import ConfigError
 
-SOURCE_NAMES = ("imagefolder", "flat", "cifar10", "cifar100", "npz", "tiny_imagenet")
-SPLITS = ("train", "test")
+SourceName = Literal["imagefolder", "flat", "cifar10", "cifar100", "npz", "tiny_imagenet"]
+Split = Literal["train", "test"]
+SOURCE_NAMES: tuple[str, ...] = get_args(SourceName)
+SPLITS: tuple[str, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class SourceConfig:
         If a value is missing, unknown or out of range.
     """
 
-    source: str = field(
+    source: SourceName = field(
         default="imagefolder",
         metadata={
             "help": "kind of dataset: imagefolder (a folder per class), flat (any folder of images, no labels), cifar10 or cifar100 "
@@ -28,7 +31,7 @@ class SourceConfig:
         },
     )
     path: str = field(default="", metadata={"help": "folder, archive or file of the dataset"})
-    split: str = field(
+    split: Split = field(
         default="train",
         metadata={"help": "train or test, where the dataset holds both; an imagefolder or flat folder is one split, named by its path"},
     )
