@@ -74,7 +74,7 @@ class WriteConfig:
         default="raise",
         metadata={"help": "a sample that fails: raise ends the conversion; skip leaves it out and lists it in OUT.skipped.csv"},
     )
-    progress: bool = field(default=True, metadata={"help": "show a progress bar"})
+    progress: bool = field(default=True, metadata={"help": "show a progress bar, where standard error is a terminal"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +102,7 @@ def convert(data: DataConfig, image: ImageConfig, write: WriteConfig) -> "WriteR
         seed=write.seed,
         on_error=write.on_error,
         metadata=metadata,
-        progress=write.progress,
+        progress=write.progress and sys.stderr.isatty(),
     )
     return writer.from_indexed_dataset(source, chunksize=write.chunksize, shuffle_indices=write.shuffle)
 
