@@ -91,11 +91,14 @@ def _simplejpeg_rung() -> Rung:
 def _opencv_rung() -> Rung:
     import cv2
 
+    from ffcv_ssl.codecs.integrity import check_integrity
+
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
     def decode(data: Buffer, out: np.ndarray) -> None:
         info = inspect_jpeg(data)
         _check_shape((info.height, info.width, 3), out)
+        check_integrity(bytes(data))
         try:
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error as error:
@@ -108,9 +111,12 @@ def _opencv_rung() -> Rung:
 
 
 def _pillow_rung() -> Rung:
+    from ffcv_ssl.codecs.integrity import check_integrity
+
     def decode(data: Buffer, out: np.ndarray) -> None:
         info = inspect_jpeg(data)
         _check_shape((info.height, info.width, 3), out)
+        check_integrity(bytes(data))
         try:
             with Image.open(io.BytesIO(bytes(data)), formats=("JPEG",)) as image:
                 out[...] = np.asarray(image.convert("RGB"))

@@ -1,0 +1,189 @@
+"""Find what libjpeg would warn of in a JPEG, for decoders that do not pass its warnings on.
+
+libjpeg repairs: it fills what is missing with grey and skips what does not fit, and only a warning tells. The checks here are those of
+its warnings in `jdmarker.c`, `jdhuff.c` and `jdphuff.c`; what it treats as an error, every decoder reports.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ffcv_ssl.codecs import entropy
+from ffcv_ssl.codecs.jpeg import APP0, CODINGS, DRI, EOI, RST0, RST7, SOS, frame_header
+from ffcv_ssl.errors import ImageError
+
+DHT = 0xC4
+MARKER = re.compile(rb"\xff+([\x01-\xfe])")  # fill bytes, then the marker's code
+STRAY_BYTES = 7  # at the end of a scan: libjpeg warns from 4 to 7 on, by how far it has read ahead (measured, libjpeg-turbo 3.1.2)
+STUFFED = re.compile(rb"\xff+\x00")  # how a 0xFF of the data is written; almost always without fill bytes
+
+
+def check_integrity(data: bytes) -> None:
+    """Read all entropy-coded data of a Huffman-coded JPEG (3 ms for a photo of 107 kB, on one 2.5 GHz core).
+
+    Raises
+    ------
+    ImageError
+        If libjpeg would decode the file only with a warning.
+    """
+    header = _Header()
+    offset = 2
+    while (match := MARKER.match(data, offset)) is not None:
+        marker, offset = match[1][0], match.end()
+        if marker == EOI:
+            return
+        length = int.from_bytes(data[offset : offset + 2], "big")
+        body = data[offset + 2 : offset + length]
+        offset += length
+        if marker == DHT:
+            header.read_tables(body)
+        elif marker in CODINGS:
+            header.read_frame(marker, body)
+        elif marker == DRI:
+            header.restart_interval = int.from_bytes(body[:2], "big")
+        elif marker == APP0 and body[:5] == b"JFIF\x00" and body[5:6] != b"\x01":
+            raise ImageError("corrupt JPEG: unknown JFIF revision number.")
+        elif marker == SOS:
+            stretches, offset = _stretches(data, offset)
+            _check_scan(header, header.read_scan(body), stretches)
+    raise ImageError("corrupt JPEG: " + ("premature end of file." if offset >= len(data) else "extraneous bytes before marker."))
+
+
+@dataclass
+class _Component:
+    """A colour component: blocks of an MCU, size in blocks, and what progressive scans have brought so far."""
+
+    blocks_per_mcu: int
+    num_blocks: int
+    nonzero: np.ndarray  # (num_blocks,) uint64: a bit for each coefficient
+    lowest_bit: np.ndarray = field(default_factory=lambda: np.full(64, -1))  # of each coefficient, as far as known; -1: nothing yet
+
+
+@dataclass
+class _Scan:
+    """The parameters of one scan, in T.81's words: spectral selection `first`..`last`, successive approximation `high`, `low`."""
+
+    components: list[_Component]
+    dc_tables: list[np.ndarray]  # one per block of an MCU
+    ac_tables: list[np.ndarray]
+    num_mcus: int
+    first: int
+    last: int
+    high: int
+    low: int
+
+
+class _Header:
+    """What the segments passed so far have defined."""
+
+    def __init__(self) -> None:
+        self.tables: dict[int, np.ndarray] = {}  # by class << 4 | id, as DHT names them
+        self.components: dict[int, _Component] = {}
+        self.num_mcus = 0
+        self.restart_interval = 0
+        self.progressive = False
+
+    def read_tables(self, body: bytes) -> None:
+        """DHT: one or more Huffman tables."""
+        while body:
+            end = 17 + sum(body[1:17])
+            try:
+                self.tables[body[0]] = entropy.code_table(body[1:17], body[17:end])
+            except ValueError as error:
+                raise ImageError(f"JPEG header is broken: a Huffman table: {error}.") from error
+            body = body[end:]
+
+    def read_frame(self, marker: int, body: bytes) -> None:
+        """SOF: the geometry (T.81, A.1.1 and A.2)."""
+        if CODINGS[marker] not in ("baseline", "extended", "progressive"):
+            raise ImageError(f"JPEG of {CODINGS[marker]} coding is not supported.")
+        self.progressive = CODINGS[marker] == "progressive"
+        _, height, width, components = frame_header(memoryview(body))
+        h_max, v_max = max(h for _, h, _ in components), max(v for _, _, v in components)
+        self.num_mcus = _ceil(width, 8 * h_max) * _ceil(height, 8 * v_max)
+        for name, h, v in components:
+            num_blocks = _ceil(_ceil(width * h, h_max), 8) * _ceil(_ceil(height * v, v_max), 8)
+            self.components[name] = _Component(h * v, num_blocks, np.zeros(num_blocks if self.progressive else 0, np.uint64))
+
+    def read_scan(self, body: bytes) -> _Scan:
+        """SOS: which components, with which tables, and which of their coefficients."""
+        count = body[0] if body else 0
+        if not count or len(body) != 4 + 2 * count:
+            raise ImageError("JPEG header is broken: a scan of impossible length.")
+        first, last, shifts = body[-3:]
+        needs_dc, needs_ac = first == 0 and not shifts >> 4, last > 0
+        try:
+            components = [self.components[name] for name in body[1:-3:2]]
+            num_blocks = [component.blocks_per_mcu if count > 1 else 1 for component in components]
+            selectors = [selector for selector, blocks in zip(body[2:-3:2], num_blocks, strict=True) for _ in range(blocks)]
+            dc_tables = [self.tables[selector >> 4] for selector in selectors if needs_dc]
+            ac_tables = [self.tables[0x10 | (selector & 15)] for selector in selectors if needs_ac]
+        except KeyError as error:
+            raise ImageError("JPEG header is broken: a scan of components or Huffman tables that were not defined.") from error
+        num_mcus = self.num_mcus if count > 1 else components[0].num_blocks
+        return _Scan(components, dc_tables, ac_tables, num_mcus, first, last, shifts >> 4, shifts & 15)
+
+
+def _stretches(data: bytes, offset: int) -> tuple[list[bytes], int]:
+    """The entropy-coded data of a scan between its restart markers, without stuffing, and the offset of the marker that ends it."""
+    stretches: list[bytes] = []
+    for match in MARKER.finditer(data, offset):
+        stretch = data[offset : match.start()]
+        stretches.append(STUFFED.sub(b"\xff", stretch) if b"\xff\xff" in stretch else stretch.replace(b"\xff\x00", b"\xff"))
+        marker, offset = match[1][0], match.end()
+        if not RST0 <= marker <= RST7:
+            return stretches, match.start()
+        if marker != RST0 + (len(stretches) - 1) % 8:
+            raise ImageError("corrupt JPEG: restart markers out of order.")
+    raise ImageError("corrupt JPEG: premature end of file.")
+
+
+def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes]) -> None:
+    if header.progressive:
+        _check_progression(scan)
+    elif (scan.first, scan.last, scan.high, scan.low) != (0, 63, 0, 0):
+        raise ImageError("corrupt JPEG: a sequential file with a progressive scan.")
+    interval = header.restart_interval or scan.num_mcus
+    if len(stretches) != _ceil(scan.num_mcus, interval):
+        raise ImageError(f"corrupt JPEG: {len(stretches) - 1} restart markers, wanted {_ceil(scan.num_mcus, interval) - 1}.")
+    for index, stretch in enumerate(stretches):
+        mcus = slice(index * interval, min((index + 1) * interval, scan.num_mcus))
+        padded = np.frombuffer(stretch + bytes(entropy.PADDING), np.uint8)
+        num_bits = 8 * len(stretch)
+        consumed = _walk(header.progressive, scan, padded, num_bits, mcus)
+        if consumed == entropy.BAD_CODE:
+            raise ImageError("corrupt JPEG: bad Huffman code.")
+        if consumed == entropy.TOO_SHORT or consumed > num_bits:
+            raise ImageError("corrupt JPEG: premature end of data segment.")
+        if num_bits - consumed >= 8 * (STRAY_BYTES if mcus.stop == scan.num_mcus else 1):
+            raise ImageError("corrupt JPEG: extraneous bytes before marker.")
+
+
+def _check_progression(scan: _Scan) -> None:
+    """Each scan must bring the next bits of coefficients whose upper bits, and whose block's DC, are there."""
+    if scan.first > scan.last or scan.last > 63 or (scan.first and len(scan.components) > 1) or (not scan.first and scan.last):
+        raise ImageError("corrupt JPEG: impossible progression parameters.")
+    for component in scan.components:
+        known = component.lowest_bit[scan.first : scan.last + 1]
+        if (np.maximum(known, 0) != scan.high).any() or (scan.first and component.lowest_bit[0] < 0):
+            raise ImageError("corrupt JPEG: inconsistent progression sequence.")
+        known[:] = scan.low
+
+
+def _walk(progressive: bool, scan: _Scan, data: np.ndarray, num_bits: int, mcus: slice) -> int:
+    """Bits that the given MCUs of a scan consume, or what is wrong with them."""
+    num_mcus = mcus.stop - mcus.start
+    if not progressive:
+        return entropy.walk_sequential(data, num_bits, num_mcus, np.stack(scan.dc_tables), np.stack(scan.ac_tables))
+    if scan.first == 0 and scan.high == 0:
+        return entropy.walk_dc_first(data, num_bits, num_mcus, np.stack(scan.dc_tables))
+    if scan.first == 0:  # one plain bit per block
+        blocks_per_mcu = sum(component.blocks_per_mcu for component in scan.components) if len(scan.components) > 1 else 1
+        return num_mcus * blocks_per_mcu
+    walk = entropy.walk_ac_refinement if scan.high else entropy.walk_ac_first
+    return walk(data, num_bits, scan.ac_tables[0], scan.first, scan.last, scan.components[0].nonzero[mcus])
+
+
+def _ceil(number: int, divisor: int) -> int:
+    return -(-number // divisor)
