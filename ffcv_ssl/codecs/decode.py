@@ -120,7 +120,7 @@ def _pillow_rung() -> Rung:
         try:
             with Image.open(io.BytesIO(bytes(data)), formats=("JPEG",)) as image:
                 out[...] = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except Exception as error:  # Pillow lets out what its parsers meet: OSError, SyntaxError, struct.error, …
             raise ImageError(f"JPEG does not decode: {error}") from error
 
     return decode

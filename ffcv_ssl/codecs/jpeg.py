@@ -28,7 +28,17 @@ CODINGS = {  # start-of-frame marker -> coding process (T.81, table B.1)
     **dict.fromkeys((0xC5, 0xC6, 0xC7), "hierarchical"),
     **dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic"),
 }
-SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1"}  # luma over chroma (h, v)
+SUBSAMPLINGS = {  # sampling factors (horizontal, vertical) of luma and of both chroma channels: those that TurboJPEG decodes
+    ((1, 1), (1, 1)): "4:4:4",
+    ((2, 1), (1, 1)): "4:2:2",
+    ((2, 2), (1, 1)): "4:2:0",
+    ((1, 2), (1, 1)): "4:4:0",
+    ((4, 1), (1, 1)): "4:1:1",
+    ((2, 1), (2, 1)): "4:4:4",  # from here on: the same, spelled as some cameras do
+    ((1, 2), (1, 2)): "4:4:4",
+    ((2, 2), (1, 2)): "4:2:2",
+    ((2, 2), (2, 1)): "4:4:0",
+}
 EXIF_PREFIX, XMP_PREFIX = b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 ORIENTATION_TAG = 0x0112
 
@@ -145,7 +155,7 @@ def inspect_jpeg(data: Buffer) -> JpegInfo:
         coding=CODINGS[frame.marker],
         color=_color(bytes(component[0] for component in components), jfif, adobe_transform),
         orientation=exif_orientation(exif) or _xmp_orientation(xmp) or 1,
-        subsampling=_subsampling([component[1:3] for component in components]),
+        subsampling=_subsampling([(h, v) for _, h, v in components]),
         restart_interval=restart_interval,
     )
 
@@ -229,9 +239,9 @@ def _color(component_ids: bytes, jfif: bool, adobe_transform: int | None) -> str
     return "YCbCr"
 
 
-def _subsampling(factors: list[tuple[int, ...]]) -> str:
+def _subsampling(factors: list[tuple[int, int]]) -> str:
     if len(factors) == 1:
         return "4:0:0"
     luma, *chroma = factors
-    name = SUBSAMPLINGS.get((luma[0], luma[1])) if len(factors) == 3 and set(chroma) == {(1, 1)} else None
+    name = SUBSAMPLINGS.get((luma, chroma[0])) if len(chroma) == 2 and chroma[0] == chroma[1] else None
     return name or ",".join(f"{h}x{v}" for h, v in factors)
