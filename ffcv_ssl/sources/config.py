@@ -42,11 +42,11 @@ class SourceConfig:
     seed: int = field(default=0, metadata={"help": "chooses the samples of a fraction, in [0, 2**64)"})
 
     def __post_init__(self) -> None:
-        if self.source not in SOURCE_NAMES:
-            raise ConfigError(f"source is one of {', '.join(SOURCE_NAMES)}, got {self.source!r}.")
+        if self.source not in get_args(SourceName):
+            raise ConfigError(f"source is one of {', '.join(get_args(SourceName))}, got {self.source!r}.")
         if not self.path:
             raise ConfigError("path is missing: the folder, archive or file of the dataset.")
-        if self.split not in SPLITS:
+        if self.split not in get_args(Split):
             raise ConfigError(f"split is train or test, got {self.split!r}.")
         if not 0 < self.fraction <= 1:
             raise ConfigError(f"fraction is a share in (0, 1], got {self.fraction}.")
