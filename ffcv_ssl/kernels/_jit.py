@@ -100,12 +100,17 @@ class KernelCache(FunctionCache):
         with self._lock():
             try:
                 return super()._load_overload(sig, target_context)
-            except (EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError):
-                return None  # a damaged entry is compiled anew and overwritten
+            except (EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, ValueError) as error:
+                logger.warning("compiled kernels in %s are damaged (%s); compiling %s anew.", self.cache_path, error, self._name)
+                self.flush()
+                return None
 
     def _save_overload(self, sig, data):
-        with self._lock():
-            super()._save_overload(sig, data)
+        try:
+            with self._lock():
+                super()._save_overload(sig, data)
+        except OSError as error:  # a full disk costs the next process a compilation, no more
+            logger.warning("compiled kernels are not kept in %s: %s.", self.cache_path, error)
 
 
 def kernel_cache(function: Callable) -> KernelCache | NullCache:

@@ -5,9 +5,7 @@ The pipeline fills rows from the parameter table; columns that no transform draw
 
 import numpy as np
 
-TOP, LEFT, HEIGHT, WIDTH, FLIP, ORDER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, RADIUS, FALLOFF, THRESHOLD, RESAMPLE = range(
-    15
-)
+TOP, LEFT, HEIGHT, WIDTH, FLIP, ORDER, BRIGHTNESS, CONTRAST, SATURATION, HUE, GRAY, RADIUS, FALLOFF, THRESHOLD, RESAMPLE = range(15)
 NUM_COLUMNS = 15
 
 # Box, flip (0 or 1), order of the colour steps (four base-4 digits, first step lowest), their factors, hue shift (turns),

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class ImageRenderer:
         """Split a chunk into runs that one kernel call renders: neighbours that are raw and of one size, or a single JPEG."""
         keys = [(*self.sizes[i], -1) if self.modes[i] == MODE_RAW else (*self.sizes[i], position) for position, i in enumerate(sample_ids)]
         borders = [0, *(i for i in range(1, len(keys)) if keys[i] != keys[i - 1]), len(keys)]
-        return list(zip(borders[:-1], borders[1:], strict=True))
+        return list(pairwise(borders))
 
 
 def render_tensor(images: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray) -> None:

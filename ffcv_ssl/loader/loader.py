@@ -118,7 +118,9 @@ class Loader:
         self._engine: Engine | None = None
         self._closed = False
         if len(self) == 0:
-            warnings.warn(f"{self.path}: {len(self.indices)} samples in batches of {batch_size} leave no batch; use drop_last=False.", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: {len(self.indices)} samples in batches of {batch_size} leave no batch; use drop_last=False.", stacklevel=2
+            )
 
     def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size) -> None:
         """Refuse arguments that are out of range."""
@@ -126,7 +128,9 @@ class Loader:
             if not isinstance(value, (int, np.integer)) or value < lowest:
                 raise PipelineError(f"{self.path}: {name} is an integer >= {lowest}, got {value!r}.")
         if not isinstance(order, OrderOption):
-            raise PipelineError(f"{self.path}: order is one of {', '.join(f'OrderOption.{option.name}' for option in OrderOption)}, got {order!r}.")
+            raise PipelineError(
+                f"{self.path}: order is one of {', '.join(f'OrderOption.{option.name}' for option in OrderOption)}, got {order!r}."
+            )
         if not 0 <= rank < world_size:
             raise PipelineError(f"{self.path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}.")
         if seed is None and world_size > 1:

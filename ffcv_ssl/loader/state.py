@@ -26,6 +26,8 @@ def check_state(state: Mapping[str, Any], loader: "Loader") -> None:
         if key not in state:
             raise CheckpointError(f"{loader.path}: the saved loader state has no {key!r}; it is not one.")
         if state[key] != value:
-            raise CheckpointError(f"{loader.path}: the saved state belongs to another {meanings[key]}: {state[key]!r}, this loader has {value!r}.")
+            raise CheckpointError(
+                f"{loader.path}: the saved state belongs to another {meanings[key]}: {state[key]!r}, this loader has {value!r}."
+            )
     if not 0 <= int(state.get("position", -1)) <= len(loader.indices) or int(state.get("epoch", -1)) < 0:
         raise CheckpointError(f"{loader.path}: the saved state has no epoch and position inside the epoch.")

@@ -51,8 +51,7 @@ class ValueReader:
         if self.in_records:
             return self.reader.records[self.field][sample_ids]
         if isinstance(field, (NDArrayField, TorchTensorField)):
-            first = np.asarray(field.decode(self.reader.records[self.field][0], bytes(field.num_bytes)))
-            return np.empty((len(sample_ids), *first.shape), first.dtype)
+            return np.empty((len(sample_ids), *field.shape), field.dtype)
         return [None] * len(sample_ids)
 
     def read(self, sample_ids: np.ndarray, out: Any, start: int) -> None:
@@ -63,8 +62,8 @@ class ValueReader:
             out[position] = self.reader.value(int(sample_id), self.field)
 
     def finish(self, out: Any, device: torch.device) -> Any:
-        """Return what the batch shows: a tensor that passed the stages, on `device` unless they moved it, or a list."""
-        if isinstance(out, list):
+        """Return what the batch shows: a tensor that passed the stages, on `device` unless they moved it; else the list or array itself."""
+        if isinstance(out, list) or out.dtype.kind not in "biufc":  # torch has no strings and times
             return out
         values = torch.from_numpy(out[:, None] if self.keep_axis and out.ndim == 1 else out)
         for stage in self.stages:

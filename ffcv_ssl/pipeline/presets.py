@@ -1,6 +1,6 @@
 """View pipelines of the published methods. Each returns a list, ready for `Loader(pipelines={"image": …})`.
 
-All views are uint8 unless `normalize=(mean, std)` is given, on the 0..255 scale. `device` appends `ToDevice`; normalization then runs there.
+All views are uint8 unless `normalize=(mean, std)` is given, on the 0..255 scale. `device` appends `ToDevice`; normalization runs there.
 Resizing, jitter, grey and solarization match torchvision's PIL backend to one grey level per operation, hue matches exact HSV,
 and the blur matches torchvision's `GaussianBlur` on float pixels.
 """

@@ -45,11 +45,11 @@ class JSONDecoder(Decoder):
     """Decode a JSONField: a list of B values."""
 
 
-def RandomResizedCropRGBImageDecoder(output_size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), **options) -> RandomResizedCrop:  # noqa: N802
+def RandomResizedCropRGBImageDecoder(output_size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), **options) -> RandomResizedCrop:
     """Return `RandomResizedCrop`, with FFCV's order of arguments; here any crop may open a pipeline."""
     return RandomResizedCrop(output_size, scale=scale, ratio=ratio, **options)
 
 
-def CenterCropRGBImageDecoder(output_size, ratio, **options) -> CenterCrop:  # noqa: N802
+def CenterCropRGBImageDecoder(output_size, ratio, **options) -> CenterCrop:
     """Return `CenterCrop`, with FFCV's order of arguments."""
     return CenterCrop(output_size, ratio=ratio, **options)

@@ -41,7 +41,11 @@ def patch_cases():
 @pytest.mark.simulator
 def test_patch_views__in_the_simulator_is_the_cpu_kernel(tmp_path):
     """In true float32 the CUDA loop gives the CPU kernel's bits, for enlarged, reduced, flipped and grey patches."""
-    arrays = {f"{name}{i}": array for i, case in enumerate(patch_cases()) for name, array in zip(("images", "rows", "lut", "out"), case, strict=True)}
+    arrays = {
+        f"{name}{i}": array
+        for i, case in enumerate(patch_cases())
+        for name, array in zip(("images", "rows", "lut", "out"), case, strict=True)
+    }
     np.savez(tmp_path / "cases.npz", **arrays)
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-m", "tests.kernels.simulate_patches", str(tmp_path / "cases.npz")]

@@ -145,7 +145,11 @@ def test_chain__is_the_float64_chain(seed):
 def test_views__are_independent_of_each_other():
     """A view's pixels do not depend on what was rendered before it in the same scratch."""
     image = photo_like(61, 83)
-    rows = [kernel_row((0, 0, 61, 83)), kernel_row((5, 9, 47, 33), sigma=2.0, radius=6, factors=(1.5, 0.5, 1.2, 0.2)), kernel_row((20, 30, 16, 16))]
+    rows = [
+        kernel_row((0, 0, 61, 83)),
+        kernel_row((5, 9, 47, 33), sigma=2.0, radius=6, factors=(1.5, 0.5, 1.2, 0.2)),
+        kernel_row((20, 30, 16, 16)),
+    ]
     together = render_rows(image, rows, (32, 32))
     for row, view in zip(rows, together, strict=True):
         np.testing.assert_array_equal(render_rows(image, [row], (32, 32))[0], view)

@@ -11,7 +11,9 @@ from ffcv_ssl.kernels.cpu.view import render_views
 IDENTITY = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 
 
-def kernel_row(box, *, flip=False, order=(0, 1, 2, 3), factors=(1, 1, 1, 0), grayscale=False, sigma=0.0, radius=0, threshold=256, resample=col.BILINEAR):
+def kernel_row(
+    box, *, flip=False, order=(0, 1, 2, 3), factors=(1, 1, 1, 0), grayscale=False, sigma=0.0, radius=0, threshold=256, resample=col.BILINEAR
+):
     """A row from the arguments of `tests.reference.chain.render`."""
     row = col.NEUTRAL.copy()
     row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]] = box

@@ -192,7 +192,8 @@ def test_draws__do_not_depend_on_the_process():
         "print(Keys(1, 2, np.arange(5), range(3), 'jitter').uniform('hue').tobytes().hex())"
     )
     outputs = {
-        subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout for seed in "12"
+        subprocess.run([sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in "12"
     }
     assert outputs == {(Keys(1, 2, np.arange(5), range(3), "jitter").uniform("hue").tobytes().hex() + "\n").encode()}
 

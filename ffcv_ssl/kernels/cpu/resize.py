@@ -8,7 +8,7 @@ from ffcv_ssl.kernels.scalar.resample import first_tap, num_taps, tap_weight
 
 @per_sample
 def axis_taps(source_size, size, flip, resample, first, count, weights):
-    """Fill the taps of one axis: `first` and `count` (size,) int32, `weights` (max taps, size) float32, normalised; return the most taps used.
+    """Fill `first`, `count` (size,) int32 and the normalised `weights` (max taps, size) float32 of one axis; return the most taps used.
 
     Positions beyond `count` get weight 0, so that a loop over taps may run to the maximum for all positions.
     """

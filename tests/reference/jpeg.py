@@ -1,0 +1,91 @@
+"""JPEG files with one property each, for the tests of codecs and fields."""
+
+import base64
+import io
+import struct
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+ARITHMETIC = base64.b64decode(  # 16×11 pixels, arithmetic coding, 4:4:4; made with libjpeg-turbo's jpegtran
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNSMj5aYVpQYEpRUk//"
+    "2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT0//yQARCAALABADAREAAhEBAxEB/8wA"
+    "CgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/AHbSxK+iWUYyPW4uJlDPgInCb2xuoacS+8swTX1dKj6gM2OHeCZK8tIlQ3rA/9k="
+)
+
+
+def encode(pixels, mode="RGB", **options):
+    """JPEG bytes of (H, W, 3) uint8 pixels, by Pillow; `options` as of its `save`."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", **{"quality": 90, **options})
+    return buffer.getvalue()
+
+
+def subsampled(pixels, name):
+    """JPEG bytes with chroma subsampling "4:4:4", "4:2:2", "4:2:0", "4:4:0" or "4:1:1"."""
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=90, colorsubsampling=name.replace(":", ""))
+
+
+def with_segment(jpeg, marker, body):
+    """Insert a marker segment right after the start of the image."""
+    return jpeg[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def exif_block(orientation, order=">", kind=3, tag=0x0112):
+    """An EXIF block (a TIFF header and one directory of one entry) in big (">") or little ("<") endian."""
+    value = struct.pack(order + {1: "B", 3: "H", 4: "I"}[kind], orientation).ljust(4, b"\x00")
+    header = (b"MM\x00*" if order == ">" else b"II*\x00") + struct.pack(order + "I", 8)
+    return header + struct.pack(order + "HHHI", 1, tag, kind, 1) + value + bytes(4)
+
+
+def with_orientation(jpeg, orientation, **options):
+    """The JPEG with an EXIF orientation."""
+    return with_segment(jpeg, 0xE1, b"Exif\x00\x00" + exif_block(orientation, **options))
+
+
+def with_frame(jpeg, marker=None, precision=None, height=None, width=None):
+    """The JPEG with another start-of-frame marker, precision or size in its header; the rest stays, so most no longer decode."""
+    start = next(i for i in range(2, len(jpeg)) if jpeg[i] == 0xFF and jpeg[i + 1] in (0xC0, 0xC1, 0xC2))
+    changed = bytearray(jpeg)
+    if marker is not None:
+        changed[start + 1] = marker
+    for offset, form, value in ((4, ">B", precision), (5, ">H", height), (7, ">H", width)):
+        if value is not None:
+            struct.pack_into(form, changed, start + offset, value)
+    return bytes(changed)
+
+
+def grey_of_factors(luma, chroma):
+    """A mid-grey JPEG of one MCU with these sampling factors (horizontal, vertical), and its (height, width)."""
+    factors = np.array((luma, chroma, chroma))
+    width, height = (8 * factors.max(axis=0)).tolist()
+    jpeg = encode(np.full((16, 16, 3), 128, np.uint8))  # for its tables: Pillow's are the standard ones (T.81, annex K)
+    header = bytearray(jpeg[: jpeg.index(b"\xff\xda")])
+    frame = header.index(b"\xff\xc0")
+    struct.pack_into(">HH", header, frame + 5, height, width)
+    for component, (h, v) in enumerate(factors):
+        header[frame + 11 + 3 * component] = h << 4 | v
+    bits = "".join(block * h * v for block, (h, v) in zip(("00" + "1010", "00" + "00", "00" + "00"), factors, strict=True))
+    bits += "1" * (-len(bits) % 8)
+    scan = bytes.fromhex("ffda000c03010002110311003f00") + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    return bytes(header) + scan + b"\xff\xd9", (height, width)
+
+
+def damaged(jpeg):
+    """Files that hold the header of `jpeg` but not all of its image, by name; libjpeg decodes some of them with a warning."""
+    scan, middle = jpeg.index(b"\xff\xda"), (jpeg.index(b"\xff\xda") + len(jpeg)) // 2
+    garbage = np.random.default_rng(3).bytes(60).replace(b"\xff", b"\x7f")
+    return {
+        "without its last byte": jpeg[:-1],
+        "without its end marker": jpeg[:-2],
+        "cut in half": jpeg[:middle],
+        "cut before its scan": jpeg[: scan - 1],
+        "only its first marker": jpeg[:2],
+        "garbage in the middle": jpeg[:middle] + garbage + jpeg[middle + 30 :],
+        "middle missing": jpeg[: middle - 50] + jpeg[middle + 50 :],
+        "ended in the middle": jpeg[:middle] + b"\xff\xd9" + jpeg[middle:],
+        "zeros from the middle on": jpeg[:middle] + bytes(len(jpeg) - middle),
+        "zeros in place of the scan": jpeg[: scan + 14] + bytes(len(jpeg) - scan - 16) + b"\xff\xd9",
+        "stray bytes between segments": jpeg[:2] + b"\x01\x02\x03" + jpeg[2:],
+    }
