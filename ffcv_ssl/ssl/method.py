@@ -20,6 +20,9 @@ class Normalize(nn.Module):
         One value per channel, on the 0..255 scale; `std` > 0.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))

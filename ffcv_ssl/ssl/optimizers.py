@@ -86,7 +86,7 @@ class LARS(Optimizer):
         super().__init__(params, {"lr": lr, **options})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it
         """Take one step; tensors without gradient stay as they are."""
         loss = None
         if closure is not None:
@@ -122,8 +122,8 @@ class LARS(Optimizer):
 
 def _adapted_gradients(params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
     """Gradients with weight decay and trust applied, as new tensors; all norms stay on the device."""
-    gradients = [p.grad for p in params]
-    decayed = torch._foreach_add(gradients, params, alpha=group["weight_decay"])
+    gradients = [p.grad for p in params if p.grad is not None]
+    decayed = list(torch._foreach_add(gradients, params, alpha=group["weight_decay"]))
     param_norms = torch.stack(torch._foreach_norm(params))
     one = torch.ones_like(param_norms)
     if group["clip"]:

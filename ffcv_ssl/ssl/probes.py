@@ -48,7 +48,7 @@ def knn_predictions(
 
 
 def knn_accuracy(
-    train_features: Tensor, train_labels: Tensor, val_features: Tensor, val_labels: Tensor, k: int = 20, temperature: float = 0.07
+    train_features: Tensor, train_labels: Tensor, val_features: Tensor, val_labels: Tensor, *, k: int = 20, temperature: float = 0.07
 ) -> float:
     """Share of validation samples, 0..1, that `knn_predictions` gets right."""
     num_classes = _num_classes(train_labels, val_labels)

@@ -1,0 +1,38 @@
+"""The one loop all methods share, its configuration, checkpoints, records and evaluation."""
+
+from ffcv_ssl.train.build import build_backbone, build_normalize, build_optimizer
+from ffcv_ssl.train.checkpoint import Checkpoint, Progress, load_checkpoint
+from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig, option, require
+from ffcv_ssl.train.device import pick_device, pick_precision, prepare_torch
+from ffcv_ssl.train.evaluate import Evaluation, extract_features, frozen, raw_pixels
+from ffcv_ssl.train.loop import fit
+from ffcv_ssl.train.record import RunRecord
+from ffcv_ssl.train.result import Result, finish
+
+__all__ = [
+    "Checkpoint",
+    "DataConfig",
+    "EvalConfig",
+    "Evaluation",
+    "LogConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "Progress",
+    "Result",
+    "RunRecord",
+    "TrainConfig",
+    "build_backbone",
+    "build_normalize",
+    "build_optimizer",
+    "extract_features",
+    "finish",
+    "fit",
+    "frozen",
+    "load_checkpoint",
+    "option",
+    "pick_device",
+    "pick_precision",
+    "prepare_torch",
+    "raw_pixels",
+    "require",
+]

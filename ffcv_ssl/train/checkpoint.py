@@ -1,0 +1,161 @@
+"""Checkpoints that are whole or absent, and hold all that an exact continuation needs."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ffcv_ssl import __version__
+from ffcv_ssl.errors import CheckpointError, FfcvSslError
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """How far a run has come; saved with every checkpoint.
+
+    Attributes
+    ----------
+    step
+        Optimizer steps taken.
+    images
+        Images seen, each counted once per epoch.
+    seconds
+        Training time, waiting for data included; start-up, evaluation and saving excluded.
+    waited_s
+        Part of `seconds` spent waiting for data.
+    """
+
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    waited_s: float = 0.0
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """Write with `torch.save` so that `path` holds the old or the new content whole, whenever the process or machine dies."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself
+    finally:
+        os.close(folder)
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint; nothing in it is executed (`weights_only=True`).
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, broken or of another kind.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no checkpoint.") from error
+    except Exception as error:  # torch raises many types for broken archives and refused pickles
+        raise CheckpointError(f"{path}: not a readable checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path}: checkpoint format {found}, this version reads {FORMAT}.")
+    return content
+
+
+@dataclass
+class Checkpoint:
+    """The state of one run: model, optimizer, scaler, loader, generators.
+
+    Parameters
+    ----------
+    path
+        The file; its folder exists.
+    method, optimizer, scaler
+        What trains.
+    loader
+        Has `state_dict()` and `load_state_dict()`; its state is small and JSON-able.
+
+    Attributes
+    ----------
+    saved_step
+        Step of the checkpoint last saved or restored.
+    """
+
+    path: Path
+    method: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    loader: Any
+    saved_step: int = field(default=0, init=False)
+    saved_at: float = field(default_factory=time.monotonic, init=False)
+
+    def age_s(self) -> float:
+        """Seconds since this object last saved or restored (or was made)."""
+        return time.monotonic() - self.saved_at
+
+    def is_finite(self) -> bool:
+        """Whether every weight and every running statistic is finite."""
+        values = [t for t in self.method.state_dict().values() if t.is_floating_point()]
+        return bool(torch.stack([torch.isfinite(t).all() for t in values]).all())
+
+    def save(self, progress: Progress) -> None:
+        """Write the state between two steps."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        content = {
+            "format": FORMAT,
+            "version": __version__,
+            "progress": asdict(progress),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "loader": self.loader.state_dict(),
+            "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
+        }
+        save_atomically(content, self.path)
+        self.saved_step, self.saved_at = progress.step, time.monotonic()
+
+    def restore(self) -> Progress:
+        """Put the saved state into model, optimizer, scaler, loader and generators.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is unreadable or belongs to another model, optimizer or data set.
+        """
+        content = load_checkpoint(self.path)
+        try:
+            self.method.load_state_dict(content["method"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scaler.load_state_dict(content["scaler"])
+            self.loader.load_state_dict(content["loader"])
+            _restore_generators(content["rng"])
+            progress = Progress(**content["progress"])
+        except FfcvSslError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"{self.path}: the checkpoint does not fit this run: {reason}") from error
+        self.saved_step, self.saved_at = progress.step, time.monotonic()
+        return progress
+
+
+def _restore_generators(rng: Mapping[str, Any]) -> None:
+    torch.set_rng_state(rng["cpu"])
+    if torch.cuda.is_available() and len(rng["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(rng["cuda"])

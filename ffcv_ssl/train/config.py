@@ -1,0 +1,138 @@
+"""What a training run is configured by: one frozen dataclass per section; methods add their own in their recipe."""
+
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Literal
+
+from ffcv_ssl.errors import ConfigError
+
+NORMALIZATIONS = {  # mean and standard deviation per channel, on the 0..255 scale
+    "half": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "cifar10": ((125.31, 122.95, 113.87), (62.99, 62.09, 66.70)),
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+
+
+def option(help: str, default: Any = MISSING) -> Any:
+    """A dataclass field with its help text; without a default it must be given."""
+    return field(default=default, metadata={"help": help})
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError(message) unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which files to train and evaluate on."""
+
+    train: str = option("the .beton file to train on; its labels, if any, are used by the evaluation alone")
+    val: str = option("the .beton file to evaluate on; empty: no evaluation", "")
+    image: str = option("name of the image field", "image")
+    label: str = option("name of the label field, integers from 0", "label")
+    workers: int = option("threads of the loader; -1: as many as there are cores, 0: none beside the training's own", -1)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The backbone, and what it is fed."""
+
+    backbone: Literal["resnet18", "resnet50"] = option("architecture", "resnet18")
+    width: int = option("channels of the first stage, >= 1; 64 is the published network, 16 suits a CPU", 64)
+    stem: Literal["imagenet", "cifar", "cifar_stride2"] = option(
+        "first layers: imagenet 7x7 of stride 2 and pooling; cifar 3x3 of stride 1; cifar_stride2 3x3 of stride 2, for CPUs", "cifar"
+    )
+    normalization: Literal["half", "unit", "cifar10", "imagenet"] = option(
+        "mean and deviation of the input: half .5/.5, unit 0/1, or those of the data set", "half"
+    )
+    views_per_forward: int = option("views of each image that share batch-normalization statistics; 0: all", 0)
+
+    def __post_init__(self):
+        require(self.width >= 1, f"width counts channels, at least 1, got {self.width}.")
+        require(self.views_per_forward >= 0, f"views_per_forward is at least 0, got {self.views_per_forward}.")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimizer and its learning rate over time."""
+
+    name: Literal["sgd", "lars", "adamw"] = option("optimizer")
+    lr: float = option("learning rate at its highest, > 0")
+    scale_lr: bool = option("multiply lr by batch size / 256", False)
+    momentum: float = option("momentum of sgd and lars, in [0, 1)", 0.9)
+    nesterov: bool = option("Nesterov momentum, for sgd and lars", False)
+    weight_decay: float = option("weight decay, >= 0", 0.0)
+    exclude_1d: bool = option("spare biases and normalization from weight decay (and, in lars, from adaptation)", True)
+    eta: float = option("trust coefficient of lars, > 0", 0.001)
+    clip: bool = option("lars as in EMP-SSL: the learning rate is a ceiling of the trust, not a factor", False)
+    warmup: float = option("share of the training during which the rate rises linearly from 0, in [0, 1)", 0.0)
+    final: float = option("share of lr at which the cosine ends, in [0, 1]", 0.0)
+
+    def __post_init__(self):
+        require(self.lr > 0, f"lr must be positive, got {self.lr}.")
+        require(0 <= self.momentum < 1, f"momentum lies in [0, 1), got {self.momentum}.")
+        require(not self.nesterov or self.momentum > 0, "nesterov needs a momentum above 0.")
+        require(self.weight_decay >= 0, f"weight_decay is at least 0, got {self.weight_decay}.")
+        require(self.eta > 0, f"eta must be positive, got {self.eta}.")
+        require(0 <= self.warmup < 1, f"warmup is a share of the training in [0, 1), got {self.warmup}.")
+        require(0 <= self.final <= 1, f"final is a share of lr in [0, 1], got {self.final}.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at once, and where."""
+
+    epochs: int = option("passes over the training file, >= 1")
+    batch_size: int = option("images per step, >= 2")
+    minutes: float = option("stop after so many minutes of training, evaluation not counted, if that is sooner; 0: no limit", 0.0)
+    seed: int = option("of initial weights, order and augmentation, >= 0", 0)
+    device: str = option("auto, cpu, cuda or cuda:N", "auto")
+    threads: int = option("CPU threads of torch; 0: torch's own choice, all cores", 0)
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "of the network's arithmetic (losses are always float32); auto: bfloat16 where the device computes in it, else float16 on a GPU "
+        "and float32 on a CPU",
+        "auto",
+    )
+    checkpoint_minutes: float = option("least time between two checkpoints in a run; 0: one after every step", 5.0)
+    resume: bool = option("go on from the checkpoint in log.out, if there is one", False)
+
+    def __post_init__(self):
+        require(self.epochs >= 1, f"epochs is at least 1, got {self.epochs}.")
+        require(self.batch_size >= 2, f"batch_size is at least 2, got {self.batch_size}.")
+        require(self.minutes >= 0, f"minutes is at least 0, got {self.minutes}.")
+        require(self.threads >= 0, f"threads is at least 0, got {self.threads}.")
+        require(self.seed >= 0, f"seed is at least 0, got {self.seed}.")
+        require(self.checkpoint_minutes >= 0, f"checkpoint_minutes is at least 0, got {self.checkpoint_minutes}.")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How frozen features are judged: cosine kNN and a linear classifier on whole images."""
+
+    every: int = option("epochs between two kNN evaluations during training; 0: only at the end", 0)
+    batch_size: int = option("images per forward pass, >= 1", 500)
+    k: int = option("neighbours of the kNN vote, >= 1", 20)
+    temperature: float = option("of the kNN vote's weights exp(cosine / temperature), > 0", 0.07)
+    linear_epochs: int = option("epochs of the linear classifier; 0: none", 100)
+
+    def __post_init__(self):
+        require(self.every >= 0, f"every is at least 0, got {self.every}.")
+        require(self.batch_size >= 1, f"batch_size is at least 1, got {self.batch_size}.")
+        require(self.k >= 1, f"k is at least 1, got {self.k}.")
+        require(self.temperature > 0, f"temperature must be positive, got {self.temperature}.")
+        require(self.linear_epochs >= 0, f"linear_epochs is at least 0, got {self.linear_epochs}.")
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Where results go, and how often they are written."""
+
+    out: str = option("folder of the run: config.yaml, checkpoint.pt, train.csv, eval.csv, curves.png, result.json")
+    every: int = option("steps between two rows of train.csv, >= 1", 10)
+    tensorboard: bool = option("also write TensorBoard events to log.out", True)
+    progress: bool = option("show a progress bar (only on a terminal)", True)
+
+    def __post_init__(self):
+        require(self.every >= 1, f"every is at least 1, got {self.every}.")

@@ -1,0 +1,77 @@
+"""Where a run computes, and in which precision."""
+
+import random
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.train.config import TrainConfig
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def prepare_torch(train: TrainConfig) -> tuple[torch.device, str]:
+    """Seed torch, NumPy and Python, set torch's threads, and pick device and precision. (The loader needs none of the seeds.)"""
+    device = pick_device(train.device)
+    precision = pick_precision(train.precision, device)
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    torch.manual_seed(train.seed)
+    np.random.seed(train.seed % 2**32)
+    random.seed(train.seed)
+    return device, precision
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:N" into a device; auto takes a GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"train.device: '{name}' is no device. Devices: auto, cpu, cuda, cuda:N.") from error
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError(f"train.device: '{name}' was asked for, this machine has {torch.cuda.device_count()} usable CUDA device(s).")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"train.device: '{name}' is not supported. Devices: auto, cpu, cuda, cuda:N.")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Turn "auto" into the precision that suits `device`, and refuse float16 on a CPU.
+
+    On a CPU with AVX512-BF16 a narrow ResNet-18 trains 1.4 times as fast in bfloat16 as in float32, both channels-last; without such
+    instructions bfloat16 is emulated and slower.
+    """
+    if name == "float16" and device.type == "cpu":
+        raise ConfigError("train.precision: float16 needs a GPU; on a CPU use bfloat16 or float32.")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+    computes_in_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bfloat16" if computes_in_bfloat16() else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The context in which the network computes."""
+    dtype = PRECISIONS[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def gradient_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """A scaler that works for float16 and does nothing otherwise."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+
+def describe_device(device: torch.device) -> str:
+    """Name of the GPU, or the number of threads of the CPU, for the records of a run."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

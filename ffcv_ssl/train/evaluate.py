@@ -1,0 +1,176 @@
+"""What frozen features are worth: features of a whole file, then kNN, linear classifier and effective rank."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.loader import Loader, OrderOption
+from ffcv_ssl.ssl import knn_accuracy, linear_probe, rankme
+from ffcv_ssl.train.config import DataConfig, EvalConfig
+from ffcv_ssl.train.device import autocast
+
+RANKME_SAMPLES = 25_600  # as in its paper
+Encoder = Callable[[Tensor], Tensor]  # (N, 3, H, W) uint8 -> (N, D)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the module trains again if it did before."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)
+
+
+def raw_pixels(images: Tensor) -> Tensor:
+    """The encoder to beat: (N, 3, H, W) uint8 to (N, 3HW) values in -.5 .. .5."""
+    return images.flatten(1).float() / 255 - 0.5
+
+
+@torch.no_grad()
+def extract_features(encoder: Encoder, loader: Any, label: str, device: torch.device, precision: str = "float32") -> tuple[Tensor, Tensor]:
+    """Encode every sample of `loader` once.
+
+    Parameters
+    ----------
+    encoder
+        Maps (N, 3, H, W) uint8 on `device` to (N, D).
+    loader
+        Yields named tuples: first field (B, 3, H, W), or (B, V, 3, H, W) of which the V features are averaged (a bag of patches).
+    label
+        Name of the field that holds the labels.
+    device, precision
+        Where and in which precision to encode.
+
+    Returns
+    -------
+    (N, D) float32 and (N,) int64, on `device`.
+    """
+    features, labels = [], []
+    for batch in loader:
+        images = batch[0].to(device, non_blocking=True)
+        with autocast(device, precision):
+            if images.ndim == 5:
+                encoded = encoder(images.flatten(0, 1)).float().unflatten(0, images.shape[:2]).mean(dim=1)
+            else:
+                encoded = encoder(images).float()
+        features.append(encoded)
+        labels.append(batch[label].to(device).long().flatten())
+    return torch.cat(features), torch.cat(labels)
+
+
+class Features(NamedTuple):
+    """Features (M, D) and labels (M,) of the training file, and (N, D) and (N,) of the validation file."""
+
+    train: Tensor
+    train_labels: Tensor
+    val: Tensor
+    val_labels: Tensor
+
+
+class Evaluation:
+    """The training and the validation file as the evaluation sees them; without a validation file it measures nothing.
+
+    Parameters
+    ----------
+    data
+        The files; both need labels.
+    config
+        What to measure.
+    pipeline
+        Of the image field: a plain view, or many random patches, whose features are averaged.
+    device, precision
+        Where and in which precision to encode.
+    num_views
+        Views per image in `pipeline`; the configured batch size counts views.
+    seed
+        Of random views, which are the same at every call.
+
+    Raises
+    ------
+    ConfigError
+        If a file has no labels.
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        config: EvalConfig,
+        pipeline: Sequence[Any],
+        device: torch.device,
+        precision: str = "float32",
+        num_views: int = 1,
+        seed: int = 0,
+    ):
+        self.config, self.label, self.device, self.precision = config, data.label, device, precision
+        self.loaders: list[Loader] = []
+        for path in (data.train, data.val) if data.val else ():
+            loader = Loader(
+                path,
+                batch_size=max(1, config.batch_size // num_views),
+                order=OrderOption.SEQUENTIAL,
+                seed=seed,
+                pipelines={data.image: pipeline},
+                num_workers=data.workers,
+                drop_last=False,
+            )
+            self.loaders.append(loader)
+            if data.label not in loader.reader.fields:
+                self.close()
+                raise ConfigError(f"{path}: no label field '{data.label}' to evaluate with; give data.label, or leave data.val empty.")
+
+    def __enter__(self) -> "Evaluation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the loaders."""
+        for loader in self.loaders:
+            loader.close()
+
+    def features(self, encoder: Encoder) -> Features:
+        """Encode both files, random views as in epoch 0."""
+        found: list[Tensor] = []
+        for loader in self.loaders:
+            loader.set_epoch(0)
+            found += extract_features(encoder, loader, self.label, self.device, self.precision)
+        return Features(*found)
+
+    def knn(self, encoder: Encoder) -> dict[str, float]:
+        """Accuracy of the kNN vote, 0..1, as {"knn": …}."""
+        if not self.loaders:
+            return {}
+        return {"knn": knn_accuracy(*self.features(encoder), k=self.config.k, temperature=self.config.temperature)}
+
+    def scores(self, encoder: Encoder, standardize: bool = True) -> dict[str, float]:
+        """Accuracies of kNN and linear classifier, effective rank and length of the features.
+
+        Parameters
+        ----------
+        encoder
+            Maps (N, 3, H, W) uint8 images to (N, D) features. Call `frozen` around a network's.
+        standardize
+            See `linear_probe`.
+
+        Returns
+        -------
+        dict
+            knn; linear, linear_best (highest of all epochs), linear_train: shares of samples, 0..1; rankme; num_features.
+        """
+        if not self.loaders:
+            return {}
+        features = self.features(encoder)
+        scores = {"knn": knn_accuracy(*features, k=self.config.k, temperature=self.config.temperature)}
+        if self.config.linear_epochs:
+            probe = linear_probe(*features, epochs=self.config.linear_epochs, standardize=standardize)
+            scores |= {"linear": probe.last, "linear_best": probe.best, "linear_train": probe.train}
+        return scores | {"rankme": rankme(features.train[:RANKME_SAMPLES]), "num_features": features.train.shape[1]}

@@ -1,0 +1,156 @@
+"""The folder of a run: configuration, rows, TensorBoard events, curves and result."""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.train.config import LogConfig
+from ffcv_ssl.train.curves import draw_curves
+from ffcv_ssl.train.provenance import provenance
+
+# What may change when a run is continued, because it decides where, how long or how watched the training is, not what it learns.
+# (That the data are the same is checked by the loader's own state.)
+FREE_SECTIONS = {"data", "log", "eval", "bag"}
+FREE_FIELDS = {("train", name) for name in ("resume", "device", "threads", "epochs", "minutes", "checkpoint_minutes")}
+
+
+class Table:
+    """A CSV file that grows row by row; its columns are those of the first row.
+
+    Parameters
+    ----------
+    path
+        The file. Rows of an earlier part of the run are kept up to `last_step`: what came after the checkpoint is trained again.
+    last_step
+        Step of the checkpoint; 0 begins an empty file.
+    """
+
+    def __init__(self, path: Path, last_step: int = 0):
+        self.path = path
+        self.rows = [row for row in read_rows(path) if row["step"] <= last_step] if last_step else []
+        self.path.unlink(missing_ok=True)
+        for row in self.rows:
+            self._append(row)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Append one row; floats keep all their digits."""
+        self.rows.append(dict(row))
+        self._append(row)
+
+    def _append(self, row: Mapping[str, float]) -> None:
+        is_new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Rows of a table, every value a float; none where there is no file. A torn last line is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file) if None not in row.values()]
+
+
+class RunRecord:
+    """Everything a run leaves behind, in one folder.
+
+    Parameters
+    ----------
+    method
+        Name of the method, as in the recipe's file name.
+    configs
+        Section name → its dataclass; the section "log" is a `LogConfig`.
+    resume
+        Go on in a folder that holds a run; without it such a folder is refused.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run already, or, with `resume`, a run that another configuration made.
+    """
+
+    def __init__(self, method: str, configs: Mapping[str, Any], resume: bool = False):
+        self.method = method
+        self.log: LogConfig = configs["log"]
+        self.folder = Path(self.log.out)
+        self.checkpoint_path = self.folder / "checkpoint.pt"
+        self.configs = {name: asdict(config) for name, config in configs.items()}
+        if self.checkpoint_path.exists():
+            if not resume:
+                raise ConfigError(f"{self.folder}: holds a run already; continue it with --train.resume=1 or choose another --log.out.")
+            self._refuse_other_configuration()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {"method": method, **self.configs}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        self.tables: dict[str, Table] = {}
+        self.events: Any = None
+
+    def _refuse_other_configuration(self) -> None:
+        """Compare what decides the weights with the configuration that the run was begun with."""
+        path = self.folder / "config.yaml"
+        before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if before.get("method", self.method) != self.method:
+            raise ConfigError(f"{self.folder}: holds a run of {before['method']}; choose another --log.out.")
+        keys = [(section, name) for section, fields in self.configs.items() if section not in FREE_SECTIONS for name in fields]
+        for section, name in set(keys) - FREE_FIELDS:
+            value = self.configs[section][name]
+            old = before.get(section, {}).get(name, value)
+            if old != value:
+                raise ConfigError(f"{self.folder}: the run was begun with {section}.{name}={old}, not {value}; choose another --log.out.")
+
+    def begin(self, last_step: int) -> None:
+        """Open the tables and events; rows after `last_step`, the checkpoint's, are dropped."""
+        self.tables = {name: Table(self.folder / f"{name}.csv", last_step) for name in ("train", "eval")}
+        if self.log.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # heavy
+
+            self.events = SummaryWriter(str(self.folder), purge_step=last_step + 1 if last_step else None)
+
+    def train_row(self, row: Mapping[str, float]) -> None:
+        """Add a row to train.csv and TensorBoard."""
+        self._add("train", row)
+
+    def eval_row(self, step: int, epoch: float, seconds: float, scores: Mapping[str, float]) -> None:
+        """Add a row to eval.csv and TensorBoard, and say it."""
+        self._add("eval", {"step": step, "epoch": epoch, "seconds": seconds, **scores})
+        if self.log.progress:
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+            tqdm.write(f"{self.method}, epoch {epoch:.4g}: {numbers}", file=sys.stderr)
+
+    def _add(self, table: str, row: Mapping[str, float]) -> None:
+        self.tables[table].add(row)
+        if self.events is not None:
+            for name, value in row.items():
+                if name not in ("step", "epoch"):
+                    self.events.add_scalar(f"{table}/{name}", value, int(row["step"]))
+
+    def progress_bar(self, total_steps: int, step: int) -> tqdm:
+        """A bar over steps on standard error; silent where that is no terminal."""
+        disable = None if self.log.progress else True
+        return tqdm(total=total_steps, initial=step, unit="step", desc=self.method, disable=disable, dynamic_ncols=True, file=sys.stderr)
+
+    def close(self) -> None:
+        """Draw the curves and flush the events."""
+        if self.tables and self.tables["train"].rows:
+            draw_curves(self.tables["train"].rows, self.tables["eval"].rows, self.folder / "curves.png", title=self.method)
+        if self.events is not None:
+            self.events.close()
+            self.events = None
+
+    def write_result(self, result: Mapping[str, Any]) -> Path:
+        """Write result.json: the numbers, the configuration and the code they came from."""
+        content = {"method": self.method, **result, "made_by": provenance(), "config": self.configs}
+        path = self.folder / "result.json"
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        return path
