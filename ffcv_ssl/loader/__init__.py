@@ -1,7 +1,8 @@
 """Run a plan: order, threads, buffers, batches."""
 
 from ffcv_ssl.loader.batch import Batch
+from ffcv_ssl.loader.dataset import BetonDataset
 from ffcv_ssl.loader.loader import Loader
 from ffcv_ssl.loader.order import OrderOption
 
-__all__ = ["Batch", "Loader", "OrderOption"]
+__all__ = ["Batch", "BetonDataset", "Loader", "OrderOption"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ffcv_ssl.loader.batch import Batch
-from ffcv_ssl.loader.order import rank_batch
+from ffcv_ssl.loader.order import EpochPosition
 from ffcv_ssl.loader.work import BatchWork
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class EpochIterator:
         """Queue batches until enough are ahead."""
         loader = self._loader
         while self._ahead < self._end and len(self._pending) < loader.batches_ahead:
-            ids = rank_batch(self._order, self._ahead, loader.batch_size, loader.rank, loader.world_size)
-            work = BatchWork(loader._plan, ids, self._epoch, self._engine, loader._pool, self._owner)
+            place = EpochPosition(self._epoch, self._order, self._ahead, self._ahead + self._step, loader.rank, loader.world_size)
+            work = BatchWork(loader._plan, place, self._engine, loader._pool, self._owner)
             self._pending.append(work)
             self._engine.submit(self._owner, [work.open])
             self._ahead += self._step

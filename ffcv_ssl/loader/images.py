@@ -8,11 +8,13 @@ import numpy as np
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.codecs.decode import decode_jpeg
+from ffcv_ssl.errors import FfcvSslError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
 from ffcv_ssl.kernels.cpu.scratch import Scratch, make_scratch
 from ffcv_ssl.kernels.cpu.view import render_views
 from ffcv_ssl.kernels.rows import NUM_COLUMNS
 from ffcv_ssl.pipeline.plan import ImagePlan, TensorPlan
+from ffcv_ssl.pipeline.table import ParameterTable
 
 IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 
@@ -62,6 +64,11 @@ class ImageRenderer:
         self._view_sizes = view_sizes
         self._memory = ThreadMemory()
 
+    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray) -> tuple[ParameterTable, list[np.ndarray]]:
+        """Draw the parameter table of some samples, and the kernel rows of every tensor, (N, V, passes, NUM_COLUMNS)."""
+        table = self.plan.draw(seed, epoch, sample_ids, self.sizes[sample_ids])
+        return table, [tensor.rows(table) for tensor in self.plan.tensors]
+
     def render(self, sample_ids: np.ndarray, rows: Sequence[np.ndarray], outs: Sequence[np.ndarray], start: int) -> None:
         """Render samples into positions from `start` of the batch's memory.
 
@@ -75,7 +82,17 @@ class ImageRenderer:
             Memory of the whole batch per tensor (`TensorPlan.shape`).
         start
             Position of the chunk's first sample in the batch.
+
+        Raises
+        ------
+        SampleError
+            If a sample cannot be read or decoded; it names file, sample and field.
         """
+        for first, last in self._runs(sample_ids):
+            self._render_run(sample_ids[first:last], rows, outs, start + first)
+
+    def _render_run(self, sample_ids: np.ndarray, rows: Sequence[np.ndarray], outs: Sequence[np.ndarray], start: int) -> None:
+        """Render samples of one size with one kernel call per tensor."""
         images = self._read(sample_ids)
         scratch = self._memory.scratch(tuple(np.maximum(images.shape[1:3], self._smallest_source)), self._view_sizes)
         for tensor, tensor_rows, out in zip(self.plan.tensors, rows, outs, strict=True):
@@ -87,16 +104,24 @@ class ImageRenderer:
         height, width = (int(side) for side in self.sizes[sample_ids[0]])
         images = self._memory.bytes("pixels", len(sample_ids) * height * width * 3).reshape(len(sample_ids), height, width, 3)
         for image, sample_id in zip(images, sample_ids, strict=True):
-            pointer, size = int(self.pointers[sample_id]), int(self.num_bytes[sample_id])
-            if self.modes[sample_id] == MODE_RAW:
-                self.reader.read_into(pointer, size, image.reshape(-1))
-            else:
-                data = self._memory.bytes("file", size)
-                self.reader.read_into(pointer, size, data)
-                decode_jpeg(data, image)
+            try:
+                self._decode(int(sample_id), image)
+            except (FfcvSslError, OSError) as error:
+                where = f"{self.reader.path}: sample {sample_id}, field {self.plan.field!r}"
+                raise SampleError(f"{where}: {error}", int(sample_id), self.plan.field) from error
         return images
 
-    def runs(self, sample_ids: np.ndarray) -> list[tuple[int, int]]:
+    def _decode(self, sample_id: int, image: np.ndarray) -> None:
+        """Read one stored image and decode it into `image` (H, W, 3)."""
+        pointer, size = int(self.pointers[sample_id]), int(self.num_bytes[sample_id])
+        if self.modes[sample_id] == MODE_RAW:
+            self.reader.read_into(pointer, size, image.reshape(-1))
+        else:
+            data = self._memory.bytes("file", size)
+            self.reader.read_into(pointer, size, data)
+            decode_jpeg(data, image)
+
+    def _runs(self, sample_ids: np.ndarray) -> list[tuple[int, int]]:
         """Split a chunk into runs that one kernel call renders: neighbours that are raw and of one size, or a single JPEG."""
         keys = [(*self.sizes[i], -1) if self.modes[i] == MODE_RAW else (*self.sizes[i], position) for position, i in enumerate(sample_ids)]
         borders = [0, *(i for i in range(1, len(keys)) if keys[i] != keys[i - 1]), len(keys)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.beton.reader import BetonReader
-from ffcv_ssl.errors import FieldNotFound, LoaderClosed, PipelineError
+from ffcv_ssl.errors import FieldNotFound, LoaderClosed, PipelineError, SampleError
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.loader.batch import Batch
 from ffcv_ssl.loader.buffers import BufferPool
@@ -25,6 +25,7 @@ from ffcv_ssl.loader.plan import plan_batches
 from ffcv_ssl.loader.state import check_state, fingerprint
 
 logger = logging.getLogger("ffcv_ssl")
+ON_ERROR = ("raise", "skip", "substitute")
 NOTHING: Mapping = MappingProxyType({})
 
 
@@ -61,6 +62,9 @@ class Loader:
         Which share of every step this process renders; no process group is needed.
     with_ids, with_params
         Add `batch.ids` and `batch.params` (the parameter tables), which are not part of unpacking.
+    on_error
+        What to do with a sample that cannot be read: "raise" a SampleError, "skip" it (the batch gets shorter), or "substitute" the
+        next readable sample of the order. What was skipped or substituted is logged and listed in `failures`.
 
     Attributes
     ----------
@@ -94,10 +98,11 @@ class Loader:
         world_size: int = 1,
         with_ids: bool = False,
         with_params: bool = False,
+        on_error: str = "raise",
     ):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.path = os.fspath(path)
-        self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size)
+        self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error)
         self.batch_size, self.order, self.batches_ahead = batch_size, order, batches_ahead
         self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
@@ -107,7 +112,7 @@ class Loader:
         self.reader = BetonReader(self.path, custom_fields)
         try:
             self.indices = check_indices(indices, self.reader.num_samples, self.path)
-            self._plan = plan_batches(self.reader, self.seed, dict(pipelines), dict(custom_field_mapper), with_ids, with_params)
+            self._plan = plan_batches(self.reader, self.seed, dict(pipelines), dict(custom_field_mapper), with_ids, with_params, on_error)
         except BaseException:
             self.reader.close()
             raise
@@ -122,7 +127,7 @@ class Loader:
                 f"{self.path}: {len(self.indices)} samples in batches of {batch_size} leave no batch; use drop_last=False.", stacklevel=2
             )
 
-    def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size) -> None:
+    def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error) -> None:
         """Refuse arguments that are out of range."""
         for name, value, lowest in (("batch_size", batch_size, 1), ("num_workers", num_workers, -1), ("batches_ahead", batches_ahead, 1)):
             if not isinstance(value, (int, np.integer)) or value < lowest:
@@ -133,6 +138,10 @@ class Loader:
             )
         if not 0 <= rank < world_size:
             raise PipelineError(f"{self.path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}.")
+        if on_error not in ON_ERROR:
+            raise PipelineError(f"{self.path}: on_error is one of {', '.join(ON_ERROR)}, got {on_error!r}.")
+        if on_error == "skip" and world_size > 1:
+            raise PipelineError(f"{self.path}: on_error='skip' would give the ranks batches of different sizes; use 'substitute'.")
         if seed is None and world_size > 1:
             raise PipelineError(f"{self.path}: give all {world_size} ranks the same seed, or they would read different orders.")
 
@@ -149,6 +158,11 @@ class Loader:
         order = epoch_order(self.order, self.indices, self.seed, epoch)
         num_steps = num_batches(len(order) - position, self.batch_size, self.world_size, self.drop_last)
         return EpochIterator(self, epoch, position, order, num_steps)
+
+    @property
+    def failures(self) -> list[SampleError]:
+        """Samples that were skipped or substituted so far, each time they were met; `sample_id` and `field` say which."""
+        return self._plan.failures
 
     def _advance(self, epoch: int, position: int, finished: bool) -> None:
         """Note what was handed out."""

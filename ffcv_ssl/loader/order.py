@@ -1,5 +1,6 @@
 """Which samples come when: a pure function of seed, epoch, rank and world size."""
 
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
@@ -29,15 +30,43 @@ def num_batches(num_samples: int, batch_size: int, world_size: int, drop_last: b
     return num_samples // step if drop_last else -(-num_samples // step)
 
 
-def rank_batch(order: np.ndarray, position: int, batch_size: int, rank: int, world_size: int) -> np.ndarray:
-    """Return one rank's samples of the step that starts at `position` of the global order.
+@dataclass(frozen=True)
+class EpochPosition:
+    """One rank's share of one step of an epoch.
 
-    A full step gives every rank `batch_size` samples. In a last, shorter step the ranks' shares differ by at most one sample;
-    where there are fewer samples than ranks, the ranks left over get the first sample of the step, so that all take equally many steps.
+    Parameters
+    ----------
+    epoch
+        Number of the epoch.
+    order
+        (N,) sample ids of the epoch, over all ranks.
+    start, stop
+        The step, in the global order.
+    rank, world_size
+        Whose share.
     """
-    step = order[position : position + batch_size * world_size]
-    share = step[rank::world_size]
-    return share if len(share) else step[:1]
+
+    epoch: int
+    order: np.ndarray
+    start: int
+    stop: int
+    rank: int
+    world_size: int
+
+    def sample_ids(self) -> np.ndarray:
+        """Return the share's samples, (B,) int64.
+
+        In a last, shorter step the ranks' shares differ by at most one sample; where there are fewer samples than ranks, the ranks
+        left over get the first sample of the step, so that all take equally many steps.
+        """
+        step = self.order[self.start : self.stop]
+        share = step[self.rank :: self.world_size]
+        return (share if len(share) else step[:1]).copy()
+
+    def following(self, position: int, count: int) -> np.ndarray:
+        """Return up to `count` samples behind the step, in the global order, that may stand in for the share's sample `position`."""
+        first = self.stop + position * self.world_size + self.rank
+        return self.order[np.arange(first, first + min(count, len(self.order))) % len(self.order)]
 
 
 def check_indices(indices, num_samples: int, path: str) -> np.ndarray:

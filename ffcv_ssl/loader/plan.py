@@ -17,7 +17,7 @@ Pipelines = dict[str, Sequence[Any] | None]
 
 
 def plan_batches(
-    reader: BetonReader, seed: int, pipelines: Pipelines, mapper: dict[str, str], with_ids: bool, with_params: bool
+    reader: BetonReader, seed: int, pipelines: Pipelines, mapper: dict[str, str], with_ids: bool, with_params: bool, on_error: str
 ) -> BatchPlan:
     """Plan all fields of a batch: those with a pipeline first, in the user's order, then the others, in the file's.
 
@@ -44,7 +44,7 @@ def plan_batches(
         else:
             values.append(value_reader(reader, stored[name], name, pipelines.get(name)))
     renderers = [ImageRenderer(reader, plan_images(field, group, common_size(reader, field))) for field, group in images.items()]
-    return BatchPlan(reader.path, seed, tuple(renderers), tuple(values), tuple(names), with_ids, with_params)
+    return BatchPlan(seed, tuple(renderers), tuple(values), tuple(names), with_ids, with_params, on_error)
 
 
 def common_size(reader: BetonReader, field: str) -> tuple[int, int] | None:

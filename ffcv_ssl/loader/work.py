@@ -1,8 +1,9 @@
 """One batch on its way: drawn, rendered in chunks by the threads, finished in the consumer's thread."""
 
+import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,19 +15,21 @@ from ffcv_ssl.loader.batch import Batch
 from ffcv_ssl.loader.buffers import BufferPool, as_tensor, pinned_tensor
 from ffcv_ssl.loader.engine import Engine
 from ffcv_ssl.loader.images import ImageRenderer
+from ffcv_ssl.loader.order import EpochPosition
 from ffcv_ssl.loader.values import ValueReader
 from ffcv_ssl.pipeline.plan import OutputPlan
 from ffcv_ssl.pipeline.table import ParameterTable
 
+logger = logging.getLogger("ffcv_ssl")
 MAX_CHUNK = 32  # samples
 CHUNKS_PER_THREAD = 4  # of a batch: enough that no thread waits long for the slowest
+MAX_SUBSTITUTES = 100  # unreadable samples in a row, after which the file is given up
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """What every batch of a loader is made of."""
 
-    path: str
     seed: int
     images: tuple[ImageRenderer, ...]
     values: tuple[ValueReader, ...]
@@ -34,6 +37,9 @@ class BatchPlan:
     """Fields of the batch, in order."""
     with_ids: bool
     with_params: bool
+    on_error: str
+    failures: list[SampleError] = field(default_factory=list)
+    """Samples that could not be read, in the order in which they were met."""
 
     @property
     def outputs(self) -> list[OutputPlan]:
@@ -49,33 +55,35 @@ class BatchPlan:
 class BatchWork:
     """One batch; `open` is the first job, `done` is set when the last chunk is rendered or one failed."""
 
-    def __init__(self, plan: BatchPlan, sample_ids: np.ndarray, epoch: int, engine: Engine, pool: BufferPool, owner: object):
-        self.plan, self.sample_ids, self.epoch = plan, sample_ids, epoch
+    def __init__(self, plan: BatchPlan, place: EpochPosition, engine: Engine, pool: BufferPool, owner: object):
         self.done = threading.Event()
         self.error: BaseException | None = None
+        self._plan, self._place = plan, place
+        self._ids = place.sample_ids()
         self._engine, self._pool, self._owner = engine, pool, owner
         self._lock = threading.Lock()
-        self._tables: dict[str, ParameterTable] = {}
-        self._rows: list[list[np.ndarray]] = []
-        self._tensors: list[list[torch.Tensor]] = []
+        self._tables: list[ParameterTable] = []  # per image field
+        self._rows: list[list[np.ndarray]] = []  # per image field and tensor, as the next two
         self._arrays: list[list[np.ndarray]] = []
-        self._values: list[Any] = []
-        self._remaining = 0
+        self._tensors: list[list[torch.Tensor]] = []
+        self._values: list[Any] = []  # per other field
+        self._skipped: list[int] = []  # positions
+        self._remaining = 0  # chunks
 
     def open(self) -> None:
         """Draw all parameters, take memory, and queue the chunks before all other jobs."""
         try:
-            ids = self.sample_ids
-            for image in self.plan.images:
-                table = image.plan.draw(self.plan.seed, self.epoch, ids, image.sizes[ids])
-                self._tables[image.plan.field] = table
-                self._rows.append([tensor.rows(table) for tensor in image.plan.tensors])
+            for image in self._plan.images:
+                table, rows = image.draw(self._plan.seed, self._place.epoch, self._ids)
+                self._tables.append(table)
+                self._rows.append(rows)
                 self._take_memory(image)
-            self._values = [value.allocate(ids) for value in self.plan.values]
-            chunk = max(1, min(MAX_CHUNK, -(-len(ids) // (CHUNKS_PER_THREAD * max(self._engine.num_workers, 1)))))
-            starts = range(0, len(ids), chunk)
+            self._values = [value.allocate(self._ids) for value in self._plan.values]
+            count = len(self._ids)
+            chunk = max(1, min(MAX_CHUNK, -(-count // (CHUNKS_PER_THREAD * max(self._engine.num_workers, 1)))))
+            starts = range(0, count, chunk)
             self._remaining = len(starts)
-            self._engine.submit(self._owner, [partial(self._chunk, start, min(start + chunk, len(ids))) for start in starts], first=True)
+            self._engine.submit(self._owner, [partial(self._chunk, start, min(start + chunk, count)) for start in starts], first=True)
         except BaseException as error:  # carried to the consumer
             self._fail(error)
 
@@ -84,7 +92,7 @@ class BatchWork:
         tensors, arrays = [], []
         for output in image.plan.outputs:
             for plan in output.tensors:
-                shape = plan.shape(len(self.sample_ids))
+                shape = plan.shape(len(self._ids))
                 if output.device.type == "cuda":
                     tensor = pinned_tensor(shape, plan.dtype)
                     array = (tensor.view(torch.uint16) if plan.lut.dtype == np.uint16 else tensor).numpy()
@@ -97,13 +105,10 @@ class BatchWork:
         self._arrays.append(arrays)
 
     def _chunk(self, start: int, stop: int) -> None:
-        """Read, decode and render samples [start, stop) of the batch."""
+        """Make samples [start, stop) of the batch; the job of a thread."""
         try:
             if self.error is None:
-                for image, rows, arrays in zip(self.plan.images, self._rows, self._arrays, strict=True):
-                    self._render(image, rows, arrays, start, stop)
-                for value, out in zip(self.plan.values, self._values, strict=True):
-                    value.read(self.sample_ids[start:stop], out, start)
+                self._fill_or_recover(start, stop)
         except BaseException as error:  # carried to the consumer
             self._fail(error)
             return
@@ -113,17 +118,57 @@ class BatchWork:
                 self._arrays = []  # from here on the memory belongs to the tensors
                 self.done.set()
 
-    def _render(self, image: ImageRenderer, rows: list[np.ndarray], arrays: list[np.ndarray], start: int, stop: int) -> None:
-        """Render one chunk in runs; an error names file, sample and field."""
-        ids = self.sample_ids[start:stop]
-        for first, last in image.runs(ids):
+    def _fill(self, start: int, stop: int) -> None:
+        """Read, decode and render samples [start, stop)."""
+        ids = self._ids[start:stop]
+        for image, rows, arrays in zip(self._plan.images, self._rows, self._arrays, strict=True):
+            image.render(ids, rows, arrays, start)
+        for value, out in zip(self._plan.values, self._values, strict=True):
+            value.read(ids, out, start)
+
+    def _fill_or_recover(self, start: int, stop: int) -> None:
+        """Fill a chunk; where a sample cannot be read and errors are not to be raised, go through it one by one."""
+        try:
+            self._fill(start, stop)
+        except SampleError:
+            if self._plan.on_error == "raise":
+                raise
+            for position in range(start, stop):
+                self._recover(position)
+
+    def _recover(self, position: int) -> None:
+        """Fill one position with its own sample or, if that is asked for, with the next readable one; else mark it as skipped."""
+        for sample_id in self._candidates(position):
             try:
-                image.render(ids[first:last], rows, arrays, start + first)
-            except Exception as error:
-                failed = getattr(error, "sample_id", None)
-                sample_id = int(ids[first] if failed is None else failed)
-                message = f"{self.plan.path}: sample {sample_id}, field {image.plan.field!r}: {error}"
-                raise SampleError(message, sample_id, image.plan.field) from error
+                if sample_id != self._ids[position]:
+                    self._replace(position, sample_id)
+                self._fill(position, position + 1)
+            except SampleError as error:
+                self._plan.failures.append(error)
+                logger.warning("%s (%s)", error, "skipped" if self._plan.on_error == "skip" else "substituted")
+            else:
+                return
+        if self._plan.on_error == "substitute":
+            raise SampleError(f"{MAX_SUBSTITUTES} samples in a row cannot be read; the last: {self._plan.failures[-1]}")
+        self._skipped.append(position)
+
+    def _candidates(self, position: int) -> Iterator[int]:
+        """Yield the sample of a position, then its substitutes: those that follow the batch in the global order."""
+        yield int(self._ids[position])
+        if self._plan.on_error == "substitute":
+            yield from (int(sample_id) for sample_id in self._place.following(position, MAX_SUBSTITUTES))
+
+    def _replace(self, position: int, sample_id: int) -> None:
+        """Put another sample in a position, with its own parameters."""
+        chosen = np.array([sample_id])
+        self._ids[position] = sample_id
+        for image, table, rows in zip(self._plan.images, self._tables, self._rows, strict=True):
+            drawn, drawn_rows = image.draw(self._plan.seed, self._place.epoch, chosen)
+            table.values[position] = drawn.values[0]
+            for mine, new in zip(rows, drawn_rows, strict=True):
+                mine[position] = new[0]
+        for value, out in zip(self._plan.values, self._values, strict=True):
+            out[position] = value.allocate(chosen)[0]
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -134,13 +179,24 @@ class BatchWork:
         """Return the batch, after the stages; raises what any of its jobs raised."""
         if self.error is not None:
             raise self.error
+        if self._skipped:
+            self._drop(np.delete(np.arange(len(self._ids)), self._skipped))
         finished: dict[str, Any] = {}
-        for image, tensors in zip(self.plan.images, self._tensors, strict=True):
+        for image, tensors in zip(self._plan.images, self._tensors, strict=True):
             remaining = iter(tensors)
             for output in image.plan.outputs:
                 finished[output.name] = output.finish([next(remaining) for _ in output.tensors])
-        for value, out in zip(self.plan.values, self._values, strict=True):
-            finished[value.name] = value.finish(out, self.plan.device)
+        for value, out in zip(self._plan.values, self._values, strict=True):
+            finished[value.name] = value.finish(out, self._plan.device)
         self._tensors, self._values = [], []
-        params: Mapping[str, ParameterTable] | None = self._tables if self.plan.with_params else None
-        return Batch({name: finished[name] for name in self.plan.names}, self.sample_ids if self.plan.with_ids else None, params)
+        plan = self._plan
+        params = {image.plan.field: table for image, table in zip(plan.images, self._tables, strict=True)} if plan.with_params else None
+        return Batch({name: finished[name] for name in plan.names}, self._ids if plan.with_ids else None, params)
+
+    def _drop(self, kept: np.ndarray) -> None:
+        """Keep only some positions."""
+        self._ids = self._ids[kept]
+        self._tensors = [[tensor[torch.from_numpy(kept)] for tensor in tensors] for tensors in self._tensors]
+        self._values = [[out[i] for i in kept] if isinstance(out, list) else out[kept] for out in self._values]
+        for table in self._tables:
+            table.values = table.values[kept]

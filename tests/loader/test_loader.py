@@ -153,6 +153,29 @@ def test_damaged_image__is_an_error_and_never_another_image(damaged_file):
     assert len(by_sample(epoch(damaged_file, indices=others))) == 22
 
 
+def test_damaged_image__can_be_skipped(damaged_file):
+    """With "skip" the batch is shorter, every field alike, the sample is listed, and no other sample changes."""
+    options = {"batch_size": 4, "seed": 0, "pipelines": SIMCLR, "drop_last": False, "with_ids": True, "with_params": True}
+    with Loader(damaged_file, on_error="skip", **options) as loader:
+        batches = list(loader)
+        assert [failure.sample_id for failure in loader.failures] == [7]
+    assert [len(batch.label) for batch in batches] == [4, 3, 4, 4, 4, 3]
+    for batch in batches:
+        assert len(batch.image) == len(batch.label) == len(batch.ids) == len(batch.params["image"].values)
+        np.testing.assert_array_equal(batch.label.numpy(), batch.ids)
+    assert_same(by_sample(batches), by_sample(epoch(damaged_file, indices=[i for i in range(23) if i != 7], seed=0)))
+
+
+def test_damaged_image__can_be_substituted(damaged_file):
+    """With "substitute" the next sample of the order stands in, with the views and labels that are its own."""
+    with Loader(damaged_file, 4, seed=0, pipelines=SIMCLR, drop_last=False, with_ids=True, on_error="substitute") as loader:
+        batches = list(loader)
+        assert [failure.sample_id for failure in loader.failures] == [7]
+    assert [int(i) for batch in batches for i in batch.ids] == [0, 1, 2, 3, 4, 5, 6, 11, *range(8, 23)]
+    assert batches[1].label.tolist() == [4, 5, 6, 11]
+    assert torch.equal(batches[1].image[3], batches[2].image[3])
+
+
 def test_leaving_early__leaks_no_thread_and_stops_the_work(raw_file):
     """A hundred loops that break after one batch leave the threads as they were; closing ends them."""
     before = threading.active_count()
@@ -373,6 +396,8 @@ BAD_ARGUMENTS = [
     ({"order": "random"}, "OrderOption"),
     ({"rank": 2, "world_size": 2}, "rank"),
     ({"world_size": 2, "seed": None}, "same seed"),
+    ({"on_error": "ignore"}, "on_error"),
+    ({"on_error": "skip", "world_size": 2}, "substitute"),
     ({"pipelines": {"image": [RandomHorizontalFlip(), RandomResizedCrop(8)]}}, "first transform"),
     ({"pipelines": {"image": [NormalizeImage([1], [2]), RandomHorizontalFlip()]}}, "before NormalizeImage"),
     ({"pipelines": {"image": [ToDevice("cpu"), RandomHorizontalFlip()]}}, "before ToDevice"),
