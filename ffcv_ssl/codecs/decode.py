@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from ffcv_ssl.codecs.jpeg import Buffer, inspect_jpeg
+from ffcv_ssl.codecs.jpeg import Buffer, inspect_jpeg, without_metadata
 from ffcv_ssl.codecs.limits import check_pixels
 from ffcv_ssl.errors import ImageError
 
@@ -118,7 +118,7 @@ def _pillow_rung() -> Rung:
         _check_shape((info.height, info.width, 3), out)
         check_integrity(bytes(data))
         try:
-            with Image.open(io.BytesIO(bytes(data)), formats=("JPEG",)) as image:
+            with Image.open(io.BytesIO(without_metadata(data)), formats=("JPEG",)) as image:
                 out[...] = np.asarray(image.convert("RGB"))
         except Exception as error:  # Pillow lets out what its parsers meet: OSError, SyntaxError, struct.error, …
             raise ImageError(f"JPEG does not decode: {error}") from error

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ffcv_ssl.codecs.jpeg import ORIENTATION_TAG, inspect_jpeg, is_jpeg
+from ffcv_ssl.codecs.jpeg import ORIENTATION_TAG, inspect_jpeg, is_jpeg, without_metadata
 from ffcv_ssl.codecs.limits import check_pixels
 from ffcv_ssl.errors import ImageError
 
@@ -74,7 +74,7 @@ def to_rgb(value: Any) -> np.ndarray:
     if is_encoded(value):
         return _rgb_from_file(read_encoded(value))
     if isinstance(value, Image.Image):
-        return _rgb_from_pillow(value, _orientation(value))
+        return _rgb_from_pillow(value)
     if isinstance(value, np.ndarray):
         return _rgb_from_array(value)
     if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):  # no tensor without torch: never import it here
@@ -121,9 +121,11 @@ def naming(value: Any) -> Iterator[None]:
 def _rgb_from_file(data: bytes) -> np.ndarray:
     if not data:
         raise ImageError("the file is empty.")
-    info = inspect_jpeg(data) if is_jpeg(data) else None
-    if info is not None:
+    orientation = None
+    if is_jpeg(data):
+        info = inspect_jpeg(data)
         check_pixels(info.width, info.height)
+        orientation, data = info.orientation, without_metadata(data)
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -131,15 +133,18 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
     except Exception as error:  # Pillow's readers let out what their parsers meet: OSError, SyntaxError, struct.error, KeyError, …
         raise ImageError(f"does not open: {error}") from error
     with image:
-        return _rgb_from_pillow(image, info.orientation if info else _orientation(image))
+        return _rgb_from_pillow(image, orientation)
 
 
-def _rgb_from_pillow(image: Image.Image, orientation: int) -> np.ndarray:
+def _rgb_from_pillow(image: Image.Image, orientation: int | None = None) -> np.ndarray:
+    """The pixels of a PIL image, turned by an EXIF orientation (None: its own)."""
     if image.mode not in MODES:
         raise ImageError(f"mode {image.mode!r} is not supported (wanted {', '.join(MODES)}); convert it to 8-bit RGB first.")
     if not image.width or not image.height:
         raise ImageError(f"{image.width} x {image.height} pixels.")
     try:
+        image.load()
+        orientation = _orientation(image) if orientation is None else orientation  # after loading: TIFF turns itself, and resets it
         if image.mode in ("P", "PA"):  # Pillow warns of palettes with transparency on the direct way
             image = image.convert("RGBA")
         image = image.convert("RGB")

@@ -18,7 +18,7 @@ from ffcv_ssl.errors import ImageError
 
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
-SOI, EOI, SOS, DRI, APP0, APP1, APP14, TEM = 0xD8, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0x01
+SOI, EOI, SOS, DRI, APP0, APP1, APP14, APP15, COM, TEM = 0xD8, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE, 0x01
 RST0, RST7 = 0xD0, 0xD7
 CODINGS = {  # start-of-frame marker -> coding process (T.81, table B.1)
     0xC0: "baseline",
@@ -160,6 +160,20 @@ def inspect_jpeg(data: Buffer) -> JpegInfo:
     )
 
 
+def without_metadata(data: Buffer) -> bytes:
+    """The JPEG without what does not bear on its pixels: EXIF, XMP, previews, profiles, comments.
+
+    Pillow parses these when it opens a file, and warns of those that are broken.
+    """
+    parts = [bytes(data[:2])]
+    end = 2
+    for segment in segments(data):
+        if segment.marker in (APP0, APP14) or not (APP0 <= segment.marker <= APP15 or segment.marker == COM):
+            parts.append(bytes(data[end : segment.end]))
+        end = segment.end
+    return b"".join((*parts, bytes(data[end:])))
+
+
 def segments(data: Buffer, start: int = 2) -> Iterator[Segment]:
     """Yield the marker segments from offset `start` up to and with the next start of scan.
 
@@ -216,8 +230,8 @@ def exif_orientation(exif: bytes) -> int | None:
     (num_entries,) = struct.unpack_from(order + "H", exif, offset)
     for entry in range(offset + 2, min(offset + 2 + 12 * num_entries, len(exif) - 11), 12):
         tag, kind = struct.unpack_from(order + "HH", exif, entry)
-        if tag == ORIENTATION_TAG and kind in (1, 3, 4):  # BYTE, SHORT (as the standard asks), LONG
-            (value,) = struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}[kind], exif, entry + 8)
+        if tag == ORIENTATION_TAG and kind in (3, 4):  # SHORT, as the standard asks, or LONG
+            (value,) = struct.unpack_from(order + {3: "H", 4: "I"}[kind], exif, entry + 8)
             return value if 1 <= value <= 8 else None
     return None
 

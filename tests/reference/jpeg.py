@@ -73,7 +73,7 @@ def grey_of_factors(luma, chroma):
 
 
 def damaged(jpeg):
-    """Files that hold the header of `jpeg` but not all of its image, by name; libjpeg decodes some of them with a warning."""
+    """Files that lack some of the image of `jpeg`, by name; libjpeg decodes some of them with a warning, some not at all."""
     scan, middle = jpeg.index(b"\xff\xda"), (jpeg.index(b"\xff\xda") + len(jpeg)) // 2
     garbage = np.random.default_rng(3).bytes(60).replace(b"\xff", b"\x7f")
     return {
@@ -83,7 +83,7 @@ def damaged(jpeg):
         "cut before its scan": jpeg[: scan - 1],
         "only its first marker": jpeg[:2],
         "garbage in the middle": jpeg[:middle] + garbage + jpeg[middle + 30 :],
-        "middle missing": jpeg[: middle - 50] + jpeg[middle + 50 :],
+        "middle missing": jpeg[: scan + (len(jpeg) - scan) // 3] + jpeg[middle:],
         "ended in the middle": jpeg[:middle] + b"\xff\xd9" + jpeg[middle:],
         "zeros from the middle on": jpeg[:middle] + bytes(len(jpeg) - middle),
         "zeros in place of the scan": jpeg[: scan + 14] + bytes(len(jpeg) - scan - 16) + b"\xff\xd9",

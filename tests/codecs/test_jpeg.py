@@ -1,0 +1,191 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffcv_ssl.codecs.jpeg import SUBSAMPLINGS, exif_orientation, inspect_jpeg
+from ffcv_ssl.errors import ImageError
+from tests.reference import jpeg as make
+from tests.reference.images import photo_like
+
+PIXELS = photo_like(43, 61)
+BASELINE = make.encode(PIXELS)
+
+
+def test_inspect__reads_size_and_process():
+    """Height and width are not swapped, and the coding process is named by the frame's marker."""
+    info = inspect_jpeg(BASELINE)
+    assert (info.height, info.width, info.num_components, info.precision) == (43, 61, 3, 8)
+    assert (info.coding, info.color, info.orientation, info.restart_interval) == ("baseline", "YCbCr", 1, 0)
+    assert inspect_jpeg(make.encode(PIXELS, progressive=True)).coding == "progressive"
+    assert inspect_jpeg(make.encode(PIXELS, restart_marker_blocks=5)).restart_interval == 5
+
+
+@pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
+def test_inspect__takes_any_buffer(buffer):
+    """Bytes, views and arrays of bytes give the same header."""
+    assert inspect_jpeg(buffer(BASELINE)) == inspect_jpeg(BASELINE)
+
+
+@pytest.mark.parametrize(
+    ("marker", "coding"),
+    [(0xC1, "extended"), (0xC3, "lossless"), (0xC5, "hierarchical"), (0xC9, "arithmetic"), (0xCA, "arithmetic"), (0xCF, "arithmetic")],
+)
+def test_inspect__names_every_coding_process(marker, coding):
+    """Each start-of-frame marker is known; of these only extended sequential may be kept."""
+    info = inspect_jpeg(make.with_frame(BASELINE, marker=marker))
+    assert info.coding == coding
+    assert (info.needed_change() is None) == (coding == "extended")
+
+
+def test_inspect__reads_arithmetic_files():
+    """A real arithmetic-coded file is recognised and has to change."""
+    info = inspect_jpeg(make.ARITHMETIC)
+    assert (info.height, info.width, info.coding) == (11, 16, "arithmetic")
+    assert info.needed_change() == "arithmetic coding"
+
+
+def test_inspect__tells_colour_spaces_apart():
+    """The rule of libjpeg: one component is grey; three are YCbCr unless marked RGB; four are CMYK or, by Adobe's transform, YCCK."""
+    cmyk = make.encode(PIXELS, "CMYK")
+    transform = cmyk.index(b"Adobe") + 11
+    ycck = cmyk[:transform] + b"\x02" + cmyk[transform + 1 :]
+    adobe_rgb = make.encode(PIXELS, keep_rgb=True)
+    colors = {"grey": make.encode(PIXELS, "L"), "YCbCr": BASELINE, "RGB": adobe_rgb, "CMYK": cmyk, "YCCK": ycck}
+    for color, data in colors.items():
+        info = inspect_jpeg(data)
+        assert info.color == color
+        assert (info.needed_change() is None) == (color in ("grey", "YCbCr"))
+
+
+def test_inspect__jfif_goes_before_adobe():
+    """A file with a JFIF marker is YCbCr, whatever an Adobe marker says."""
+    adobe = b"Adobe" + bytes(7)
+    without_jfif = BASELINE[:2] + BASELINE[20:]
+    assert inspect_jpeg(make.with_segment(without_jfif, 0xEE, adobe)).color == "RGB"
+    assert inspect_jpeg(make.with_segment(BASELINE, 0xEE, adobe)).color == "YCbCr"
+
+
+@pytest.mark.parametrize("name", ["4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1"])
+def test_inspect__names_chroma_subsampling(name):
+    """The five usual subsamplings go by their names and may be kept."""
+    info = inspect_jpeg(make.subsampled(PIXELS, name))
+    assert info.subsampling == name
+    assert info.needed_change() is None
+
+
+@pytest.mark.parametrize(("factors", "name"), SUBSAMPLINGS.items())
+def test_inspect__knows_other_spellings_of_subsampling(factors, name):
+    """Sampling factors that mean the same have the same name."""
+    data, shape = make.grey_of_factors(*factors)
+    info = inspect_jpeg(data)
+    assert (info.height, info.width) == shape
+    assert info.subsampling == name
+
+
+def test_inspect__rare_sampling_factors_have_to_change():
+    """Factors that TurboJPEG does not decode are named, and such a file is not kept."""
+    info = inspect_jpeg(make.grey_of_factors((3, 1), (1, 1))[0])
+    assert info.subsampling == "3x1,1x1,1x1"
+    assert info.needed_change() == "sampling factors 3x1,1x1,1x1"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [3, 4])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation__agrees_with_pillow(orientation, kind, order):
+    """EXIF orientation in both byte orders, as SHORT or LONG, is what Pillow reads."""
+    data = make.with_orientation(BASELINE, orientation, order=order, kind=kind)
+    with Image.open(io.BytesIO(data)) as image:
+        assert inspect_jpeg(data).orientation == image.getexif()[0x0112] == orientation
+    assert (inspect_jpeg(data).needed_change() is None) == (orientation == 1)
+    assert inspect_jpeg(data).upright_shape == ((61, 43) if orientation >= 5 else (43, 61))
+
+
+def test_orientation__is_read_from_xmp_where_exif_has_none():
+    """An XMP packet's tiff:Orientation counts, as in Pillow, but not against EXIF."""
+    xmp = b'http://ns.adobe.com/xap/1.0/\x00<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    data = make.with_segment(BASELINE, 0xE1, xmp)
+    with Image.open(io.BytesIO(data)) as image:
+        assert inspect_jpeg(data).orientation == image.getexif()[0x0112] == 6
+    assert inspect_jpeg(make.with_orientation(data, 3)).orientation == 3
+
+
+def test_orientation__of_broken_exif_is_none():
+    """Every truncation of an EXIF block, and values outside 1..8, read as no orientation."""
+    block = make.exif_block(6)
+    assert exif_orientation(block) == 6
+    assert all(exif_orientation(block[:length]) is None for length in range(len(block) - 4))
+    assert exif_orientation(make.exif_block(6, kind=1)) is None
+    assert exif_orientation(make.exif_block(0)) is None
+    assert exif_orientation(make.exif_block(9)) is None
+    assert exif_orientation(make.exif_block(6, tag=0x0113)) is None
+
+
+def test_inspect__refuses_what_is_not_a_jpeg():
+    """Empty, foreign and truncated headers raise an ImageError."""
+    scan = BASELINE.index(b"\xff\xda")
+    for data in (
+        b"",
+        b"\xff",
+        b"\xff\xd8",
+        b"\xff\xd8\xff",
+        b"<!DOCTYPE html>",
+        b"\x89PNG\r\n\x1a\n",
+        bytes(1000),
+        BASELINE[:2] + b"\xff\xd9\x00\x02",
+    ):
+        with pytest.raises(ImageError):
+            inspect_jpeg(data)
+    for length in range(0, scan + 13):
+        with pytest.raises(ImageError):
+            inspect_jpeg(BASELINE[:length])
+
+
+def test_inspect__refuses_impossible_frames():
+    """No pixels, two frames, a scan without a frame: each is an ImageError that says so."""
+    with pytest.raises(ImageError, match="61 x 0 pixels"):
+        inspect_jpeg(make.with_frame(BASELINE, height=0))
+    frame = BASELINE.index(b"\xff\xc0")
+    segment = BASELINE[frame : frame + 19]
+    with pytest.raises(ImageError, match="two frames"):
+        inspect_jpeg(BASELINE[:frame] + segment + BASELINE[frame:])
+    with pytest.raises(ImageError, match="without a frame"):
+        inspect_jpeg(BASELINE[:frame] + BASELINE[frame + 19 :])
+    with pytest.raises(ImageError, match="sampling factors"):
+        inspect_jpeg(BASELINE[: frame + 11] + b"\x00" + BASELINE[frame + 12 :])
+
+
+def test_needed_change__of_twelve_bits():
+    """Files of 12 bits per channel have to change."""
+    assert inspect_jpeg(make.with_frame(BASELINE, marker=0xC1, precision=12)).needed_change() == "12 bits per channel"
+
+
+def test_needed_change__of_sides_beyond_libjpeg():
+    """A header with a side that libjpeg does not decode is not kept on trust."""
+    assert inspect_jpeg(make.with_frame(BASELINE, width=65_500)).needed_change() is None
+    assert "65,500" in inspect_jpeg(make.with_frame(BASELINE, width=65_501)).needed_change()
+
+
+def test_inspect__survives_any_single_byte_change():
+    """A changed byte in the header gives another header or an ImageError, never another exception."""
+    data = make.with_orientation(BASELINE, 6)
+    rng = np.random.default_rng(0)
+    for position in range(2, data.index(b"\xff\xda") + 14):
+        changed = bytearray(data)
+        changed[position] = int(rng.integers(256))
+        try:
+            inspect_jpeg(changed)
+        except ImageError:
+            continue
+
+
+@pytest.mark.shared_data
+def test_inspect__of_real_photos(shared_data):
+    """All 315 photos may be kept; 22 are progressive, one is grey."""
+    infos = [inspect_jpeg(path.read_bytes()) for path in (shared_data / "photos").glob("*/*.jpg")]
+    assert len(infos) == 315
+    assert sum(info.coding == "progressive" for info in infos) == 22
+    assert sum(info.color == "grey" for info in infos) == 1
+    assert {info.needed_change() for info in infos} == {None}
