@@ -154,8 +154,9 @@ class BetonReader:
         self._check_sample(sample_id)
         try:
             return self.fields[name].decode(self.records[name][sample_id], self.read(sample_id, name))
-        except (FfcvSslError, OSError) as error:
-            raise SampleError(f"{self.path}: sample {sample_id}, field {name!r}: {error}", int(sample_id), name) from error
+        except Exception as error:  # a custom field's decode is anyone's code
+            described = str(error) if isinstance(error, FfcvSslError) else f"{type(error).__name__}: {error}"
+            raise SampleError(f"{self.path}: sample {sample_id}, field {name!r}: {described}", int(sample_id), name) from error
 
     def verify(self, decode: bool = True) -> Iterator[Problem]:
         """Compare every page with its checksum and, if asked, decode every value; yield what is wrong.

@@ -179,12 +179,9 @@ class WorkerPool:
 
     def _end_at_once(self) -> None:
         for worker in self._workers:
-            worker.process.terminate()
+            worker.process.kill()  # nothing is lost, and a signal that can be caught might be: by a worker that is just starting
         for worker in self._workers:
-            worker.process.join(_EXIT_SECONDS)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            worker.process.join()
             worker.connection.close()
             worker.process.close()
         self._workers = []

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
@@ -205,9 +205,8 @@ class DatasetWriter:
                     bar.set_postfix(skipped=len(assembly.skipped), refresh=False)
                 bar.update(len(batch.samples))
         if assembly.num_samples == 0:
-            raise WriteError(
-                f"all {num_samples} samples failed; the first: sample {assembly.skipped[0].index}: {assembly.skipped[0].reason}"
-            )
+            first = assembly.skipped[0]
+            raise WriteError(f"all {num_samples} samples failed; the first was sample {first.index}: {first.reason}")
 
     @contextmanager
     def _errors_in_words(self) -> Iterator[None]:
@@ -282,7 +281,7 @@ def _write_skipped(target: str, skipped: Sequence[SkippedSample]) -> str | None:
     """List skipped samples beside the target; remove the list of an earlier conversion if there are none."""
     path = f"{target}.skipped.csv"
     if not skipped:
-        with suppress(FileNotFoundError):
+        if os.path.exists(path):
             os.unlink(path)
         return None
     text = io.StringIO()

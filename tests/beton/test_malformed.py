@@ -174,7 +174,7 @@ def test_verify__finds_a_flipped_bit_of_a_value(good, write_bytes):
     assert (problems[0].sample_id, problems[0].field) == (None, None)
     assert "page 0" in problems[0].message
     assert "6 samples from 0 to 5" in problems[0].message
-    assert list(BetonReader(write_bytes(good.data, {good.block - 1: b"\1"})).verify())[0].message.startswith("page 0")
+    assert "page 0" in next(BetonReader(write_bytes(good.data, {good.block - 1: b"\1"})).verify()).message
 
 
 def test_verify__names_values_that_cannot_be_decoded(good, write_bytes):

@@ -136,12 +136,11 @@ def test_reader__works_in_forked_processes_and_threads(good):
         for process in processes:
             process.start()
         wrong = []
-        threads = [
-            threading.Thread(
-                target=lambda: wrong.extend(i for i in range(600) if reader.read(i % 6, "image") != good.samples[i % 6][0].tobytes())
-            )
-            for _ in range(4)
-        ]
+
+        def read_all():
+            wrong.extend(i for i in range(600) if reader.read(i % 6, "image") != good.samples[i % 6][0].tobytes())
+
+        threads = [threading.Thread(target=read_all) for _ in range(4)]
         for thread in threads:
             thread.start()
         for worker in (*threads, *processes):
