@@ -1,0 +1,97 @@
+"""`ffcv-ssl demo`: images become a file, the file feeds SimCLR and EMP-SSL, one table shows what they learned."""
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ffcv_ssl.cli.config import parse
+
+if TYPE_CHECKING:
+    from ffcv_ssl.train.demo import DemoConfig, DemoFiles
+
+DESCRIPTION = (
+    "Draw a labelled image set (or take a folder), write it, train SimCLR and EMP-SSL for the same few minutes, and compare their "
+    "features with raw pixels and with the untrained network. Needs neither data nor network."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration; errors pass to the caller."""
+    from ffcv_ssl.train.demo import ROWS, TRAINED, DemoConfig, baseline_scores, demo_result, demo_table, write_files, write_result
+    from ffcv_ssl.train.demo_figure import draw_demo
+
+    started = time.perf_counter()
+    demo = parse("ffcv-ssl demo", {"demo": DemoConfig}, argv, DESCRIPTION)["demo"]
+    out = Path(demo.out)
+
+    files = write_files(demo)
+    say(f"{files.title}: {files.num_train:,} to train on, {files.num_val:,} held out, {len(files.class_names)} classes")
+    say(f"  written to {files.train} and {files.val}")
+
+    runs = {method: out / method for method in TRAINED}
+    configs = {method: recipe_config(method, demo, files, runs[method]) for method in TRAINED}
+    scores: dict[str, Mapping[str, float]] = {}
+    reference = configs["simclr"]
+    scores |= baseline_scores(reference["data"], reference["eval"], reference["model"], reference["train"], demo.size)
+    for method in TRAINED:
+        say(f"training {ROWS[method]} for {demo.minutes:g} min …")
+        shutil.rmtree(runs[method], ignore_errors=True)  # of an earlier demonstration; a recipe would refuse to overwrite it
+        result = recipe(method).run(configs[method])
+        scores[method] = result.scores
+        say(f"  {result.steps} steps, {result.images_per_s:,.0f} images/s, {result.views_per_s:,.0f} views/s, on {result.device}")
+
+    numbers = demo_result(scores, time.perf_counter() - started, files, demo)
+    draw_demo(out / "demo.png", files.train, pipelines(configs), runs, numbers, demo.seed)
+    numbers["seconds"] = time.perf_counter() - started
+    path = write_result(numbers, out)
+    say(f"\n{demo_table(numbers)}\n\n{path} and {out / 'demo.png'} after {numbers['seconds']:.0f} s")
+    return 0
+
+
+def recipe(method: str) -> Any:
+    """The program of a method."""
+    return import_module(f"ffcv_ssl.recipes.{method}")
+
+
+def recipe_config(method: str, demo: "DemoConfig", files: "DemoFiles", folder: Path) -> dict[str, Any]:
+    """The recipe's configuration for CPUs, made to fit the demonstration's files and time."""
+    batch_size = {"simclr": 256, "emp_ssl": 100}[method]
+    flags = {
+        "data.train": files.train,
+        "data.val": files.val,
+        "data.workers": demo.workers,
+        "view.size": demo.size,
+        "train.minutes": demo.minutes,
+        "train.seed": demo.seed,
+        "train.batch_size": min(batch_size, max(2, files.num_train // 2)),
+        "log.out": folder,
+    }
+    if method == "emp_ssl":
+        flags |= {"view.image_size": demo.size, "view.patch": demo.size // 2}
+    yaml = resources("ffcv_ssl.recipes") / f"{method}_demo.yaml"
+    argv = [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())]
+    return parse(method, recipe(method).SECTIONS, argv)
+
+
+def pipelines(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The views that the recipes train on, to show them."""
+    from ffcv_ssl import views
+
+    simclr, emp_ssl = configs["simclr"]["view"], configs["emp_ssl"]["view"]
+    return {
+        "simclr": views.simclr(
+            simclr.size, n=simclr.num_views, scale=(simclr.min_scale, 1.0), strength=simclr.strength, gray=simclr.gray, blur=simclr.blur
+        ),
+        "emp_ssl": views.emp_ssl(emp_ssl.num_views, patch=emp_ssl.patch, size=emp_ssl.size),
+    }
+
+
+def say(text: str) -> None:
+    """Write a line, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
