@@ -112,8 +112,9 @@ def _read_archive(path: Path, layout: Layout, names: tuple[str, ...]) -> dict[st
         with tarfile.open(path) as archive:  # in one pass: going back in a compressed stream means to read it again
             for member in archive:
                 folder, _, name = member.name.rpartition("/")
-                content = archive.extractfile(member)  # None for what is no file
-                if content is not None and folder.rpartition("/")[2] == layout.folder and name in names:
+                if member.isfile() and folder.rpartition("/")[2] == layout.folder and name in names:
+                    content = archive.extractfile(member)
+                    assert content is not None  # only of links and the like
                     files[name] = content.read()
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise SourceError(f"{path}: the archive cannot be read: {error}.") from error

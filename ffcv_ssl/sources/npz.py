@@ -29,10 +29,10 @@ def npz_arrays(path: str, split: str) -> Source:
         If the file cannot be read (arrays of Python objects are not), or its arrays are not those of the table above.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with file:
+        with open(path, "rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
             images = _array(file, f"{split}_images", "images")
             labels = _array(file, f"{split}_labels", "labels")
             names = _array(file, "class_names")

@@ -1,0 +1,84 @@
+"""Files in the form in which Python 2 pickled CIFAR: strings are bytes, arrays are built by `numpy.core.multiarray._reconstruct`."""
+
+import io
+import pickle
+import struct
+import tarfile
+
+import numpy as np
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Writes protocol 2 as cPickle of Python 2 did; the pure Python pickler is the one whose opcodes can be chosen."""
+
+    dispatch = pickle._Pickler.dispatch.copy()
+
+    def _save_string(self, value):
+        data = value.encode() if isinstance(value, str) else value
+        self.write(b"U" + bytes([len(data)]) + data if len(data) < 256 else b"T" + struct.pack("<i", len(data)) + data)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = _save_string
+
+    def _save_array(self, array):
+        self.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n")
+        self.save((0,))
+        self.save(b"b")
+        self.write(b"tR(")
+        self.save(1)
+        self.save(array.shape)
+        self.write(b"cnumpy\ndtype\n(")
+        self.save(array.dtype.str[1:])
+        self.save(0)  # integers where NumPy now wants booleans
+        self.save(1)
+        self.write(b"tR(")
+        for part in (3, "|", None, None, None, -1, -1, 0):
+            self.save(part)
+        self.write(b"tb")
+        self.save(False)
+        self.save(array.tobytes())
+        self.write(b"tb")
+        self.memoize(array)
+
+    dispatch[np.ndarray] = _save_array
+
+
+def python2_pickle(content):
+    """Pickle dicts, lists, strings, integers and arrays as Python 2 did."""
+    buffer = io.BytesIO()
+    _Python2Pickler(buffer, protocol=2).dump(content)
+    return buffer.getvalue()
+
+
+def batch(images, labels, labels_key="labels"):
+    """The content of one batch file, for (N, 32, 32, 3) uint8 images."""
+    return {
+        "batch_label": "some batch",
+        labels_key: [int(label) for label in labels],
+        "data": images.transpose(0, 3, 1, 2).reshape(len(images), -1),
+        "filenames": [f"image_{number}.png" for number in range(len(images))],
+    }
+
+
+def cifar10_files(images, labels, class_names):
+    """The files of CIFAR-10 by name: five training batches and one for testing, all with the same images but for their order."""
+    files = {f"data_batch_{number}": batch(np.roll(images, number, axis=0), np.roll(labels, number)) for number in range(1, 6)}
+    files["test_batch"] = batch(images, labels)
+    files["batches.meta"] = {"label_names": list(class_names), "num_cases_per_batch": len(images), "num_vis": 3072}
+    return {name: python2_pickle(content) for name, content in files.items()}
+
+
+def cifar100_files(images, labels, class_names):
+    """The files of CIFAR-100 by name."""
+    content = {**batch(images, labels, "fine_labels"), "coarse_labels": [0] * len(images)}
+    meta = {"fine_label_names": list(class_names), "coarse_label_names": ["things"]}
+    return {"train": python2_pickle(content), "test": python2_pickle(content), "meta": python2_pickle(meta)}
+
+
+def write_archive(path, folder, files):
+    """A `.tar.gz` of files in a folder."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
