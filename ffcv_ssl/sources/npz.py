@@ -37,7 +37,9 @@ def npz_arrays(path: str, split: str) -> Source:
             labels = _array(file, f"{split}_labels", "labels")
             names = _array(file, "class_names")
             keys = ", ".join(file.files)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise SourceError(f"{path}: not an .npz file of plain arrays: {error}.") from error
     if images is None:
         raise SourceError(f"{path}: no array 'images' or '{split}_images'; it has {keys or 'none'}.")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ffcv_ssl.codecs.jpeg import SUBSAMPLINGS, exif_orientation, inspect_jpeg
+from ffcv_ssl.codecs.jpeg import SUBSAMPLINGS, exif_orientation, inspect_jpeg, without_metadata
 from ffcv_ssl.errors import ImageError
 from tests.reference import jpeg as make
 from tests.reference.images import photo_like
@@ -179,6 +179,15 @@ def test_inspect__survives_any_single_byte_change():
             inspect_jpeg(changed)
         except ImageError:
             continue
+
+
+def test_without_metadata__keeps_what_makes_the_pixels():
+    """EXIF, profiles, comments and previews go; JFIF and Adobe markers, tables and scans stay."""
+    extras = make.encode(PIXELS, icc_profile=bytes(3000), comment=b"hello")
+    for data in (make.with_orientation(extras, 6), make.with_segment(extras, 0xE2, b"MPF\x00")):
+        assert without_metadata(data) == BASELINE
+    cmyk = make.encode(PIXELS, "CMYK")
+    assert without_metadata(cmyk) == cmyk
 
 
 @pytest.mark.shared_data
