@@ -32,8 +32,9 @@ def blur_rows(plane, radius, weights, padded):
             row[x] = weights[0] * row[x]
         for t in range(1, radius + 1):
             weight = weights[t]
+            left, right = padded[radius - t :], padded[radius + t :]  # slices: an index that may be negative does not vectorise
             for x in range(width):
-                row[x] += weight * (padded[radius + x - t] + padded[radius + x + t])
+                row[x] += weight * (left[x] + right[x])
 
 
 @per_sample

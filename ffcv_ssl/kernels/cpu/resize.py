@@ -8,7 +8,7 @@ from ffcv_ssl.kernels.scalar.resample import first_tap, num_taps, tap_weight
 
 @per_sample
 def axis_taps(source_size, size, flip, resample, first, count, weights):
-    """Fill `first`, `count` (size,) int32 and the normalised `weights` (max taps, size) float32 of one axis; return the most taps used.
+    """Fill `first`, `count` (size,) uint32 and the normalised `weights` (max taps, size) float32 of one axis; return the most taps used.
 
     Positions beyond `count` get weight 0, so that a loop over taps may run to the maximum for all positions.
     """
@@ -37,14 +37,15 @@ def blend_rows(image, top, left, weights, count, flat, line):
 
     `flat` (3 width,) float32 takes the interleaved sum from column `left` on, so that the loop over bytes runs over contiguous memory.
     """
-    row = image[top]
+    row = image[top, 3 * left :]  # a slice: an index that may be negative does not vectorise
+    weight = weights[0]
     for i in range(flat.size):
-        flat[i] = weights[0] * np.float32(row[3 * left + i])
+        flat[i] = weight * np.float32(row[i])
     for t in range(1, count):
         weight = weights[t]
-        row = image[top + t]
+        row = image[top + t, 3 * left :]
         for i in range(flat.size):
-            flat[i] += weight * np.float32(row[3 * left + i])
+            flat[i] += weight * np.float32(row[i])
     for x in range(flat.size // 3):
         line[0, x] = flat[3 * x]
         line[1, x] = flat[3 * x + 1]
@@ -54,12 +55,13 @@ def blend_rows(image, top, left, weights, count, flat, line):
 @per_sample
 def blend_columns(line, first, weights, most, out):
     """Weigh the positions of `line` (>= W + most,) into `out` (width,) float32: the horizontal pass."""
+    weight = weights[0]
     for x in range(out.size):
-        out[x] = weights[0, x] * line[first[x]]
+        out[x] = weight[x] * line[first[x]]
     for t in range(1, most):
-        weight = weights[t]
+        weight, shifted = weights[t], line[t:]
         for x in range(out.size):
-            out[x] += weight[x] * line[first[x] + t]
+            out[x] += weight[x] * shifted[first[x]]
 
 
 @per_sample

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Scratch(NamedTuple):
-    """Work arrays of the view kernel; all float32 but the int32 tap positions. Zeroed at birth: padded taps read finite values."""
+    """Work arrays of the view kernel; all float32 but the uint32 tap positions. Zeroed at birth: padded taps read finite values."""
 
     first_x: np.ndarray
     count_x: np.ndarray
@@ -34,7 +34,7 @@ def make_scratch(source_size: tuple[int, int], view_sizes: Sequence[tuple[int, i
     height, width = max(heights), max(widths)
     taps_x, taps_y = max_taps(source_width, min(widths)), max_taps(source_height, min(heights))
     pixels = max(view_height * view_width for view_height, view_width in view_sizes)
-    floats, ints = np.float32, np.int32
+    floats, ints = np.float32, np.uint32  # unsigned positions need no check for negative ones
     return Scratch(
         np.zeros(width, ints), np.zeros(width, ints), np.zeros((taps_x, width), floats),
         np.zeros(height, ints), np.zeros(height, ints), np.zeros((taps_y, height), floats),
