@@ -1,0 +1,72 @@
+"""`ffcv-ssl demo`, on few images and for seconds."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ffcv_ssl.reader import Reader
+
+KEYS = {f"{measure}_{row}" for measure in ("knn", "linear") for row in ("raw", "untrained", "trained", "simclr", "emp_ssl")}
+SECONDS = 0.3 / 60  # of training, in minutes
+
+
+def check_result(folder):
+    """Every number is there and in its range; return the result."""
+    result = json.loads((folder / "result.json").read_text())
+    assert result.keys() >= KEYS | {"seconds", "chance", "train", "val"}
+    assert all(0 <= result[key] <= 1 for key in KEYS)
+    assert result["knn_trained"] == max(result["knn_simclr"], result["knn_emp_ssl"])
+    assert result["seconds"] > 0
+    with Image.open(folder / "demo.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+    return result
+
+
+def test_demo__draws_trains_and_compares(run, tmp_path):
+    """One command leaves two files, two runs, a table, a result and a picture; a second one replaces them."""
+    for samples in (120, 90):
+        outcome = run("demo", f"--demo.out={tmp_path}", f"--demo.samples={samples}", f"--demo.minutes={SECONDS}", "--demo.workers=0")
+        assert outcome.status == 0, outcome.err
+        for row in ("raw pixels", "untrained network", "SimCLR", "EMP-SSL", "chance                  10.0    10.0"):
+            assert row in outcome.out
+        result = check_result(tmp_path)
+        assert (result["train"], result["val"]) == (samples - samples // 6, samples // 6)
+    with Reader(tmp_path / "train.beton") as train, Reader(tmp_path / "val.beton") as val:
+        assert train.class_names == val.class_names
+        assert not np.array_equal(train.value(0, "image"), val.value(0, "image"))
+
+
+def test_demo__takes_a_folder(run, tmp_path):
+    """An image folder is split at random, shrunk and used in the same way."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(15):
+            image = Image.fromarray(rng.integers(0, 256, (30, 50, 3), np.uint8))
+            image.save(tmp_path / "images" / name / f"{index}.png")
+    out = tmp_path / "out"
+    flags = (f"--demo.data={tmp_path / 'images'}", "--demo.size=24", f"--demo.out={out}", f"--demo.minutes={SECONDS}", "--demo.workers=0")
+    outcome = run("demo", *flags)
+    assert outcome.status == 0, outcome.err
+    result = check_result(out)
+    assert (result["train"], result["val"], result["chance"]) == (25, 5, 0.5)
+    with Reader(out / "train.beton") as reader:
+        assert reader.value(0, "image").shape == (14, 24, 3)
+        assert set(reader.records["label"]) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (("--demo.samples=10",), "samples is at least 60"),
+        (("--demo.minutes=0",), "minutes must be positive"),
+        (("--demo.data=/nowhere",), "/nowhere"),
+    ],
+)
+def test_demo__bad_input(run, tmp_path, flags, problem):
+    """Bad values end with 2 and one line."""
+    outcome = run("demo", f"--demo.out={tmp_path}", *flags)
+    assert outcome.status == 2
+    assert problem in outcome.err
