@@ -143,6 +143,20 @@ def test_parse__positional_may_stand_anywhere():
         assert configs["run"].workers == 1
 
 
+def test_parse__alias_is_a_second_name(capsys):
+    """A field with an alias is set by either flag and shown with both; the last one given wins."""
+
+    @dataclass(frozen=True)
+    class PictureConfig:
+        out: str = field(default="views.png", metadata={"help": "the picture", "alias": "--out"})
+
+    for argv in (["--out=a.png"], ["--picture.out=a.png"], ["--picture.out=b.png", "--out=a.png"]):
+        assert parse("draw", {"picture": PictureConfig}, argv)["picture"].out == "a.png"
+    with pytest.raises(SystemExit):
+        parse("draw", {"picture": PictureConfig}, ["--help"])
+    assert "--out=TEXT (or --picture.out=TEXT)" in capsys.readouterr().out
+
+
 def test_parse__reads_the_process_arguments_without_changing_them(monkeypatch):
     """argv=None takes sys.argv[1:], and sys.argv stays what it was."""
     monkeypatch.setattr("sys.argv", ["convert", "--data.path=y"])
