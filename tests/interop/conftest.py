@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PEER_TIMEOUT_S = 300  # FFCV compiles a loader in 10 s on two idle cores
-_ROWS: dict[tuple[str, str], int] = {}
+_COUNTS: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
 
 if find_spec("ffcv") is None:
     collect_ignore_glob = ["test_*.py"]
@@ -35,20 +36,22 @@ def peer() -> Callable[..., dict[str, list]]:
 
 
 @pytest.fixture(scope="session")
-def compared() -> Callable[[str, str, int], None]:
-    """Count values that were compared and equal, for the table at the end: `compared(direction, what, count)`."""
+def compared() -> Callable[[str, str, str, int], None]:
+    """Note values that were compared and equal, for the table at the end: `compared(direction, what, how, count)`."""
 
-    def count(direction: str, what: str, number: int) -> None:
-        _ROWS[direction, what] = _ROWS.get((direction, what), 0) + number
+    def note(direction: str, what: str, how: str, number: int) -> None:
+        _COUNTS[direction, what].append((how, number))
 
-    return count
+    return note
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what was compared."""
-    if not _ROWS:
+    """Print what was compared: one line per direction and field."""
+    if not _COUNTS:
         return
-    terminalreporter.section("compared with FFCV 1.0.2, all equal")
-    terminalreporter.write_line(f"{'direction':<24}{'what':<52}{'values':>8}")
-    for (direction, what), number in _ROWS.items():
-        terminalreporter.write_line(f"{direction:<24}{what:<52}{number:>8,}")
+    terminalreporter.section("values compared with FFCV 1.0.2, all equal")
+    for (direction, what), counts in _COUNTS.items():
+        total = sum(number for _, number in counts)
+        ways = ", ".join(f"{how} x{passes}" if passes > 1 else how for how, passes in Counter(how for how, _ in counts).items())
+        terminalreporter.write_line(f"{direction:<20}{what:<28}{total:>7,}  {ways}")
+    terminalreporter.write_line(f"{'':<20}{'together':<28}{sum(number for counts in _COUNTS.values() for _, number in counts):>7,}")

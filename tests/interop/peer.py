@@ -4,8 +4,9 @@
     python -m tests.interop.peer write FILE --dataset=VariedImages --samples=60 --write-mode=raw --max-resolution=64
     python -m tests.interop.peer load FILE OUT --cache=os --order=quasi_random
     python -m tests.interop.peer stored FILE OUT --cache=process
+    python -m tests.interop.peer records FILE OUT
 
-OUT is a pickle: for every field a list with one value per sample, in the order of the file.
+OUT is a pickle: for every field a list with one value per sample, in the order of the file (`records`: an array).
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from ffcv import fields as ffcv_fields
+from ffcv.fields.base import ARG_TYPE
 from ffcv.fields.rgb_image import SimpleRGBImageDecoder
 from ffcv.libffcv import imdecode, memcpy
 from ffcv.loader import Loader, OrderOption
@@ -22,6 +24,7 @@ from ffcv.memory_managers import OSCacheManager, ProcessCacheManager
 from ffcv.pipeline.allocation_query import AllocationQuery
 from ffcv.pipeline.compiler import Compiler
 from ffcv.reader import Reader
+from ffcv.transforms import ToTensor
 from ffcv.writer import DatasetWriter
 
 from tests.interop import samples
@@ -29,6 +32,30 @@ from tests.interop import samples
 LOAD_BATCH = 32
 JSON_TYPE_ID = 5  # FFCV's reader makes a BytesField of it
 CACHES = {"os": OSCacheManager, "process": ProcessCacheManager}
+
+
+class TaggedBytesField(ffcv_fields.Field):
+    """A custom field as a user of FFCV writes one: see `samples.TAGGED_RECORD`."""
+
+    metadata_type = samples.TAGGED_RECORD
+
+    @staticmethod
+    def from_binary(binary):
+        return TaggedBytesField()
+
+    def to_binary(self):
+        return np.zeros(1, dtype=ARG_TYPE)[0]
+
+    def encode(self, destination, value, malloc):
+        destination["tag"], content = value
+        destination["ptr"], storage = malloc(content.size)
+        storage[:] = content
+
+    def get_decoder_class(self):
+        return ffcv_fields.BytesField().get_decoder_class()
+
+
+CUSTOM_FIELDS = {"tagged": TaggedBytesField}
 
 
 class WholeImageDecoder(SimpleRGBImageDecoder):
@@ -66,6 +93,8 @@ def write(options: argparse.Namespace) -> None:
     """Write drawn samples with FFCV's writer."""
     if options.dataset == "AllFields":
         dataset, fields = samples.AllFields(options.samples), samples.all_fields(ffcv_fields)
+    elif options.dataset == "TaggedBytes":
+        dataset, fields = samples.TaggedBytes(options.samples), {"image": ffcv_fields.RGBImageField(), "tagged": TaggedBytesField()}
     else:
         dataset = samples.VariedImages(options.samples)
         fields = samples.image_fields(
@@ -80,7 +109,7 @@ def write(options: argparse.Namespace) -> None:
 def load(options: argparse.Namespace) -> dict[str, list]:
     """Read every field of a file with FFCV's loader; the field `index` says which sample a row is."""
     reader = Reader(str(options.file))
-    records = columns(reader)
+    found = columns(reader)
     images = {name for name, handler in reader.handlers.items() if isinstance(handler, ffcv_fields.RGBImageField)}
     loader = Loader(
         str(options.file),
@@ -90,7 +119,7 @@ def load(options: argparse.Namespace) -> dict[str, list]:
         order=OrderOption[options.order.upper()],
         seed=1,
         drop_last=False,
-        pipelines={name: [WholeImageDecoder()] for name in images if varies(records[name])},
+        pipelines={name: [WholeImageDecoder(), ToTensor()] for name in images if varies(found[name])},
     )
     rows: list[tuple] = []
     for batch in loader:  # FFCV uses the memory of a batch again
@@ -99,11 +128,11 @@ def load(options: argparse.Namespace) -> dict[str, list]:
     rows.sort(key=lambda row: row[names.index("index")].item())
     loaded = {name: [row[column] for row in rows] for column, name in enumerate(names)}
     for name in images:
-        sizes = zip(records[name]["height"].astype(int), records[name]["width"].astype(int), strict=True)
+        sizes = zip(found[name]["height"].astype(int), found[name]["width"].astype(int), strict=True)
         loaded[name] = [pixels.reshape(-1)[: 3 * h * w].reshape(h, w, 3) for pixels, (h, w) in zip(loaded[name], sizes, strict=True)]
     for name, descriptor in zip(names, reader.field_descriptors, strict=True):
         if isinstance(reader.handlers[name], ffcv_fields.BytesField):  # padded to the longest; the rest holds older bytes
-            loaded[name] = [value[:size] for value, size in zip(loaded[name], records[name]["size"].astype(int), strict=True)]
+            loaded[name] = [value[:size] for value, size in zip(loaded[name], found[name]["size"].astype(int), strict=True)]
         if descriptor["type_id"] == JSON_TYPE_ID:
             loaded[name] = [ffcv_fields.JSONField.unpack(value) for value in loaded[name]]
     return loaded
@@ -111,7 +140,7 @@ def load(options: argparse.Namespace) -> dict[str, list]:
 
 def stored(options: argparse.Namespace) -> dict[str, list]:
     """Read the stored bytes of every value that has a pointer, through FFCV's memory managers."""
-    reader = Reader(str(options.file))
+    reader = Reader(str(options.file), CUSTOM_FIELDS)
     manager = CACHES[options.cache](reader)
     read = manager.compile_reader()
     context = manager.schedule_epoch([range(reader.num_samples)])
@@ -127,22 +156,30 @@ def stored(options: argparse.Namespace) -> dict[str, list]:
     return found
 
 
+def records(options: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Return the records as FFCV's reader lays them out."""
+    return columns(Reader(str(options.file), CUSTOM_FIELDS))
+
+
 def columns(reader: Reader) -> dict[str, np.ndarray]:
     """Return the records, one column per field."""
     return {name: reader.metadata[f"f{position}"] for position, name in enumerate(reader.handlers)}
 
 
-def varies(records: np.ndarray) -> bool:
+def varies(images: np.ndarray) -> bool:
     """Say whether images have more than one size."""
-    return len(np.unique(records[["height", "width"]])) > 1
+    return len(np.unique(images[["height", "width"]])) > 1
+
+
+READERS = {"load": load, "stored": stored, "records": records}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("command", choices=["write", "load", "stored"])
+    parser.add_argument("command", choices=["write", *READERS])
     parser.add_argument("file", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--dataset", choices=["AllFields", "VariedImages"], default="AllFields")
+    parser.add_argument("--dataset", choices=["AllFields", "VariedImages", "TaggedBytes"], default="AllFields")
     parser.add_argument("--samples", type=int)
     parser.add_argument("--write-mode", default="raw")
     parser.add_argument("--max-resolution", type=int)
@@ -153,8 +190,7 @@ def main() -> None:
     if options.command == "write":
         write(options)
         return
-    values = load(options) if options.command == "load" else stored(options)
-    options.out.write_bytes(pickle.dumps(values))
+    options.out.write_bytes(pickle.dumps(READERS[options.command](options)))
 
 
 if __name__ == "__main__":

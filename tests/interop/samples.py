@@ -12,6 +12,8 @@ JPEG_SIZE = (75, 110)
 NDARRAY_SHAPE = (3, 5)
 TENSOR_SHAPE = (2, 1, 4)
 ROW_SHAPE = (7,)
+TAGGED_RECORD = np.dtype([("tag", "<u4"), ("ptr", "<u8")])
+"""Record of the custom field of the tests: a number beside the pointer to some bytes."""
 SMART_THRESHOLD = 12_000
 """Bytes of raw pixels above which the `smart` mode stores a JPEG: about half of `VariedImages`."""
 
@@ -34,6 +36,13 @@ def drawn_image(height: int, width: int, seed: int) -> np.ndarray:
     return np.clip(planes + rng.normal(0, 6, planes.shape), 0, 255).astype(np.uint8)
 
 
+def _checked(index: int, count: int) -> int:
+    """Return the index as Python's integer (FFCV hands over NumPy's); IndexError ends an iteration."""
+    if not 0 <= index < count:
+        raise IndexError(index)
+    return int(index)
+
+
 class AllFields(Sequence):
     """`count` samples with one value per field of `ALL_FIELDS`, in that order; a pure function of the index."""
 
@@ -44,7 +53,7 @@ class AllFields(Sequence):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        index = int(index)  # FFCV hands over NumPy integers
+        index = _checked(index, self.count)
         rng = np.random.default_rng(index)
         return (
             index,
@@ -70,8 +79,22 @@ class VariedImages(Sequence):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[int, np.ndarray]:
-        index = int(index)
+        index = _checked(index, self.count)
         return index, drawn_image(40 + 13 * index % 61, 30 + 7 * index % 97, seed=index)
+
+
+class TaggedBytes(Sequence):
+    """`count` values (tag, bytes) for a custom field, each with an image before it; a pure function of the index."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, tuple[int, np.ndarray]]:
+        index = _checked(index, self.count)
+        return drawn_image(5, 7, seed=index), (2**32 - 1 - index, np.arange(index, 2 * index + 1, dtype=np.uint8))
 
 
 def all_fields(fields: Any) -> dict[str, Any]:

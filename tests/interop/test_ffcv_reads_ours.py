@@ -12,6 +12,7 @@ from ffcv_ssl import fields
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.writer import DatasetWriter
 from tests.interop import samples
+from tests.interop.custom import TaggedBytesField
 from tests.interop.equality import assert_equal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
@@ -80,7 +81,7 @@ def test_every_field__through_ffcvs_loader(ours, peer, compared, cache, order):
         expected["jpeg"] = [simplejpeg.decode_jpeg(reader.read(index, "jpeg"), fastdct=True) for index in range(NUM_SAMPLES)]
     assert list(found) == list(expected)
     for name, values in expected.items():
-        compared(OURS, f"{name}: loader, {cache} cache, {order}", assert_equal(found[name], values, name))
+        compared(OURS, name, "loader" + " (fast DCT)" * (name == "jpeg"), assert_equal(found[name], values, name))
 
 
 @pytest.mark.parametrize("cache", ["os", "process"])
@@ -91,17 +92,24 @@ def test_stored_bytes__through_ffcvs_caches(ours, peer, compared, cache):
     with Reader(str(ours)) as reader:
         for name, values in found.items():
             expected = [reader.read(index, name) for index in range(NUM_SAMPLES)]
-            compared(OURS, f"{name}: stored bytes, {cache} cache", assert_equal(values, expected, name))
+            compared(OURS, name, "stored bytes", assert_equal(values, expected, name))
+
+
+def test_records__are_the_same_to_both(ours, peer, compared):
+    """FFCV's reader and ours see the same records: sizes, modes and pointers of every field."""
+    with Reader(str(ours)) as reader:
+        for name, column in peer("records", ours).items():
+            compared(OURS, name, "record", assert_equal(reader.records[name], column, name))
 
 
 @pytest.mark.parametrize("cache", ["os", "process"])
 def test_kept_jpegs__are_stored_as_they_are(tmp_path, peer, compared, jpeg_files, cache):
     """A JPEG that needs no change is the same file inside ours, and FFCV decodes it: progressive, grey, any subsampling."""
     path = write(tmp_path / "kept.beton", samples.image_fields(fields, write_mode="jpg"), list(enumerate(jpeg_files)))
-    compared(OURS, f"kept JPEG files: bytes, {cache} cache", assert_equal(peer("stored", path, cache=cache)["image"], jpeg_files, "bytes"))
+    compared(OURS, "kept JPEG files", "stored bytes", assert_equal(peer("stored", path, cache=cache)["image"], jpeg_files, "bytes"))
     expected = [simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True) for data in jpeg_files]
     found = peer("load", path, cache=cache)["image"]
-    compared(OURS, f"kept JPEG files: pixels, {cache} cache", assert_equal(found, expected, "pixels"))
+    compared(OURS, "kept JPEG files", "loader (fast DCT)", assert_equal(found, expected, "pixels"))
 
 
 def test_raw_and_jpeg_in_one_column__of_any_size(tmp_path, peer, compared):
@@ -115,7 +123,7 @@ def test_raw_and_jpeg_in_one_column__of_any_size(tmp_path, peer, compared):
             simplejpeg.decode_jpeg(reader.read(index, "image"), fastdct=True) if modes[index] == 0 else image for index, image in dataset
         ]
     assert set(modes.tolist()) == {0, 1}
-    compared(OURS, "smart mode, sizes vary: pixels", assert_equal(peer("load", path)["image"], expected, "image"))
+    compared(OURS, "smart mode, many sizes", "loader (fast DCT)", assert_equal(peer("load", path)["image"], expected, "image"))
 
 
 def test_raised_page_size__is_read(tmp_path, peer, compared):
@@ -127,7 +135,7 @@ def test_raised_page_size__is_read(tmp_path, peer, compared):
         assert reader.page_size == 2 * SMALL_PAGE
     for cache in ("os", "process"):
         found = peer("stored", path, cache=cache)["bytes"]
-        compared(OURS, f"page size raised while writing, {cache} cache", assert_equal(found, [value for _, value in values], "bytes"))
+        compared(OURS, "values above the page size", "stored bytes", assert_equal(found, [value for _, value in values], "bytes"))
 
 
 def test_empty_values__keep_their_neighbours(tmp_path, peer, compared):
@@ -136,7 +144,16 @@ def test_empty_values__keep_their_neighbours(tmp_path, peer, compared):
     path = write(tmp_path / "empty.beton", {"index": fields.IntField(), "bytes": fields.BytesField()}, values)
     for cache in ("os", "process"):
         found = peer("stored", path, cache=cache)["bytes"]
-        compared(OURS, f"empty values among others, {cache} cache", assert_equal(found, [value for _, value in values], "bytes"))
+        compared(OURS, "empty values among others", "stored bytes", assert_equal(found, [value for _, value in values], "bytes"))
+
+
+def test_custom_field__is_read_by_ffcv(tmp_path, peer, compared):
+    """FFCV finds record and bytes of a custom field, given its own class for it."""
+    dataset = samples.TaggedBytes(40)
+    path = write(tmp_path / "custom.beton", {"image": fields.RGBImageField(), "tagged": TaggedBytesField()}, dataset)
+    assert peer("records", path)["tagged"]["tag"].tolist() == [value[0] for _, value in dataset]
+    found = peer("stored", path)["tagged"]
+    compared(OURS, "custom field", "stored bytes", assert_equal(found, [value[1] for _, value in dataset], "tagged"))
 
 
 @pytest.mark.parametrize(
@@ -158,4 +175,4 @@ def test_record_layout__of_other_field_orders(tmp_path, peer, compared, names):
     for position, name in enumerate(names):
         if name != "index":
             expected = [np.ravel(sample[position]).view(np.uint8) for sample in dataset]
-            compared(OURS, "six other record layouts", assert_equal(found[f"{name}{position}"], expected, name))
+            compared(OURS, "other orders of fields", "stored bytes", assert_equal(found[f"{name}{position}"], expected, name))

@@ -5,11 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
+import torch
 
 from ffcv_ssl import fields
+from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.writer import DatasetWriter
 from tests.interop import samples
+from tests.interop.custom import TaggedBytesField
 from tests.interop.equality import assert_equal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
@@ -58,7 +62,7 @@ def test_every_field__equals_what_was_written(theirs, compared):
                 found, values = [reader.read(index, name) for index in range(NUM_SAMPLES)], [ffcvs_jpeg(image) for image in values]
             else:
                 found = [reader.value(index, name) for index in range(NUM_SAMPLES)]
-            compared(THEIRS, f"{name}: reader" + " (JPEG bytes)" * (name == "jpeg"), assert_equal(found, values, name))
+            compared(THEIRS, name, "reader" + " (bytes)" * (name == "jpeg"), assert_equal(found, values, name))
 
 
 def test_descriptors__give_the_same_fields(theirs):
@@ -75,16 +79,50 @@ def test_stored_bytes__equal_those_that_ffcv_finds(theirs, peer, compared):
     with Reader(str(theirs)) as reader:
         for name, values in peer("stored", theirs).items():
             found = [reader.read(index, name) for index in range(NUM_SAMPLES)]
-            compared(THEIRS, f"{name}: stored bytes", assert_equal(found, values, name))
+            compared(THEIRS, name, "stored bytes", assert_equal(found, values, name))
 
 
-def test_verify__finds_nothing_but_missing_checksums(theirs):
-    """`verify` decodes all of FFCV's file and reports one thing: it has no checksums."""
+def test_records__are_the_same_to_both(theirs, peer, compared):
+    """Our reader and FFCV's see the same records: sizes, modes and pointers of every field."""
     with Reader(str(theirs)) as reader:
-        problems = list(reader.verify())
-    assert len(problems) == 1
-    assert "checksum" in problems[0].message
-    assert problems[0].sample_id is None
+        for name, column in peer("records", theirs).items():
+            compared(THEIRS, name, "record", assert_equal(reader.records[name], column, name))
+
+
+def test_custom_field__is_read_by_us(tmp_path, peer, compared):
+    """A custom field of FFCV's file is read, given our class for it."""
+    path = tmp_path / "custom.beton"
+    peer("write", path, dataset="TaggedBytes", samples=40)
+    with Reader(str(path), custom_fields={"tagged": TaggedBytesField}) as reader:
+        found = [reader.value(index, "tagged") for index in range(40)]
+    values = [value for _, value in samples.TaggedBytes(40)]
+    assert [tag for tag, _ in found] == [tag for tag, _ in values]
+    compared(
+        THEIRS, "custom field", "reader", assert_equal([content for _, content in found], [content for _, content in values], "tagged")
+    )
+
+
+def test_verify__finds_nothing(theirs):
+    """`verify` decodes all of FFCV's file without complaint, and the reader says that it has no checksums."""
+    with Reader(str(theirs)) as reader:
+        assert list(reader.verify()) == []
+        assert not reader.has_checksums
+
+
+def test_loader__gives_the_values_of_ffcvs_file(theirs, compared):
+    """Our loader reads every field of FFCV's file by default pipelines: images channels-first, JPEG decoded exactly."""
+    expected = dict(zip(samples.all_fields(fields), zip(*samples.AllFields(NUM_SAMPLES), strict=True), strict=True))
+    with Loader(str(theirs), batch_size=32, order=OrderOption.RANDOM, seed=3, drop_last=False) as loader:
+        batches = list(loader)
+    order = torch.cat([batch["index"] for batch in batches]).argsort().tolist()
+    for name, values in expected.items():
+        rows = [row for batch in batches for row in batch[name]]
+        found = [rows[position] for position in order]
+        if name in ("raw", "jpeg"):
+            found = [image.permute(1, 2, 0) for image in found]
+        if name == "jpeg":
+            values = [simplejpeg.decode_jpeg(ffcvs_jpeg(image)) for image in values]
+        compared(THEIRS, name, "loader", assert_equal(found, values, name))
 
 
 @pytest.mark.parametrize("mode", ["raw", "jpg", "smart", "proportion"])
@@ -100,11 +138,11 @@ def test_image_modes__of_any_size(their_images, compared, mode):
         dataset = samples.VariedImages(NUM_IMAGES)
         if raw:
             found = [reader.value(index, "image") for index in raw]
-            compared(THEIRS, f"image, {mode} mode: raw pixels", assert_equal(found, [dataset[index][1] for index in raw], "raw"))
+            compared(THEIRS, f"{mode} mode, many sizes", "reader", assert_equal(found, [dataset[index][1] for index in raw], "raw"))
         if jpeg:
             found = [reader.read(index, "image") for index in jpeg]
             expected = [ffcvs_jpeg(dataset[index][1]) for index in jpeg]
-            compared(THEIRS, f"image, {mode} mode: JPEG bytes", assert_equal(found, expected, "jpeg"))
+            compared(THEIRS, f"{mode} mode, many sizes", "stored bytes", assert_equal(found, expected, "jpeg"))
 
 
 def test_resized_images__equal_our_area_resize(their_images, compared, tmp_path):
@@ -117,4 +155,4 @@ def test_resized_images__equal_our_area_resize(their_images, compared, tmp_path)
         found = [theirs.value(index, "image") for index in range(NUM_IMAGES)]
         expected = [mine.value(index, "image") for index in range(NUM_IMAGES)]
     assert max(max(image.shape) for image in found) <= 64
-    compared(THEIRS, "image, max_resolution=64: pixels equal our own", assert_equal(found, expected, "resized"))
+    compared(THEIRS, "max_resolution=64", "reader (equal to our own)", assert_equal(found, expected, "resized"))
