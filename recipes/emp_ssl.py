@@ -117,8 +117,8 @@ def run(configs: Mapping[str, Any]) -> Result:
         optimizer = build_optimizer(method, c.optim, c.train.batch_size)
 
         # Loop
-        online = partial(evaluation.knn, method.features) if c.eval.every else None
-        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.every)
+        online = partial(evaluation.knn, method.features)
+        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times)
 
         # Evaluation: the frozen backbone on whole images, then the bag of patches
         with frozen(method):

@@ -109,8 +109,8 @@ def run(configs: Mapping[str, Any]) -> Result:
         optimizer = build_optimizer(method, c.optim, c.train.batch_size)
 
         # Loop
-        online = partial(evaluation.knn, method.features) if c.eval.every else None
-        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.every)
+        online = partial(evaluation.knn, method.features)
+        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times)
 
         # Evaluation: the frozen backbone on whole images
         with frozen(method):

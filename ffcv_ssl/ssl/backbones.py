@@ -3,18 +3,31 @@
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ffcv_ssl.errors import ConfigError
 
 STEMS = ("imagenet", "cifar", "cifar_stride2")
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+class Conv2d(nn.Conv2d):
+    """A convolution that takes no stride over a map of one pixel, where a stride changes nothing.
+
+    With stride 2 over one pixel oneDNN's bfloat16 weight gradient reads uninitialised memory (torch 2.13 on a CPU with AVX512-BF16): now
+    and then NaN. Seen for views so small that the last stage meets a 1x1 map.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        stride = 1 if x.shape[-2:] == (1, 1) else self.stride
+        return F.conv2d(x, self.weight, self.bias, stride, self.padding)
 
 
-def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> Conv2d:
+    return Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+
+
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> Conv2d:
+    return Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
 
 
 class BasicBlock(nn.Module):
@@ -96,7 +109,7 @@ class ResNet(nn.Module):
         if width < 1:
             raise ConfigError(f"width counts channels of the first stage, at least 1, got {width}.")
         if stem == "imagenet":
-            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.conv1 = Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         else:
             self.conv1 = conv3x3(3, width, stride=2 if stem == "cifar_stride2" else 1)
         self.bn1 = nn.BatchNorm2d(width)

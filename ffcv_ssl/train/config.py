@@ -111,14 +111,14 @@ class TrainConfig:
 class EvalConfig:
     """How frozen features are judged: cosine kNN and a linear classifier on whole images."""
 
-    every: int = option("epochs between two kNN evaluations during training; 0: only at the end", 0)
+    times: int = option("kNN evaluations during training, evenly spaced from the untrained network on; 0: only at the end", 0)
     batch_size: int = option("images per forward pass, >= 1", 500)
     k: int = option("neighbours of the kNN vote, >= 1", 20)
     temperature: float = option("of the kNN vote's weights exp(cosine / temperature), > 0", 0.07)
     linear_epochs: int = option("epochs of the linear classifier; 0: none", 100)
 
     def __post_init__(self):
-        require(self.every >= 0, f"every is at least 0, got {self.every}.")
+        require(self.times >= 0, f"times is at least 0, got {self.times}.")
         require(self.batch_size >= 1, f"batch_size is at least 1, got {self.batch_size}.")
         require(self.k >= 1, f"k is at least 1, got {self.k}.")
         require(self.temperature > 0, f"temperature must be positive, got {self.temperature}.")

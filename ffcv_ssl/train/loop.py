@@ -25,8 +25,8 @@ def fit(
     train: TrainConfig,
     optim: OptimConfig,
     record: RunRecord,
-    evaluate: Callable[[], dict[str, float]] | None = None,
-    evaluate_every: int = 1,
+    evaluate: Callable[[], dict[str, float]] = dict,
+    times: int = 0,
 ) -> Progress:
     """Train `method` on the views of `loader`.
 
@@ -45,10 +45,9 @@ def fit(
     record
         Where rows, checkpoints and curves go.
     evaluate
-        Scores of the frozen method; it may not change the method nor draw from the global generators. Called before the first step and
-        after every `evaluate_every` epochs but the last, whose scores are the caller's to take. Its time is not training time.
-    evaluate_every
-        Epochs, >= 1.
+        Scores of the frozen method; it may not change the method nor draw from the global generators. Its time is not training time.
+    times
+        How often it is called, evenly spaced, first before the first step; the scores after the last step are the caller's to take.
 
     Returns
     -------
@@ -82,13 +81,18 @@ def fit(
     def where() -> str:
         return f"step {progress.step} of {total_steps}"
 
+    def refuse(what: str) -> None:
+        kept = f"The last good checkpoint is {checkpoint.path}, of step {checkpoint.saved_step}."
+        raise TrainingStopped(f"{what} is not finite at {where()}. {kept} A lower optim.lr may help.")
+
     def save() -> None:
-        if not (losses.are_finite() and checkpoint.is_finite()):
-            kept = f"The last good checkpoint is {checkpoint.path}, of step {checkpoint.saved_step}."
-            raise TrainingStopped(f"the loss is not finite at {where()}. {kept} A lower optim.lr may help.")
+        if not losses.are_finite():
+            refuse("the loss")
+        if not checkpoint.is_finite():
+            refuse("a weight")
         checkpoint.save(progress)
 
-    def score(evaluate: Callable[[], dict[str, float]]) -> None:
+    def score() -> None:
         with frozen(method):
             record.eval_row(progress.step, progress.step / steps_per_epoch, progress.seconds, evaluate())
 
@@ -96,13 +100,14 @@ def fit(
         with StopSignals() as stop, record.progress_bar(total_steps, progress.step) as bar:
             if progress.step == 0:
                 save()  # so that there is a good one from the start
-                if evaluate:
-                    score(evaluate)
+                if times:
+                    score()
             while share_done() < 1:
                 for batch, asked_at, got_at in timed(loader):
                     views = batch[0].to(device, non_blocking=True)
 
-                    factor = warmup_cosine(share_done(), optim.warmup, optim.final)
+                    share_before = share_done()
+                    factor = warmup_cosine(share_before, optim.warmup, optim.final)
                     for group in optimizer.param_groups:
                         group["lr"] = group["initial_lr"] * factor
                     with autocast(device, precision):
@@ -118,7 +123,7 @@ def fit(
                     losses.add(loss)
                     is_last = share_done() >= 1
                     if progress.step % read_every == 0 and not losses.are_finite():
-                        save()  # refuses, and says so
+                        refuse("the loss")
                     if progress.step % record.log.every == 0 or is_last:
                         rates = speed.rates(num_views=views.shape[1])
                         values = {"loss": loss.item(), **{name: value.item() for name, value in logs.items()}}
@@ -135,8 +140,8 @@ def fit(
                         save()
                     if is_last:
                         break
-                if evaluate and progress.step % (evaluate_every * steps_per_epoch) == 0 and share_done() < 1:
-                    score(evaluate)
+                    if int(times * share_before) < int(times * share_done()):
+                        score()
             save()
     except LoaderFailed as failure:
         save()

@@ -1,10 +1,26 @@
 """Names, shapes and sizes of the residual networks."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import backbone, resnet18, resnet50
+
+BFLOAT16_GRADIENTS = """
+import torch
+from ffcv_ssl.ssl import resnet18
+torch.set_num_threads(1)
+for _ in range(5):
+    torch.manual_seed(0)
+    network = resnet18(width=4, stem="cifar_stride2").to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        network(torch.randn(16, 3, 8, 8)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+"""
 
 
 def test_resnet18__has_torchvisions_parameters():
@@ -62,3 +78,10 @@ def test_backbone__refuses_unknown_names():
         backbone("resnet18", stem="tiny")
     with pytest.raises(ConfigError, match="width"):
         backbone("resnet18", width=0)
+
+
+def test_backbone__bfloat16_gradients_are_finite_on_tiny_views():
+    """Where the last stage meets a 1x1 map, gradients do not depend on what fresh memory holds (here 0x7E bytes: huge numbers)."""
+    environment = {**os.environ, "MALLOC_PERTURB_": "129"}
+    done = subprocess.run([sys.executable, "-c", BFLOAT16_GRADIENTS], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,45 @@
+"""A loader over random views in memory, with the interface the training loop uses."""
+
+from collections import namedtuple
+
+import torch
+
+Batch = namedtuple("Batch", ["image", "label"])
+
+
+class MemoryLoader:
+    """Batches that are a pure function of (seed, epoch, position); `fail_at` raises in the given global step.
+
+    Images of one class share a pattern, so that there is something to learn.
+    """
+
+    def __init__(self, num_images=32, batch_size=8, num_views=2, side=8, seed=0, fail_at=None):
+        self.num_images, self.batch_size, self.num_views, self.side, self.seed = num_images, batch_size, num_views, side, seed
+        self.fail_at, self.epoch, self.position = fail_at, 0, 0
+        generator = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(num_images) % 4
+        self.patterns = torch.randint(0, 206, (4, 3, side, side), generator=generator)
+
+    def __len__(self):
+        return self.num_images // self.batch_size
+
+    def __iter__(self):
+        for index in range(self.position, len(self)):
+            if self.fail_at == self.epoch * len(self) + index:
+                raise OSError("photos.beton: sample 17 cannot be read")
+            generator = torch.Generator().manual_seed(1000 * self.seed + 100 * self.epoch + index)
+            chosen = torch.randperm(self.num_images, generator=generator)[: self.batch_size]
+            labels = self.labels[chosen]
+            noise = torch.randint(0, 50, (self.batch_size, self.num_views, 3, self.side, self.side), generator=generator)
+            self.position = index + 1
+            yield Batch((self.patterns[labels][:, None] + noise).to(torch.uint8), labels)
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def set_epoch(self, epoch):
+        self.epoch, self.position = epoch, 0
+
+    def state_dict(self):
+        return {"seed": self.seed, "epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state):
+        self.epoch, self.position = state["epoch"], state["position"]
