@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from importlib.resources import files as resources
 from pathlib import Path
@@ -18,6 +19,7 @@ DESCRIPTION = (
     "Draw a labelled image set (or take a folder), write it, train SimCLR and EMP-SSL for the same few minutes, and compare their "
     "features with raw pixels and with the untrained network. Needs neither data nor network."
 )
+LARGEST_CIFAR_STEM = 64  # pixels; larger views begin with a 7x7 convolution and pooling
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,23 +61,25 @@ def recipe(method: str) -> Any:
 
 
 def recipe_config(method: str, demo: "DemoConfig", files: "DemoFiles", folder: Path) -> dict[str, Any]:
-    """The recipe's configuration for CPUs, made to fit the demonstration's files and time."""
-    batch_size = {"simclr": 256, "emp_ssl": 100}[method]
-    flags = {
+    """The recipe's configuration for the demonstration, made to fit its files and time."""
+    flags: dict[str, Any] = {
         "data.train": files.train,
         "data.val": files.val,
         "data.workers": demo.workers,
-        "view.size": demo.size,
         "train.minutes": demo.minutes,
         "train.seed": demo.seed,
-        "train.batch_size": min(batch_size, max(2, files.num_train // 2)),
         "log.out": folder,
     }
-    if method == "emp_ssl":
-        flags |= {"view.image_size": demo.size, "view.patch": demo.size // 2}
+    if method == "simclr":
+        flags |= {"view.size": demo.size}
+    else:  # patches at their own resolution: a quarter of the arithmetic, and the scale of the whole images that are judged
+        flags |= {"view.patch": demo.size // 2, "view.size": demo.size // 2, "view.image_size": demo.size}
+    if demo.size > LARGEST_CIFAR_STEM:
+        flags |= {"model.stem": "imagenet"}
     yaml = resources("ffcv_ssl.recipes") / f"{method}_demo.yaml"
-    argv = [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())]
-    return parse(method, recipe(method).SECTIONS, argv)
+    configs = parse(method, recipe(method).SECTIONS, [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())])
+    batch_size = min(configs["train"].batch_size, max(2, files.num_train // 2))  # of few images still a batch or two
+    return configs | {"train": replace(configs["train"], batch_size=batch_size)}
 
 
 def pipelines(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
