@@ -1,5 +1,5 @@
 # FFCV 1.0.2 in an environment of its own; files move both ways, value for value.
 .PHONY: interop
 interop:
-	bash tests/interop/install_ffcv.sh
+	PYTHON="$(PYTHON)" bash tests/interop/install_ffcv.sh
 	.venv-ffcv/bin/python -m pytest -m interop tests/interop
