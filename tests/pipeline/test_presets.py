@@ -1,0 +1,96 @@
+"""The presets hold the published numbers (DESIGN, table of presets)."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from ffcv_ssl import views
+from ffcv_ssl.errors import PipelineError
+from ffcv_ssl.pipeline.plan import plan_images
+
+
+def tables(pipeline, num_samples=4000):
+    """Columns drawn for photos of 375×500, (N, V)."""
+    return plan_images("image", {"image": pipeline}, None).draw(
+        0, 0, np.arange(num_samples), np.tile(np.int32([375, 500]), (num_samples, 1))
+    )
+
+
+def frequencies(table, view):
+    """How often each augmentation acts on one view; 0 where the view does not have it."""
+    applied = {
+        "flip": lambda: table["flip.applied"] == 1,
+        "jitter": lambda: table["jitter.brightness"] != 1,
+        "gray": lambda: table["gray.applied"] == 1,
+        "blur": lambda: table["blur.sigma"] > 0,
+        "solarize": lambda: table["solarize.threshold"] < 256,
+    }
+    found = {}
+    for name, act in applied.items():
+        columns = [column for column in table.columns if column.startswith(f"{name}.")]
+        found[name] = act()[:, view].mean() if columns and not np.isnan(table[columns[0]][:, view]).any() else 0
+    return found
+
+
+EXPECTED = [
+    (views.simclr(224), 0, {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0}, (0.8, 0.8, 0.8, 0.2)),
+    (views.simclr(224, strength=0.5), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0}, (0.4, 0.4, 0.4, 0.1)),
+    (views.byol(224), 0, {"jitter": 0.8, "gray": 0.2, "blur": 1.0, "solarize": 0}, (0.4, 0.4, 0.2, 0.1)),
+    (views.vicreg(224), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2}, (0.4, 0.4, 0.2, 0.1)),
+    (views.barlow_twins(224), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2}, (0.4, 0.4, 0.2, 0.1)),
+    (views.emp_ssl(3), 2, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.1}, (0.4, 0.4, 0.4, 0.2)),
+    (views.multi_crop(), 7, {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0}, (0.8, 0.8, 0.8, 0.2)),
+]
+
+
+@pytest.mark.parametrize(("pipeline", "view", "expected", "ranges"), EXPECTED)
+def test_preset__acts_as_published(pipeline, view, expected, ranges):
+    """Every augmentation acts on each view with the published probability and strength."""
+    table = tables(pipeline)
+    for name, probability in {"flip": 0.5, **expected}.items():
+        assert abs(frequencies(table, view)[name] - probability) < 0.03, name
+    for column, width in zip(("brightness", "contrast", "saturation", "hue"), ranges, strict=True):
+        values = table[f"jitter.{column}"][:, view]
+        centre = 0 if column == "hue" else 1
+        assert width * 0.97 < np.abs(values - centre).max() <= width * 1.0001, column
+
+
+def test_multi_crop__has_two_sizes():
+    """Two views of 224 pixels at scale .14 to 1, six of 96 pixels at .05 to .14."""
+    table = tables(views.multi_crop())
+    share = table["crop.height"] * table["crop.width"] / (375 * 500)
+    assert share[:, :2].min() > 0.13
+    assert share[:, 2:].min() > 0.045
+    assert share[:, 2:].max() < 0.15
+    plan = plan_images("image", {"image": views.multi_crop()}, None)
+    assert [(tensor.size, tensor.num_views) for tensor in plan.tensors] == [((224, 224), 2), ((96, 96), 6)]
+
+
+def test_emp_ssl__takes_patches_of_sixteen_pixels():
+    """Patches have the released code's size and blur."""
+    table = tables(views.emp_ssl(2))
+    assert (table["crop.height"] == 16).all()
+    assert (table["crop.width"] == 16).all()
+
+
+def test_plain__takes_the_central_square():
+    """The plain view changes nothing but the crop."""
+    table = tables(views.plain(224), 3)
+    assert table.columns == ("crop.top", "crop.left", "crop.height", "crop.width")
+    assert (table["crop.height"] == 328).all()
+
+
+def test_every_preset__is_exported_and_says_whose_pixels_it_matches():
+    """All presets have a docstring, and the module says what they are compared with."""
+    for name in views.__all__:
+        assert inspect.getdoc(getattr(views, name))
+    from ffcv_ssl.pipeline import presets
+
+    assert "torchvision" in presets.__doc__
+
+
+def test_multi_crop__refuses_unequal_lists():
+    """Sizes, counts and scales belong together."""
+    with pytest.raises(PipelineError, match="one entry per crop size"):
+        views.multi_crop((224, 96), counts=(2,))
