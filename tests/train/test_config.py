@@ -1,0 +1,47 @@
+"""What the configuration refuses, and that every option explains itself."""
+
+from dataclasses import fields
+
+import pytest
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.ssl import STEMS, backbone
+from ffcv_ssl.train import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
+from ffcv_ssl.train.config import NORMALIZATIONS
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (ModelConfig, {"width": 0}),
+        (ModelConfig, {"views_per_forward": -1}),
+        (OptimConfig, {"name": "sgd", "lr": 0.0}),
+        (OptimConfig, {"name": "sgd", "lr": 0.1, "momentum": 1.0}),
+        (OptimConfig, {"name": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": True}),
+        (OptimConfig, {"name": "sgd", "lr": 0.1, "warmup": 1.0}),
+        (TrainConfig, {"batch_size": 8, "epochs": 0}),
+        (TrainConfig, {"epochs": 1, "batch_size": 1}),
+        (EvalConfig, {"temperature": 0.0}),
+        (LogConfig, {"out": "runs", "every": 0}),
+    ],
+)
+def test_config__refuses_values_out_of_range(section, values):
+    """Building a section with a value out of range is a ConfigError that names the field and the value."""
+    name, value = list(values.items())[-1]
+    with pytest.raises(ConfigError, match=name):
+        section(**values)
+    assert section(**{**values, name: {bool: False, int: 2, float: 0.5}[type(value)]})
+
+
+@pytest.mark.parametrize("section", [DataConfig, ModelConfig, OptimConfig, TrainConfig, EvalConfig, LogConfig])
+def test_config__every_option_has_help(section):
+    """Each field says what it means."""
+    assert all(field.metadata["help"] for field in fields(section))
+
+
+def test_model_config__choices_exist():
+    """What the configuration offers can be built: stems and normalizations."""
+    assert ModelConfig.__dataclass_fields__["stem"].type.__args__ == STEMS
+    assert set(ModelConfig.__dataclass_fields__["normalization"].type.__args__) == set(NORMALIZATIONS)
+    for name in ModelConfig.__dataclass_fields__["backbone"].type.__args__:
+        assert backbone(name, width=1).num_features in (8, 32)
