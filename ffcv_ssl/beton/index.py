@@ -10,7 +10,7 @@ import numpy as np
 from ffcv_ssl.errors import BetonFormatError, FieldError, TruncatedFile
 from ffcv_ssl.fields.base import SIZE_UNKNOWN, Field
 
-_BLOCK = 1 << 17  # samples checked at a time: what is computed on the way stays in the cache (10 million samples: 0.4 s instead of 0.8)
+_BLOCK = 1 << 17  # samples checked at a time: what is computed on the way stays in the cache
 
 Extents = tuple[np.ndarray, np.ndarray]
 

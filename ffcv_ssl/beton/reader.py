@@ -114,7 +114,8 @@ class BetonReader:
     @property
     def class_names(self) -> list[str] | None:
         """Names of the classes, where the file knows them."""
-        return self.metadata.get("class_names")
+        names = self.metadata.get("class_names")
+        return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
     @property
     def has_checksums(self) -> bool:
@@ -124,8 +125,14 @@ class BetonReader:
     def extents(self, name: str) -> Extents:
         """Pointers and sizes in bytes of the stored values of a field, each (num_samples,) uint64.
 
-        A size of 0 goes with a pointer that means nothing. FieldNotFound for unknown names, KeyError's like; a field without
-        payload (scalars) raises BetonFormatError.
+        A size of 0 goes with a pointer that means nothing.
+
+        Raises
+        ------
+        FieldNotFound
+            If the file has no such field.
+        BetonFormatError
+            If the field stores its values in the records (scalars).
         """
         self._check_field(name)
         if name not in self._extents:

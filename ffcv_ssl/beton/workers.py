@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, encode_batches
@@ -30,7 +31,7 @@ class WorkerTraceback(Exception):
 class _Worker:
     """One process as the parent sees it."""
 
-    def __init__(self, job: Job, context: Any, number: int, positions: Any):
+    def __init__(self, job: Job | None, context: Any, number: int, positions: Any):
         self.connection, far_end = context.Pipe()
         self.process = context.Process(target=_work, args=(job, far_end, positions, number), name=f"beton-writer-{number}", daemon=True)
         try:
@@ -60,28 +61,22 @@ class WorkerPool:
     Raises
     ------
     WriteError
-        If the job cannot be sent to a new process.
+        If the job cannot be sent to new processes, or this one may not start any.
     """
 
     def __init__(self, job: Job, num_workers: int, chunk_size: int, context: BaseContext):
         self._job, self._chunk_size = job, chunk_size
-        forks = context.get_start_method() == "fork"
-        self._advice = "" if forks else " Is the program's main part guarded by `if __name__ == '__main__'`?"
+        if multiprocessing.current_process().daemon:
+            raise WriteError("this process is a daemon of multiprocessing and may not start others; use num_workers=0.")
+        self._forks = context.get_start_method() == "fork"
         self._positions: Any = context.RawArray("q", [-1] * num_workers)  # what each worker is at, to name it should the worker die
         self._workers: list[_Worker] = []
+        pickled_job = None if self._forks else _pickled_job(job)
         try:
             for number in range(num_workers):
-                self._workers.append(_Worker(job, context, number, self._positions))
-        except OSError:
-            self._end_at_once()
-            raise
-        except Exception as error:  # pickling may raise anything
-            self._end_at_once()
-            method = context.get_start_method()
-            raise WriteError(
-                f"the dataset ({type(job.dataset).__name__}) or a field cannot be sent to a new process ({method}): {error} "
-                "Define it at the top of a module and open files in __getitem__, or use num_workers=0."
-            ) from error
+                self._workers.append(_Worker(job if self._forks else None, context, number, self._positions))
+            if pickled_job is not None:
+                self._send_job(pickled_job)
         except BaseException:
             self._end_at_once()
             raise
@@ -130,6 +125,14 @@ class WorkerPool:
                 worker.process.join(_EXIT_SECONDS)
         self._end_at_once()
 
+    def _send_job(self, pickled_job: Any) -> None:
+        """Send the job to new processes through our own pipes: what `Process` sends by itself never ends if the process has died."""
+        for worker in self._workers:
+            try:
+                worker.connection.send_bytes(pickled_job)
+            except OSError as error:
+                raise self._death(worker) from error
+
     def _hand_out(self, next_chunk: int, num_chunks: int) -> int:
         """Give chunks to the workers with the fewest, until all have their share; return the first chunk that is left."""
         while next_chunk < num_chunks:
@@ -171,10 +174,11 @@ class WorkerPool:
         """Which worker ended, how, and at which sample."""
         worker.process.join(_EXIT_SECONDS)
         code = worker.process.exitcode
-        how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by {_signal_name(-code)}"
         position = self._positions[self._workers.index(worker)]
         if position < 0:
-            return WriteError(f"{worker.process.name} {how} before its first sample.{self._advice}")
+            advice = "" if self._forks else " Is the program's main part guarded by `if __name__ == '__main__'`?"
+            return WriteError(f"{worker.process.name} {how} before its first sample.{advice}")
         return WriteError(f"sample {self._job.indices[position]}: {worker.process.name} {how} at or after this sample (out of memory?).")
 
     def _end_at_once(self) -> None:
@@ -207,6 +211,21 @@ class _Failure:
         return failure
 
 
+def _pickled_job(job: Job) -> Any:
+    """The job as bytes for a process that shares nothing with this one; WriteError if that cannot be."""
+    try:
+        return ForkingPickler.dumps(job)
+    except Exception as error:  # what a dataset holds may raise anything when it is pickled
+        raise WriteError(
+            f"the dataset ({type(job.dataset).__name__}) or a field cannot be sent to a new process: {error}. "
+            "Define its class at the top of a module and open files in __getitem__, or use num_workers=0."
+        ) from error
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in signal.valid_signals() and number < signal.SIGRTMIN else f"signal {number}"
+
+
 def _pickled(error: BaseException | None) -> bytes | None:
     """An exception as bytes, if it survives the way there and back."""
     if error is None:
@@ -219,11 +238,12 @@ def _pickled(error: BaseException | None) -> bytes | None:
     return data
 
 
-def _work(job: Job, connection: Connection, positions: Any, number: int) -> None:
-    """A worker's life: receive (start, stop), send batches, then None; None ends it."""
+def _work(inherited_job: Job | None, connection: Connection, positions: Any, number: int) -> None:
+    """A worker's life: receive the job unless it was inherited by forking, then (start, stop); send batches, then None; None ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    job: Job = connection.recv() if inherited_job is None else inherited_job
 
     def begin(position: int) -> None:
         positions[number] = position

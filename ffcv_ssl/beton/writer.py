@@ -195,11 +195,13 @@ class DatasetWriter:
         num_samples, reached = len(job.indices), 0
         with self._batches(job, chunk_size) as batches, self._progress_bar(num_samples) as bar:
             for batch in batches:
+                where = f"while writing {len(batch.samples)} samples from sample {job.indices[reached]}"
                 try:
                     assembly.add(batch)
                 except OSError as error:
-                    where = f"{error.strerror}, while writing {len(batch.samples)} samples from sample {job.indices[reached]}"
-                    raise OSError(error.errno, where, self.path) from error
+                    raise OSError(error.errno, f"{error.strerror}, {where}", self.path) from error
+                except (TypeError, ValueError, OverflowError) as error:
+                    raise WriteError(f"{where}: a field's record does not fit its record type: {error}") from error
                 reached += len(batch.samples)
                 if assembly.skipped:
                     bar.set_postfix(skipped=len(assembly.skipped), refresh=False)
@@ -218,7 +220,9 @@ class DatasetWriter:
         except WriteError as error:
             raise WriteError(f"{self.path}: {error}") from error.__cause__
         except OSError as error:
-            raise OSError(error.errno, error.strerror, error.filename or self.path) from error
+            if error.errno is None or error.filename is not None:
+                raise
+            raise OSError(error.errno, error.strerror, self.path) from error
 
     @contextmanager
     def _batches(self, job: Job, chunk_size: int) -> Iterator[Iterator[Batch]]:

@@ -1,5 +1,6 @@
-"""Door: FFCV's path to the scalar fields."""
+"""Door: FFCV's path to the scalar fields and their decoders."""
 
 from ffcv_ssl.fields.scalars import FloatField, IntField
+from ffcv_ssl.transforms.decoders import FloatDecoder, IntDecoder
 
-__all__ = ["FloatField", "IntField"]
+__all__ = ["FloatDecoder", "FloatField", "IntDecoder", "IntField"]

@@ -95,11 +95,12 @@ def same_value():
 
 @pytest.fixture
 def leftovers(tmp_path):
-    """Names in the test's folder and in /dev/shm, to compare before and after."""
+    """Names in the test's folder and those of this process in /dev/shm, to compare before and after."""
     shared_memory = "/dev/shm"
 
     def names():
-        return sorted(os.listdir(tmp_path)), sorted(os.listdir(shared_memory)) if os.path.isdir(shared_memory) else []
+        everyones = os.listdir(shared_memory) if os.path.isdir(shared_memory) else []
+        return sorted(os.listdir(tmp_path)), sorted(name for name in everyones if f"-{os.getpid()}-" in name)
 
     return names
 

@@ -196,6 +196,23 @@ def test_image_error__is_the_cause(untouched, tmp_path):
     assert isinstance(caught.value.__cause__, ImageError)
 
 
+class TooNarrow(IntField):
+    """A custom field whose record is smaller than what it encodes."""
+
+    type_id = 255
+
+    @property
+    def record_dtype(self):
+        return np.dtype("i1")
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_custom_record__that_does_not_fit_is_an_error(untouched, num_workers):
+    """A number that is too large for a custom field's record is an error with the samples it is among, not another number."""
+    with pytest.raises(WriteError, match=r"from sample 0: a field's record does not fit its record type"):
+        write(untouched, [(1000,)], num_workers, {"small": TooNarrow()})
+
+
 class Unpicklable:
     """A dataset that holds something that cannot be sent."""
 
@@ -211,19 +228,38 @@ class Unpicklable:
 
 def test_spawn__of_an_unpicklable_dataset_says_so(untouched):
     """A dataset that cannot be sent to a new process is named, with what to do."""
-    with pytest.raises(WriteError, match=r"dataset \(Unpicklable\).*cannot be sent to a new process \(spawn\).*num_workers=0"):
+    with pytest.raises(WriteError, match=r"dataset \(Unpicklable\).*cannot be sent to a new process: .*num_workers=0"):
         write(untouched, Unpicklable(), 2, start_method="spawn")
     assert_writes_anyway = write(untouched.parent / "other.beton", Unpicklable(), 0)
     os.unlink(assert_writes_anyway.path)
 
 
-def test_spawn__from_an_unguarded_program_says_so(tmp_path):
+def _write_in_a_daemon(path, results):
+    try:
+        write(path, [(b"x", 1)] * 3, 2)
+    except WriteError as error:
+        results.put(str(error))
+
+
+def test_daemon__is_told_to_write_by_itself(untouched):
+    """A daemonic process, such as one of a pool, may not have children: the error says what to do."""
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    process = context.Process(target=_write_in_a_daemon, args=(untouched, results), daemon=True)
+    process.start()
+    process.join()
+    assert "num_workers=0" in results.get()
+
+
+@pytest.mark.parametrize("num_samples", [2, 100_000])
+def test_spawn__from_an_unguarded_program_says_so(tmp_path, num_samples):
     """A program without `if __name__ == '__main__'` ends with an error that names the guard, not with a hang or a bomb."""
     program = tmp_path / "program.py"
     program.write_text(
         "from ffcv_ssl.writer import DatasetWriter\n"
         "from ffcv_ssl.fields import IntField\n"
-        "DatasetWriter('x.beton', {'i': IntField()}, num_workers=2, start_method='spawn').from_indexed_dataset([(1,), (2,)])\n"
+        "DatasetWriter('x.beton', {'i': IntField()}, num_workers=2, start_method='spawn').from_indexed_dataset([(1,)] * "
+        f"{num_samples})\n"
     )
     result = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert result.returncode == 1
