@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 OURS = "ours, read by FFCV"
 NUM_SAMPLES = 300
+NUM_PHOTOS = 120
 SMALL_PAGE = 1 << 21  # raw images fill six of them
 EXTENSION_MAGIC = b"FFCVSSL1"
 TRAILER_SIZE = 32
@@ -110,6 +111,20 @@ def test_kept_jpegs__are_stored_as_they_are(tmp_path, peer, compared, jpeg_files
     expected = [simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True) for data in jpeg_files]
     found = peer("load", path, cache=cache)["image"]
     compared(OURS, "kept JPEG files", "loader (fast DCT)", assert_equal(found, expected, "pixels"))
+
+
+@pytest.mark.shared_data
+def test_photos__kept_and_decoded(tmp_path, peer, compared, shared_data):
+    """Real photos, with the metadata that cameras and editors leave: kept byte for byte, and decoded by FFCV."""
+    photos = [path.read_bytes() for path in sorted(shared_data.glob("photos/*/*.jpg"))]
+    photos = [data for data in photos if max(Image.open(io.BytesIO(data)).size) <= 500][:NUM_PHOTOS]
+    path = write(tmp_path / "photos.beton", samples.image_fields(fields, write_mode="jpg"), list(enumerate(photos)))
+    with Reader(str(path)) as reader:
+        kept = [reader.read(index, "image") for index in range(len(reader))]
+    compared(OURS, "real photos", "stored bytes", assert_equal(peer("stored", path)["image"], kept, "bytes"))
+    assert sum(ours == photo for ours, photo in zip(kept, photos, strict=True)) > 0.9 * len(photos)
+    expected = [simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=True) for data in kept]
+    compared(OURS, "real photos", "loader (fast DCT)", assert_equal(peer("load", path)["image"], expected, "pixels"))
 
 
 def test_raw_and_jpeg_in_one_column__of_any_size(tmp_path, peer, compared):
