@@ -29,8 +29,8 @@ scalar = njit(error_model="numpy", forceinline=True)
 def per_sample(function: Callable) -> Callable:
     """Compile a kernel that runs one chunk of samples in the calling thread, without the GIL; cached on disk."""
     dispatcher = njit(nogil=True, error_model="numpy")(function)
-    if not config.DISABLE_JIT:
-        dispatcher._cache = kernel_cache(function)
+    if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+        dispatcher._cache = kernel_cache(function)  # type: ignore[attr-defined]
     return dispatcher
 
 
@@ -82,7 +82,7 @@ class _SourceHashLocator(_CacheLocator):
 
 
 class _KernelCacheImpl(CompileResultCacheImpl):
-    _locator_classes = (_SourceHashLocator,)
+    _locator_classes = (_SourceHashLocator,)  # type: ignore[assignment]
 
 
 class KernelCache(FunctionCache):

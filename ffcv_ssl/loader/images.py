@@ -23,8 +23,9 @@ class ThreadMemory(threading.local):
     """Memory that one thread reuses; it grows to the largest image that this thread has met."""
 
     def __init__(self):
-        self._bytes = {}
-        self._scratch: tuple[tuple, Scratch] | None = None
+        self._bytes: dict[str, np.ndarray] = {}
+        self._scratch: Scratch | None = None
+        self._source_size = 0, 0  # the largest that the scratch serves
 
     def bytes(self, name: str, size: int) -> np.ndarray:
         """Return the first `size` bytes of a buffer, uninitialised."""
@@ -34,11 +35,10 @@ class ThreadMemory(threading.local):
 
     def scratch(self, source_size: tuple[int, int], view_sizes: tuple[tuple[int, int], ...]) -> Scratch:
         """Return work arrays for images up to `source_size` and for all the views."""
-        (height, width), known = source_size, self._scratch[0] if self._scratch else (0, 0, ())
-        if known[2] != view_sizes or known[0] < height or known[1] < width:
-            largest = (max(height, known[0]), max(width, known[1]))
-            self._scratch = (*largest, view_sizes), make_scratch(largest, view_sizes)
-        return self._scratch[1]
+        largest = max(source_size[0], self._source_size[0]), max(source_size[1], self._source_size[1])
+        if self._scratch is None or largest != self._source_size:
+            self._source_size, self._scratch = largest, make_scratch(largest, view_sizes)
+        return self._scratch
 
 
 class ImageRenderer:

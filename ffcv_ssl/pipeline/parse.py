@@ -21,6 +21,14 @@ class ParsedView:
     channels_last: bool = False
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the view: those of its crop, which stands first."""
+        crop = self.transforms[0]
+        assert isinstance(crop, Crop)
+        assert isinstance(crop.size, tuple)
+        return crop.size
+
+    @property
     def style(self) -> tuple:
         """What views in one tensor have in common."""
         return self.normalize, self.channels_last

@@ -181,7 +181,10 @@ def _plan_output(name: str, views: Sequence[ParsedView], stages: tuple, has_view
 
 def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:
     """Name the columns and split the transforms into passes: within a pass their ranks rise."""
-    names, passes, seen, index, last_rank = [], [], {}, 0, -1
+    names: list[str] = []
+    passes: list[int] = []
+    seen: dict[str, int] = {}
+    index, last_rank = 0, -1
     for transform in view.transforms:
         seen[transform.name] = seen.get(transform.name, 0) + 1
         count = seen[transform.name]
@@ -190,7 +193,7 @@ def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:
             index += 1
         last_rank = transform.rank
         passes.append(index)
-    return ViewGroup(view.transforms, tuple(names), tuple(passes), view.transforms[0].size, first, stop)
+    return ViewGroup(view.transforms, tuple(names), tuple(passes), view.size, first, stop)
 
 
 def _tensor(groups: list[ViewGroup], size: tuple[int, int], view: ParsedView) -> TensorPlan:

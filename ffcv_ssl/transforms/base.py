@@ -1,7 +1,6 @@
 """What every transform that a kernel renders has in common."""
 
 import math
-from collections.abc import MutableMapping
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,7 +8,13 @@ import numpy as np
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.transforms.keys import Keys
 
-Columns = MutableMapping[str, np.ndarray]  # parameter name -> (N, V) float32
+
+class Columns(Protocol):
+    """A transform's part of the parameter table: parameter name → (N, V) float32."""
+
+    def __getitem__(self, parameter: str, /) -> np.ndarray: ...
+
+    def __setitem__(self, parameter: str, values: np.ndarray, /) -> None: ...
 
 
 @runtime_checkable
@@ -22,7 +27,10 @@ class ViewTransform(Protocol):
     """Its columns."""
     rank: ClassVar[int]
     """Place in the order in which the fused kernel works; a pipeline in another order is rendered in several passes."""
-    seed: int | None
+
+    @property
+    def seed(self) -> int | None:
+        """Replaces the loader's seed for its columns, unless None."""
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
         """Fill every column, (N, V) float32, from the keys; `sizes` is (N, 2) int32, heights and widths. Touches no pixels."""
