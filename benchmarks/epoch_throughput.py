@@ -87,7 +87,7 @@ def print_table(result: dict) -> None:
     """Print medians, spread, and the ratio to the first row, paired within each round."""
     repeats = len(result["rows"][0]["seconds"])
     print(f"\n{result['name']} - {result['data']}; batches of {result['batch_size']}; median of {repeats} epochs [slowest - fastest]")
-    print(f"{'':<38}{'images/s':>10}{'':^22}{'views/s':>10}{'s/epoch':>9}{'x Pillow':>10}")
+    print(f"{'':<38}{'images/s':>10}{'':^26}{'views/s':>10}{'s/epoch':>9}{'x Pillow':>10}")
     reference = result["rows"][0]["seconds"]
     for row in result["rows"]:
         seconds = statistics.median(row["seconds"])
@@ -95,7 +95,7 @@ def print_table(result: dict) -> None:
         ratio = statistics.median(slow / fast for slow, fast in zip(reference, row["seconds"], strict=True))
         views = f"{row['views'] / seconds:,.0f}" if row["views"] else "-"
         spread = f"[{slowest:,.0f} - {fastest:,.0f}]"
-        print(f"{row['name']:<38}{row['images'] / seconds:>10,.0f}{spread:^22}{views:>10}{seconds:>9.2f}{ratio:>10.2f}")
+        print(f"{row['name']:<38}{row['images'] / seconds:>10,.0f}{spread:^26}{views:>10}{seconds:>9.2f}{ratio:>10.2f}")
         if row["first_batch_s"] is not None:
             print(f"{'':<4}first batch after {row['first_batch_s']:.2f} s: file opened, kernels loaded or compiled, images read")
 

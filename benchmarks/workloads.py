@@ -91,9 +91,9 @@ def simclr_workload(data: Path | None, folder: Path, count: int) -> Workload:
     path = data if data is not None and data.suffix == ".beton" else folder / "simclr.beton"
     if path != data:
         dataset = JpegFolder(data, count) if data else DrawnPhotos(count)
-        field = RGBImageField(write_mode="jpg", max_resolution=MAX_RESOLUTION, jpeg_quality=JPEG_QUALITY)
+        field = RGBImageField(write_mode="jpg", max_resolution=MAX_RESOLUTION, jpeg_quality=JPEG_QUALITY, reencode="always")
         write(path, field, dataset)
-    kind = "JPEGs of the file given" if path == data else ("photos, 500 px, q90" if data else "drawn 500x375, q90")
+    kind = "JPEGs of the file given" if path == data else ("photos, 500 px, q90" if data else "drawn, q90")
     return Workload("SimCLR, 2 views of 224x224", path, "simclr", 2, SIMCLR_224, 32, _images_of(path, kind))
 
 
