@@ -16,7 +16,7 @@ import numpy as np
 from ffcv_ssl.errors import SourceError
 from ffcv_ssl.fields import Field, IntField
 
-RADIUS = (0.32, 0.44)  # of the shapes, in sides of the image
+RADIUS = (0.28, 0.42)  # of the shapes, in sides of the image
 PERIOD = (0.155, 0.21)  # of the patterns, likewise
 LUMA = (20.0, 235.0)  # range of the two tones of a shape
 MIN_CONTRAST = 90.0  # between them

@@ -13,6 +13,7 @@ from ffcv_ssl.fields import RGBImageField
 from ffcv_ssl.pipeline.presets import plain
 from ffcv_ssl.sources import SourceConfig, open_source
 from ffcv_ssl.sources.shapes import ShapesDataset
+from ffcv_ssl.ssl import knn_accuracy, linear_probe
 from ffcv_ssl.train.build import build_backbone, build_normalize
 from ffcv_ssl.train.config import DataConfig, EvalConfig, ModelConfig, TrainConfig, option, require
 from ffcv_ssl.train.device import prepare_torch
@@ -34,9 +35,9 @@ class DemoConfig:
     data: str | None = option("folder of images, a subfolder per class; none: a set is drawn", None)
     size: int = option("side of the views in pixels, >= 16; images are stored with at most this side", 32)
     samples: int = option("images to draw, >= 60; a sixth of them is held out", 12_000)
-    minutes: float = option("training time of each method, > 0", 1.75)
+    minutes: float = option("training time of each method, > 0; both train at once, each on its share of the cores", 3.5)
     seed: int = option("of drawing, split and training, >= 0", 0)
-    workers: int = option("processes that write and threads that load; -1: as many as there are cores, 0: none beside the main one", -1)
+    workers: int = option("processes that write, and at most so many threads that load; -1: one per core, 0: none beside the main one", -1)
     out: str = option("folder of files, runs, result and picture", "demo")
 
     def __post_init__(self):
@@ -121,12 +122,18 @@ def baseline_scores(data: DataConfig, evaluation: EvalConfig, model: ModelConfig
     Returns
     -------
     dict
-        "raw" and "untrained", each as from `Evaluation.scores`.
+        "raw" and "untrained", each with its "knn" and "linear" accuracy, 0..1.
     """
     device, precision = prepare_torch(train)
     backbone, normalize = build_backbone(model).to(device), build_normalize(model).to(device)
+    encoders = {"raw": raw_pixels, "untrained": lambda images: backbone(normalize(images))}
+    scores: dict[str, Scores] = {}
     with Evaluation(data, evaluation, plain(size, ratio=1.0), device, precision) as judge, frozen(backbone):
-        return {"raw": judge.scores(raw_pixels), "untrained": judge.scores(lambda images: backbone(normalize(images)))}
+        for name, encoder in encoders.items():
+            features = judge.features(encoder)
+            knn = knn_accuracy(*features, k=evaluation.k, temperature=evaluation.temperature)
+            scores[name] = {"knn": knn, "linear": linear_probe(*features, epochs=evaluation.linear_epochs).last}
+    return scores
 
 
 def demo_result(scores: Mapping[str, Scores], seconds: float, files: DemoFiles, config: DemoConfig) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """`ffcv-ssl demo`, on few images and for seconds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ffcv_ssl.cli.demo import recipe_config
+from ffcv_ssl.cli.demo_training import train_at_once
+from ffcv_ssl.errors import TrainingStopped
 from ffcv_ssl.reader import Reader
+from ffcv_ssl.train.demo import TRAINED, DemoConfig, DemoFiles
 
 KEYS = {f"{measure}_{row}" for measure in ("knn", "linear") for row in ("raw", "untrained", "trained", "simclr", "emp_ssl")}
 SECONDS = 0.3 / 60  # of training, in minutes
@@ -25,14 +30,13 @@ def check_result(folder):
 
 
 def test_demo__draws_trains_and_compares(run, tmp_path):
-    """One command leaves two files, two runs, a table, a result and a picture; a second one replaces them."""
-    for samples in (120, 90):
-        outcome = run("demo", f"--demo.out={tmp_path}", f"--demo.samples={samples}", f"--demo.minutes={SECONDS}", "--demo.workers=0")
-        assert outcome.status == 0, outcome.err
-        for row in ("raw pixels", "untrained network", "SimCLR", "EMP-SSL", "chance                  10.0    10.0"):
-            assert row in outcome.out
-        result = check_result(tmp_path)
-        assert (result["train"], result["val"]) == (samples - samples // 6, samples // 6)
+    """One command leaves two files, two runs, a table, a result and a picture."""
+    outcome = run("demo", f"--demo.out={tmp_path}", "--demo.samples=120", f"--demo.minutes={SECONDS}", "--demo.workers=0")
+    assert outcome.status == 0, outcome.err
+    for row in ("raw pixels", "untrained network", "SimCLR", "EMP-SSL", "chance                  10.0    10.0"):
+        assert row in outcome.out
+    result = check_result(tmp_path)
+    assert (result["train"], result["val"]) == (100, 20)
     with Reader(tmp_path / "train.beton") as train, Reader(tmp_path / "val.beton") as val:
         assert train.class_names == val.class_names
         assert not np.array_equal(train.value(0, "image"), val.value(0, "image"))
@@ -55,6 +59,21 @@ def test_demo__takes_a_folder(run, tmp_path):
     with Reader(out / "train.beton") as reader:
         assert reader.value(0, "image").shape == (14, 24, 3)
         assert set(reader.records["label"]) == {0, 1}
+
+
+def test_train_at_once__reports_the_run_that_fails(tmp_path, shapes_files):
+    """A run that fails ends all of them, with the last line of its log; what an earlier run left is gone."""
+    configs, folders = {}, {}
+    for method in TRAINED:
+        demo = DemoConfig(out=str(tmp_path), minutes=60, workers=0)
+        folders[method] = tmp_path / method
+        files = DemoFiles(*shapes_files, 60, 30, [], "")
+        configs[method] = recipe_config(method, demo, files, folders[method])
+    configs["emp_ssl"]["data"] = replace(configs["emp_ssl"]["data"], train=str(tmp_path / "absent.beton"))
+    (tmp_path / "simclr").mkdir()
+    (tmp_path / "simclr" / "checkpoint.pt").write_bytes(b"of an earlier demonstration")
+    with pytest.raises(TrainingStopped, match=r"emp_ssl ended with status 2: .*absent.beton: No such file or directory"):
+        train_at_once(configs, folders)
 
 
 @pytest.mark.parametrize(
