@@ -1,7 +1,7 @@
 # make install   a virtual environment in .venv with the versions of constraints.txt
 # make test      the test suite
 # make demo      images → .beton → SimCLR and EMP-SSL → one table and one picture; DATA=folder SIZE=32 for your own images
-# make bench     epoch throughput against Pillow and plain decode
+# make bench     import times; epoch throughput against Pillow and plain decode; DATA=folder or file of JPEGs
 # make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
 # make check     formatter, linter, types
 
@@ -29,6 +29,7 @@ demo: install
 	$(BIN)/ffcv-ssl demo $(if $(DATA),--demo.data=$(DATA) --demo.size=$(SIZE))
 
 bench: install
+	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/epoch_throughput.py $(if $(DATA),--data=$(DATA))
 
 check: install

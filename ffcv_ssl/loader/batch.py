@@ -9,6 +9,8 @@ import numpy as np
 class Batch(tuple):
     """A named tuple of the fields of a batch: `batch.image`, `batch["image"]`, or unpacked.
 
+    A field called `ids` or `params` is reached by `batch["ids"]` alone.
+
     Attributes
     ----------
     ids
@@ -23,6 +25,7 @@ class Batch(tuple):
 
     def __new__(cls, values: Mapping[str, Any], ids: np.ndarray | None = None, params: Mapping[str, Any] | None = None) -> "Batch":
         batch = super().__new__(cls, values.values())
+        batch.__dict__.update(values)  # an instance's attributes come before tuple's methods, so a field may be called `index`
         batch._fields = tuple(values)
         batch.ids = ids
         batch.params = params
@@ -36,9 +39,7 @@ class Batch(tuple):
         return super().__getitem__(key)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in self._fields:
-            raise AttributeError(f"no field {name!r} in the batch; fields: {', '.join(self.__dict__.get('_fields', ()))}")
-        return self[name]
+        raise AttributeError(f"no field {name!r} in the batch; fields: {', '.join(self.__dict__.get('_fields', ()))}")
 
     def __reduce__(self):
         return Batch, (self._asdict(), self.ids, self.params)
