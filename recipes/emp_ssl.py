@@ -3,7 +3,7 @@
 Command    python recipes/emp_ssl.py --config-file recipes/emp_ssl_cifar10.yaml --data.train=train.beton --data.val=val.beton
            (`ffcv-ssl train` runs the same program; --help lists every option.)
 Hardware   one GPU, or a CPU with recipes/emp_ssl_cpu.yaml
-Result     not measured
+Result     GPU: not measured. CPU: kNN 45.0 % after 4 epochs of 10,000 CIFAR-10 images with the narrow network (untrained: 24.8 %)
 Sources    arXiv 2304.03977 and the released code, github.com/tsb0601/EMP-SSL; where they differ (projector 4096-4096-1024,
            "representation" = 4096 values after the first projector layer, LARS with clipping and Nesterov) this follows the code.
            Deviations: blur by a true Gaussian instead of Pillow's box filters; bfloat16 network with float32 loss instead of float32;
@@ -97,9 +97,10 @@ def run(configs: Mapping[str, Any]) -> Result:
     record = RunRecord("emp_ssl", configs, resume=c.train.resume)
     device, precision = prepare_torch(c.train)
 
-    # Data: uint8 patches; the model normalizes them on its device.
-    patches = partial(views.emp_ssl, patch=c.view.patch, size=c.view.size)
-    whole = views.plain(c.view.image_size, ratio=c.view.eval_ratio)
+    # Data: uint8 patches, which the loader brings to the GPU and the model normalizes there.
+    gpu = device if device.type == "cuda" else None
+    patches = partial(views.emp_ssl, patch=c.view.patch, size=c.view.size, device=gpu)
+    whole = views.plain(c.view.image_size, ratio=c.view.eval_ratio, device=gpu)
     loader = Loader(
         c.data.train,
         batch_size=c.train.batch_size,
@@ -108,7 +109,7 @@ def run(configs: Mapping[str, Any]) -> Result:
         pipelines={c.data.image: patches(c.view.num_views)},
         num_workers=c.data.workers,
     )
-    with loader, Evaluation(c.data, c.eval, whole, device, precision) as evaluation:
+    with record, loader, Evaluation(c.data, c.eval, whole, device, precision) as evaluation:
         # Model
         backbone = build_backbone(c.model)
         projector = EmpProjector(backbone.num_features, c.loss.hidden, c.loss.out)
@@ -128,7 +129,7 @@ def run(configs: Mapping[str, Any]) -> Result:
                 with bag:
                     found = bag.scores(method.patch_features, standardize=False)
                 scores |= {f"bag_{name}": value for name, value in found.items()}
-    return finish(record, progress, scores, device=device, precision=precision, num_views=c.view.num_views, steps_per_epoch=len(loader))
+        return finish(record, progress, scores, device=device, precision=precision, num_views=c.view.num_views, steps_per_epoch=len(loader))
 
 
 def program(argv: Sequence[str] | None = None) -> None:

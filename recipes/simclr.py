@@ -3,7 +3,7 @@
 Command    python recipes/simclr.py --config-file recipes/simclr_cifar10.yaml --data.train=train.beton --data.val=val.beton
            (`ffcv-ssl train` runs the same program; --help lists every option.)
 Hardware   one GPU, or a CPU with recipes/simclr_cpu.yaml
-Result     not measured
+Result     GPU: not measured. CPU: kNN 47.3 % after 20 epochs of 10,000 CIFAR-10 images with the narrow network (untrained: 24.8 %)
 Sources    arXiv 2002.05709. simclr_cifar10.yaml follows github.com/dkobak/simclr-cifar10, whose kNN after 100 epochs is 83.2 %.
            Here the cosine falls per step, there per epoch.
 """
@@ -87,11 +87,18 @@ def run(configs: Mapping[str, Any]) -> Result:
     record = RunRecord("simclr", configs, resume=c.train.resume)
     device, precision = prepare_torch(c.train)
 
-    # Data: uint8 views; the model normalizes them on its device.
+    # Data: uint8 views, which the loader brings to the GPU and the model normalizes there.
+    gpu = device if device.type == "cuda" else None
     augmented = views.simclr(
-        c.view.size, n=c.view.num_views, scale=(c.view.min_scale, 1.0), strength=c.view.strength, gray=c.view.gray, blur=c.view.blur
+        c.view.size,
+        n=c.view.num_views,
+        strength=c.view.strength,
+        scale=(c.view.min_scale, 1.0),
+        gray=c.view.gray,
+        blur=c.view.blur,
+        device=gpu,
     )
-    whole = views.plain(c.view.size, ratio=c.view.eval_ratio)
+    whole = views.plain(c.view.size, ratio=c.view.eval_ratio, device=gpu)
     loader = Loader(
         c.data.train,
         batch_size=c.train.batch_size,
@@ -100,7 +107,7 @@ def run(configs: Mapping[str, Any]) -> Result:
         pipelines={c.data.image: augmented},
         num_workers=c.data.workers,
     )
-    with loader, Evaluation(c.data, c.eval, whole, device, precision) as evaluation:
+    with record, loader, Evaluation(c.data, c.eval, whole, device, precision) as evaluation:
         # Model
         backbone = build_backbone(c.model)
         projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers, c.loss.batch_norm)
@@ -115,7 +122,7 @@ def run(configs: Mapping[str, Any]) -> Result:
         # Evaluation: the frozen backbone on whole images
         with frozen(method):
             scores = evaluation.scores(method.features)
-    return finish(record, progress, scores, device=device, precision=precision, num_views=c.view.num_views, steps_per_epoch=len(loader))
+        return finish(record, progress, scores, device=device, precision=precision, num_views=c.view.num_views, steps_per_epoch=len(loader))
 
 
 def program(argv: Sequence[str] | None = None) -> None:

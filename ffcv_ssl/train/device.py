@@ -74,4 +74,4 @@ def gradient_scaler(device: torch.device, precision: str) -> torch.amp.GradScale
 
 def describe_device(device: torch.device) -> str:
     """Name of the GPU, or the number of threads of the CPU, for the records of a run."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"

@@ -43,7 +43,7 @@ def fit(
     train, optim
         How long, and the schedule.
     record
-        Where rows, checkpoints and curves go.
+        Where rows and checkpoints go; closing it is the caller's part.
     evaluate
         Scores of the frozen method; it may not change the method nor draw from the global generators. Its time is not training time.
     times
@@ -147,8 +147,6 @@ def fit(
         save()
         message = f"the loader failed after {where()}: {failure.__cause__} The checkpoint {checkpoint.path} holds that step."
         raise TrainingStopped(message) from failure.__cause__
-    finally:
-        record.close()
     return progress
 
 

@@ -128,6 +128,12 @@ class RunRecord:
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             tqdm.write(f"{self.method}, epoch {epoch:.4g}: {numbers}", file=sys.stderr)
 
+    def last_eval_row(self, step: int, epoch: float, seconds: float, scores: Mapping[str, float]) -> None:
+        """Add the row of the finished run, unless it stands there (from before a run of no further step)."""
+        rows = self.tables["eval"].rows
+        if not rows or rows[-1]["step"] < step:
+            self.eval_row(step, epoch, seconds, scores)
+
     def _add(self, table: str, row: Mapping[str, float]) -> None:
         self.tables[table].add(row)
         if self.events is not None:
@@ -139,6 +145,12 @@ class RunRecord:
         """A bar over steps on standard error; silent where that is no terminal."""
         disable = None if self.log.progress else True
         return tqdm(total=total_steps, initial=step, unit="step", desc=self.method, disable=disable, dynamic_ncols=True, file=sys.stderr)
+
+    def __enter__(self) -> "RunRecord":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Draw the curves and flush the events."""

@@ -67,7 +67,9 @@ def finish(
     num_views: int,
     steps_per_epoch: int,
 ) -> Result:
-    """Write result.json with the configuration and the code's version, draw the curves, and return the result."""
+    """Add the last evaluation to the record, write result.json with the configuration and the code's version, and return the result."""
+    if "knn" in scores:
+        record.last_eval_row(progress.step, progress.step / steps_per_epoch, progress.seconds, {"knn": scores["knn"]})
     seconds = max(progress.seconds, 1e-9)
     result = Result(
         method=record.method,

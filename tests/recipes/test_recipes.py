@@ -77,7 +77,8 @@ def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, 
     wanted = {"knn", "linear", "rankme", "num_features"} | ({"bag_knn", "bag_linear"} if name == "emp_ssl" else set())
     assert wanted <= set(result["scores"])
     assert result["scores"]["num_features"] == 32
-    assert [row["step"] for row in read_rows(out / "eval.csv")] == [0, 6]
+    assert [row["step"] for row in read_rows(out / "eval.csv")] == [0, 6, 12]
+    assert read_rows(out / "eval.csv")[-1]["knn"] == result["scores"]["knn"]
     assert len(read_rows(out / "train.csv")) == 12
     assert load_checkpoint(out / "checkpoint.pt")["progress"]["step"] == 12
     assert {"config.yaml", "curves.png"} < {file.name for file in out.iterdir()}

@@ -44,7 +44,8 @@ class Run:
         self.optimizer = build_optimizer(self.method, self.optim, 8)
 
     def fit(self, **options):
-        return fit(self.method, self.loader, self.optimizer, self.train, self.optim, self.record, **options)
+        with self.record:
+            return fit(self.method, self.loader, self.optimizer, self.train, self.optim, self.record, **options)
 
     def rows(self, columns=("step", "lr", "loss")):
         return [[row[name] for name in columns] for row in read_rows(self.folder / "train.csv")]
@@ -108,6 +109,22 @@ def test_fit__resumes_bit_for_bit_in_bfloat16(tmp_path):
     second = Run(tmp_path / "broken", precision="bfloat16", resume=True)
     second.fit()
     assert second.rows() == unbroken.rows()
+
+
+def test_fit__gradient_scaler_changes_nothing_and_is_saved(tmp_path, monkeypatch):
+    """With an active scaler (a power of two, as for float16) a float32 run has the same losses, and resumes with the scaler's state."""
+    plain = Run(tmp_path / "plain", "emp_ssl")
+    plain.fit()
+    monkeypatch.setattr(
+        "ffcv_ssl.train.loop.gradient_scaler", lambda *_: torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
+    )
+    scaled = Run(tmp_path / "scaled", "emp_ssl", loader=stop_after(MemoryLoader(), 6))
+    with pytest.raises(TrainingStopped):
+        scaled.fit()
+    assert load_checkpoint(tmp_path / "scaled" / "checkpoint.pt")["scaler"]["scale"] == 2.0**11  # grown once in six steps
+    resumed = Run(tmp_path / "scaled", "emp_ssl", resume=True)
+    resumed.fit()
+    assert resumed.rows() == plain.rows()
 
 
 def test_fit__killed_run_repeats_the_steps_after_its_checkpoint(tmp_path):
