@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ffcv_ssl import __version__
 logger = logging.getLogger("ffcv_ssl")
 
 PACKAGE = Path(__file__).resolve().parents[1]
-COMPILED_FILES = ("kernels/**/*.py", "loader/chunk.py", "codecs/_call.py")  # every file that holds compiled code
+COMPILED_FILES = ("kernels/**/*.py",)  # every file that holds compiled code
 
 # Inlined always: without it a returned tuple stops the vectoriser.
 scalar = njit(error_model="numpy", forceinline=True)
@@ -54,10 +55,12 @@ def cache_folder() -> Path | None:
     folder = Path(root).expanduser() / "kernels" / source_hash()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        logger.warning("compiled kernels are not kept: %s is not writable (%s); set FFCV_SSL_CACHE_DIR.", folder, error.strerror)
+        with tempfile.TemporaryFile(dir=folder), warnings.catch_warnings():
+            warnings.simplefilter("error")  # filelock warns where the file system has no locks
+            with FileLock(folder / "lock"):
+                return folder
+    except (OSError, NotImplementedError, UserWarning) as error:
+        logger.warning("compiled kernels are not kept: %s cannot be written and locked (%s); set FFCV_SSL_CACHE_DIR.", folder, error)
         return None
 
 

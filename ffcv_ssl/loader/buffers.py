@@ -1,7 +1,6 @@
 """Memory of batches: it belongs to the user, and comes back when the last tensor over it is gone."""
 
 import math
-import threading
 import weakref
 from collections import defaultdict
 
@@ -10,20 +9,21 @@ import torch
 
 
 class BufferPool:
-    """Hands out arrays whose memory is used again once nobody holds them (14 ms per 77 MB batch against 70 for fresh memory)."""
+    """Hands out arrays whose memory is used again once nobody holds them (14 ms per 77 MB batch against 70 for fresh memory).
+
+    Holds no lock: a finalizer may run at any moment, in any thread, and appending to and popping from a list are atomic.
+    """
 
     def __init__(self, keep: int):
         self._keep = keep  # free buffers of one size; more are given back to the system
         self._free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
-        self._lock = threading.RLock()  # a finalizer may run while this very thread holds it
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """Return an uninitialised array; its memory returns to the pool when the array and every tensor made from it are gone."""
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-        with self._lock:
-            free = self._free[num_bytes]
-            storage = free.pop() if free else None
-        if storage is None:
+        try:
+            storage = self._free[num_bytes].pop()
+        except IndexError:
             storage = np.empty(num_bytes, np.uint8)
         array = storage.view(dtype).reshape(shape)
         # A slice of `array` would skip it as its base, but a tensor over it holds `array` itself, and only tensors leave the loader.
@@ -31,10 +31,9 @@ class BufferPool:
         return array
 
     def _give_back(self, storage: np.ndarray) -> None:
-        with self._lock:
-            free = self._free[storage.nbytes]
-            if len(free) < self._keep:
-                free.append(storage)
+        free = self._free[storage.nbytes]
+        if len(free) < self._keep:
+            free.append(storage)
 
 
 def as_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

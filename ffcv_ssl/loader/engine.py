@@ -52,6 +52,8 @@ class Engine:
 
     def submit(self, owner: object, jobs: Iterable[Callable[[], None]], first: bool = False) -> None:
         """Queue jobs of one owner, behind all others or, in their order, before them."""
+        if self.pid != os.getpid():
+            return  # the threads, and perhaps a held lock, are those of the process that forked
         entries = [(owner, job) for job in jobs]
         with self._queue.changed:
             if self._queue.stopped:
@@ -64,10 +66,12 @@ class Engine:
 
     def cancel(self, owner: object) -> None:
         """Forget the jobs of `owner` that no thread has begun."""
+        if self.pid != os.getpid():
+            return
         with self._queue.changed:
-            kept = [entry for entry in self._queue.jobs if entry[0] is not owner]
-            self._queue.jobs.clear()
-            self._queue.jobs.extend(kept)
+            before = self._queue.jobs
+            self._queue.jobs = deque(entry for entry in before if entry[0] is not owner)
+        del before  # batches die outside the lock
 
     def wait(self, done: threading.Event) -> None:
         """Wait until `done` is set; without threads, run jobs until it is.
@@ -80,8 +84,8 @@ class Engine:
         if self.num_workers == 0:
             self._run_until(done)
         while not done.wait(POLL_S):
-            if self._queue.stopped or not any(thread.is_alive() for thread in self._threads):
-                raise LoaderClosed("the loader was closed while a batch was waited for.")
+            if self._queue.stopped or self.pid != os.getpid() or not any(thread.is_alive() for thread in self._threads):
+                raise LoaderClosed("the loader was closed, or the process forked, while a batch was waited for.")
 
     def _run_until(self, done: threading.Event) -> None:
         while not done.is_set():
@@ -93,12 +97,13 @@ class Engine:
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Forget all jobs, and wait for the threads to finish the ones they run."""
+        if self.pid != os.getpid():
+            return
         with self._queue.changed:
             self._queue.stopped = True
-            self._queue.jobs.clear()
+            before, self._queue.jobs = self._queue.jobs, deque()
             self._queue.changed.notify_all()
-        if self.pid != os.getpid():
-            return  # a forked child: the threads are the parent's
+        del before
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             if thread is not threading.current_thread():

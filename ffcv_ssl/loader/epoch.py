@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ffcv_ssl.errors import LoaderClosed, PipelineError
 from ffcv_ssl.loader.batch import Batch
 from ffcv_ssl.loader.order import EpochPosition
 from ffcv_ssl.loader.work import BatchWork
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EpochIterator:
-    """Keeps a few batches ahead of the consumer. Dropping it, or `close()`, forgets what is not yet rendered."""
+    """Keeps a few batches ahead of its one consumer. Dropping it, or `close()`, forgets what is not yet rendered."""
 
     def __init__(self, loader: "Loader", epoch: int, position: int, order: np.ndarray, num_steps: int):
         self._loader, self._epoch, self._order = loader, epoch, order
@@ -23,7 +24,7 @@ class EpochIterator:
         self._step = loader.batch_size * loader.world_size
         self._ahead = position  # of the next batch to queue
         self._end = position + num_steps * self._step
-        self._pending: deque[BatchWork] = deque()
+        self._pending: deque[BatchWork] = deque()  # the first is the one that is waited for
         self._owner = object()
         self._engine = loader._running_engine()
         self._top_up()
@@ -42,27 +43,40 @@ class EpochIterator:
         return self
 
     def __next__(self) -> Batch:
-        if not self._pending:
-            raise StopIteration
+        while self._pending:
+            batch = self._take()
+            if batch is not None:
+                return batch
+        raise StopIteration
+
+    def _take(self) -> Batch | None:
+        """Wait for the next batch and hand it out; None if all its samples were skipped."""
         started = time.perf_counter()
-        work = self._pending.popleft()
         try:
+            work = self._pending[0]
             self._engine.wait(work.done)
             self._loader.wait_s += time.perf_counter() - started
-            batch = work.finish()
+            batch = None if work.is_empty else work.finish()
+        except StopIteration as error:  # it would look like the end of the epoch
+            self.close()
+            raise PipelineError(f"{self._loader.path}: a stage raised StopIteration.") from error
         except BaseException:
             self.close()
             raise
+        if self._pending:  # another thread may have closed the epoch
+            self._pending.popleft()
         self._position += self._step
         self._loader._advance(self._epoch, self._position, finished=self._position >= self._end)
         self._top_up()
         return batch
 
     def close(self) -> None:
-        """Forget all batches that were not handed out."""
+        """Forget all batches that were not handed out; a thread that waits for one gets LoaderClosed."""
         self._ahead = self._end
-        self._pending.clear()
+        pending, self._pending = self._pending, deque()
         self._engine.cancel(self._owner)
+        for work in pending:
+            work.fail(LoaderClosed(f"{self._loader.path}: the epoch was closed."))
 
     def __del__(self):
         if hasattr(self, "_engine"):

@@ -16,6 +16,7 @@ from ffcv_ssl.kernels.rows import NUM_COLUMNS
 from ffcv_ssl.pipeline.plan import ImagePlan, TensorPlan
 from ffcv_ssl.pipeline.table import ParameterTable
 
+MAX_RUN_PIXELS = 1 << 18  # of all images of a run together, so that they stay in cache and memory does not grow with the chunk
 IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 
 
@@ -122,10 +123,15 @@ class ImageRenderer:
             decode_jpeg(data, image)
 
     def _runs(self, sample_ids: np.ndarray) -> list[tuple[int, int]]:
-        """Split a chunk into runs that one kernel call renders: neighbours that are raw and of one size, or a single JPEG."""
-        keys = [(*self.sizes[i], -1) if self.modes[i] == MODE_RAW else (*self.sizes[i], position) for position, i in enumerate(sample_ids)]
-        borders = [0, *(i for i in range(1, len(keys)) if keys[i] != keys[i - 1]), len(keys)]
-        return list(pairwise(borders))
+        """Split a chunk into runs that one kernel call renders: neighbours that are raw, small and of one size, or a single image."""
+        borders = [0]
+        for i in range(1, len(sample_ids)):
+            before, here = sample_ids[i - 1], sample_ids[i]
+            raw = self.modes[before] == self.modes[here] == MODE_RAW
+            fits = (i + 1 - borders[-1]) * int(self.sizes[here].prod(dtype=np.int64)) <= MAX_RUN_PIXELS
+            if not (raw and fits and (self.sizes[before] == self.sizes[here]).all()):
+                borders.append(i)
+        return list(pairwise([*borders, len(sample_ids)]))
 
 
 def render_tensor(images: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray) -> None:

@@ -1,12 +1,12 @@
 """The loader: batches of views, the same for any number of threads, batch size, rank layout or resume point."""
 
 import logging
-import math
 import os
 import secrets
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +32,8 @@ NOTHING: Mapping = MappingProxyType({})
 class Loader:
     """Iterate over the batches of a .beton file.
 
-    Each `iter(loader)` renders epoch `loader.epoch`, which grows by one when the epoch ends or another one is begun.
+    Each `iter(loader)` renders epoch `loader.epoch` and adds one to it. An iterator has one consumer. The loader can be pickled: its copy
+    opens the file again.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ class Loader:
     indices
         Samples to use: integers or a bool mask; None for all. With an empty selection the loader has no batch.
     pipelines
-        Field → pipeline. Fields that are not named are decoded by default; a field given None is left out.
+        Field → pipeline. Fields that are not named are decoded by default; a field given None is left out. Two stored image fields draw the
+        same parameters (as an image and its mask need); a second pipeline over one field draws its own.
     custom_fields
         Field classes of custom fields, by field name.
     custom_field_mapper
@@ -64,7 +66,8 @@ class Loader:
         Add `batch.ids` and `batch.params` (the parameter tables), which are not part of unpacking.
     on_error
         What to do with a sample that cannot be read: "raise" a SampleError, "skip" it (the batch gets shorter), or "substitute" the
-        next readable sample of the order. What was skipped or substituted is logged and listed in `failures`.
+        next readable sample of the order. What was skipped or substituted is logged and listed in `failures`; a batch of which nothing is
+        left is passed over.
 
     Attributes
     ----------
@@ -103,8 +106,8 @@ class Loader:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.path = os.fspath(path)
         self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error)
-        self.batch_size, self.order, self.batches_ahead = batch_size, order, batches_ahead
-        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
+        self.batch_size, self.order, self.batches_ahead = int(batch_size), order, int(batches_ahead)
+        self.rank, self.world_size, self.drop_last = int(rank), int(world_size), bool(drop_last)
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
         self.seed = secrets.randbits(32) if seed is None else int(seed)
         if seed is None:
@@ -123,20 +126,29 @@ class Loader:
         self._engine: Engine | None = None
         self._closed = False
         if len(self) == 0:
-            warnings.warn(
-                f"{self.path}: {len(self.indices)} samples in batches of {batch_size} leave no batch; use drop_last=False.", stacklevel=2
-            )
+            ranks = f" and {world_size} ranks" if world_size > 1 else ""
+            hint = "; use drop_last=False" if len(self.indices) else ""
+            warnings.warn(f"{self.path}: {len(self.indices)} samples in batches of {batch_size}{ranks} leave no batch{hint}.", stacklevel=2)
 
     def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error) -> None:
         """Refuse arguments that are out of range."""
-        for name, value, lowest in (("batch_size", batch_size, 1), ("num_workers", num_workers, -1), ("batches_ahead", batches_ahead, 1)):
+        lowest_values = {"batch_size": 1, "num_workers": -1, "batches_ahead": 1, "rank": 0, "world_size": 1}
+        values = {
+            "batch_size": batch_size,
+            "num_workers": num_workers,
+            "batches_ahead": batches_ahead,
+            "rank": rank,
+            "world_size": world_size,
+        }
+        for name, value in values.items():
+            lowest = lowest_values[name]
             if not isinstance(value, (int, np.integer)) or value < lowest:
                 raise PipelineError(f"{self.path}: {name} is an integer >= {lowest}, got {value!r}.")
         if not isinstance(order, OrderOption):
             raise PipelineError(
                 f"{self.path}: order is one of {', '.join(f'OrderOption.{option.name}' for option in OrderOption)}, got {order!r}."
             )
-        if not 0 <= rank < world_size:
+        if rank >= world_size:
             raise PipelineError(f"{self.path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}.")
         if on_error not in ON_ERROR:
             raise PipelineError(f"{self.path}: on_error is one of {', '.join(ON_ERROR)}, got {on_error!r}.")
@@ -157,6 +169,8 @@ class Loader:
         self._progress, self.wait_s = (epoch, position), 0.0
         order = epoch_order(self.order, self.indices, self.seed, epoch)
         num_steps = num_batches(len(order) - position, self.batch_size, self.world_size, self.drop_last)
+        if num_steps == 0:  # a resumed epoch may have less left than one batch
+            self._advance(epoch, position, finished=True)
         return EpochIterator(self, epoch, position, order, num_steps)
 
     @property
@@ -176,7 +190,9 @@ class Loader:
         return self._engine
 
     def set_epoch(self, epoch: int) -> None:
-        """Render `epoch`, from its beginning, next."""
+        """Render `epoch` next, from its beginning; the epoch that a loaded state resumes keeps its position."""
+        if int(epoch) == self.epoch and self._resume_position:
+            return
         self.epoch, self._resume_position, self._progress = int(epoch), 0, (int(epoch), 0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -213,7 +229,12 @@ class Loader:
             raise FieldNotFound(f"{self.path}: no field {field!r}. Fields: {', '.join(self.reader.fields)}.")
         if self.reader.fields[field].pointer_name is not None:
             raise PipelineError(f"{self.path}: filter reads scalar fields, and {field!r} is a {type(self.reader.fields[field]).__name__}.")
-        mask = np.asarray(condition(self.reader.records[field][self.indices]), bool)
+        mask = np.asarray(condition(self.reader.records[field][self.indices]))
+        if mask.dtype != bool or mask.shape != self.indices.shape:
+            raise PipelineError(
+                f"{self.path}: filter's condition returns one bool per value, ({len(self.indices)},), got {mask.dtype} {mask.shape}; "
+                "combine comparisons as in (x >= 3) & (x < 7)."
+            )
         return Loader(**{**self._arguments, "indices": self.indices[mask], "seed": self.seed})
 
     def close(self) -> None:
@@ -223,6 +244,10 @@ class Loader:
             self._engine.stop()
         self.reader.close()
 
+    def __reduce__(self):
+        arguments = {name: dict(value) if isinstance(value, Mapping) else value for name, value in self._arguments.items()}
+        return partial(Loader, **{**arguments, "seed": self.seed}), ()
+
     def __enter__(self) -> "Loader":
         return self
 
@@ -230,5 +255,5 @@ class Loader:
         self.close()
 
     def __repr__(self) -> str:
-        samples = f"{len(self.indices)} samples, {math.ceil(len(self.indices) / self.batch_size)} batches of {self.batch_size}"
+        samples = f"{len(self.indices)} samples, {len(self)} batches of {self.batch_size}"
         return f"Loader({self.path!r}: {samples}, {self.order.name}, seed {self.seed})"

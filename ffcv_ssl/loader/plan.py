@@ -28,6 +28,9 @@ def plan_batches(
     PipelineError
         If a pipeline does not fit its field.
     """
+    for name, pipeline in pipelines.items():
+        if not isinstance(pipeline, (list, tuple, type(None))):
+            raise PipelineError(f"field {name!r}: a pipeline is a list of transforms, or None, got {type(pipeline).__name__}.")
     stored = {name: mapper.get(name, name) for name in [*pipelines, *reader.fields]}
     for name, field in stored.items():
         if field not in reader.fields:

@@ -127,13 +127,14 @@ def preview_samples(
         assert batch.params is not None
         views = list(_views(batch[field]))
         table = batch.params[field]
+        numbers = [number for tensor in loader._plan.images[0].plan.tensors for number in tensor.views]
         return [
             PreviewedSample(
                 int(sample_id),
                 _label(reader, int(sample_id)),
                 reader.value(sample_id, field),
                 [view[position] for view in views],
-                [_view_params(table, position, view) for view in range(len(views))],
+                [_view_params(table, position, number) for number in numbers],
             )
             for position, sample_id in enumerate(batch.ids)
         ]

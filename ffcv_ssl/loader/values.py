@@ -13,7 +13,7 @@ from ffcv_ssl.fields import NDArrayField, TorchTensorField
 from ffcv_ssl.transforms.base import ViewTransform
 from ffcv_ssl.transforms.decoders import Decoder
 from ffcv_ssl.transforms.multi_view import MultiView
-from ffcv_ssl.transforms.stages import ToDevice, ToTensor
+from ffcv_ssl.transforms.stages import ToDevice, ToTensor, run_stages
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class ValueReader:
         if isinstance(out, list) or out.dtype.kind not in "biufc":  # torch has no strings and times
             return out
         values = torch.from_numpy(out[:, None] if self.keep_axis and out.ndim == 1 else out)
-        for stage in self.stages:
-            values = stage(values)
+        values = run_stages(self.stages, self.name, values)
         return values if any(isinstance(stage, ToDevice) for stage in self.stages) else values.to(device)
 
 
@@ -78,7 +77,7 @@ def value_reader(reader: BetonReader, field: str, name: str, pipeline: Sequence[
         if isinstance(element, (ViewTransform, MultiView)):
             kind = type(reader.fields[field]).__name__
             raise PipelineError(f"field {name!r}: {type(element).__name__} works on images, and this is a {kind}.")
-        if not isinstance(element, (Decoder, ToTensor)) and not callable(element):
+        if isinstance(element, type) or not (isinstance(element, (Decoder, ToTensor)) or callable(element)):
             raise PipelineError(f"field {name!r}: {element!r} is not a decoder, nor a callable from tensor to tensor.")
     stages = tuple(element for element in elements if not isinstance(element, (Decoder, ToTensor)))
     return ValueReader(reader, field, name, stages, any(isinstance(element, ToTensor) for element in elements))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ffcv_ssl.errors import SampleError
-from ffcv_ssl.loader.batch import Batch
+from ffcv_ssl.loader.batch import Batch, make_batch
 from ffcv_ssl.loader.buffers import BufferPool, as_tensor, pinned_tensor
 from ffcv_ssl.loader.engine import Engine
 from ffcv_ssl.loader.images import ImageRenderer
@@ -23,7 +23,7 @@ from ffcv_ssl.pipeline.table import ParameterTable
 logger = logging.getLogger("ffcv_ssl")
 MAX_CHUNK = 32  # samples
 CHUNKS_PER_THREAD = 4  # of a batch: enough that no thread waits long for the slowest
-MAX_SUBSTITUTES = 100  # unreadable samples in a row, after which the file is given up
+MAX_SUBSTITUTES = 100  # unreadable samples in a row, after which a position is given up
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class BatchWork:
             self._remaining = len(starts)
             self._engine.submit(self._owner, [partial(self._chunk, start, min(start + chunk, count)) for start in starts], first=True)
         except BaseException as error:  # carried to the consumer
-            self._fail(error)
+            self.fail(error)
 
     def _take_memory(self, image: ImageRenderer) -> None:
         """Take memory for every tensor of one image field: from the pool, or pinned where the views go to a GPU."""
@@ -110,7 +110,7 @@ class BatchWork:
             if self.error is None:
                 self._fill_or_recover(start, stop)
         except BaseException as error:  # carried to the consumer
-            self._fail(error)
+            self.fail(error)
             return
         with self._lock:
             self._remaining -= 1
@@ -138,18 +138,20 @@ class BatchWork:
 
     def _recover(self, position: int) -> None:
         """Fill one position with its own sample or, if that is asked for, with the next readable one; else mark it as skipped."""
+        last: SampleError | None = None
         for sample_id in self._candidates(position):
             try:
                 if sample_id != self._ids[position]:
                     self._replace(position, sample_id)
                 self._fill(position, position + 1)
             except SampleError as error:
-                self._plan.failures.append(error)
+                last = error
+                self._plan.failures.append(SampleError(str(error), error.sample_id, error.field))  # without frames, which hold memory
                 logger.warning("%s (%s)", error, "skipped" if self._plan.on_error == "skip" else "substituted")
             else:
                 return
         if self._plan.on_error == "substitute":
-            raise SampleError(f"{MAX_SUBSTITUTES} samples in a row cannot be read; the last: {self._plan.failures[-1]}")
+            raise SampleError(f"no sample that follows in the order can stand in for a damaged one; the last tried: {last}")
         self._skipped.append(position)
 
     def _candidates(self, position: int) -> Iterator[int]:
@@ -170,7 +172,13 @@ class BatchWork:
         for value, out in zip(self._plan.values, self._values, strict=True):
             out[position] = value.allocate(chosen)[0]
 
-    def _fail(self, error: BaseException) -> None:
+    @property
+    def is_empty(self) -> bool:
+        """Whether all its samples were skipped."""
+        return len(self._skipped) == len(self._ids)
+
+    def fail(self, error: BaseException) -> None:
+        """End the batch with an error, which `finish` raises."""
         with self._lock:
             self.error = self.error or error
             self.done.set()
@@ -191,7 +199,7 @@ class BatchWork:
         self._tensors, self._values = [], []
         plan = self._plan
         params = {image.plan.field: table for image, table in zip(plan.images, self._tables, strict=True)} if plan.with_params else None
-        return Batch({name: finished[name] for name in plan.names}, self._ids if plan.with_ids else None, params)
+        return make_batch({name: finished[name] for name in plan.names}, self._ids if plan.with_ids else None, params)
 
     def _drop(self, kept: np.ndarray) -> None:
         """Keep only some positions."""

@@ -68,6 +68,8 @@ def _split_stages(field: str, elements: list[Any]) -> tuple[list[Any], list[Any]
     for index, element in enumerate(elements):
         if isinstance(element, MultiView):
             raise PipelineError(f"field {field!r}: MultiView cannot stand inside MultiView.")
+        if isinstance(element, type):
+            raise PipelineError(f"field {field!r}: {element.__name__} is a class; write {element.__name__}(…).")
         rendered = isinstance(element, (ViewTransform, Decoder, NormalizeImage, ToTensor, ToTorchImage))
         if rendered:
             continue

@@ -13,6 +13,7 @@ from ffcv_ssl.pipeline.parse import ParsedView, parse_pipeline
 from ffcv_ssl.pipeline.table import ParameterTable
 from ffcv_ssl.transforms.base import ViewTransform
 from ffcv_ssl.transforms.keys import Keys
+from ffcv_ssl.transforms.stages import run_stages
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class TensorPlan:
         return sum(group.stop - group.first for group in self.groups)
 
     @property
+    def views(self) -> list[int]:
+        """Number of each view in the parameter table."""
+        return [view for group in self.groups for view in range(group.first, group.stop)]
+
+    @property
     def num_passes(self) -> int:
         return max(group.num_passes for group in self.groups)
 
@@ -99,9 +105,7 @@ class OutputPlan:
         for plan, tensor in zip(self.tensors, tensors, strict=True):
             views = tensor.movedim(-1, -3) if plan.channels_last else tensor
             views = views if self.has_view_axis else views[:, 0]
-            for stage in self.stages:
-                views = stage(views)
-            finished.append(views)
+            finished.append(run_stages(self.stages, self.name, views))
         return finished[0] if len(finished) == 1 else tuple(finished)
 
     @property

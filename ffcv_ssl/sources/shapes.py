@@ -16,7 +16,7 @@ import numpy as np
 from ffcv_ssl.errors import SourceError
 from ffcv_ssl.fields import Field, IntField
 
-RADIUS = (0.28, 0.42)  # of the shapes, in sides of the image
+RADIUS = (0.32, 0.44)  # of the shapes, in sides of the image
 PERIOD = (0.155, 0.21)  # of the patterns, likewise
 LUMA = (20.0, 235.0)  # range of the two tones of a shape
 MIN_CONTRAST = 90.0  # between them
@@ -205,7 +205,7 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Clouds of a tinted grey under a few strokes, (size, size, 3) float32, roughly 0..255."""
     num_knots = int(rng.integers(3, 6))
     knots = rng.normal(0, 22, (num_knots, num_knots, 1)) + rng.normal(0, 12, (num_knots, num_knots, 3))
-    knots += rng.uniform(70, 185) + rng.normal(0, TINT, 3)
+    knots += rng.uniform(30, 225) + rng.normal(0, TINT, 3)
     weights = _interpolation(num_knots, size)
     image = np.einsum("yi,xj,ijc->yxc", weights, weights, knots.astype(np.float32), optimize=True)
     for _ in range(int(rng.integers(3, 7))):

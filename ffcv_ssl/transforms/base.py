@@ -1,6 +1,7 @@
 """What every transform that a kernel renders has in common."""
 
 import math
+import numbers
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,7 +42,7 @@ class ViewTransform(Protocol):
 
 def check_probability(transform: str, parameter: str, value: float) -> None:
     """Raise PipelineError unless `value` is in [0, 1]."""
-    if not 0 <= value <= 1:
+    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
         raise PipelineError(f"{transform}: {parameter} is a probability in [0, 1], got {value!r}.")
 
 
@@ -57,6 +58,6 @@ def check_range(transform: str, parameter: str, value: tuple[float, float], low:
 
 
 def uniform_between(uniforms: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
-    """Return `uniforms` in [0, 1) stretched to [low, high), float32."""
+    """Return `uniforms` in [0, 1) stretched to [low, high], float32 (rounding may reach `high`)."""
     low, high = bounds
     return (low + (high - low) * uniforms.astype(np.float64)).astype(np.float32)

@@ -40,7 +40,9 @@ class GaussianBlur:
     def __post_init__(self):
         check_probability("GaussianBlur", "blur_prob", self.blur_prob)
         object.__setattr__(self, "sigma", check_range("GaussianBlur", "sigma", self.sigma, 1e-3, 1e3))
-        if self.kernel_size is not None and (self.kernel_size < 1 or self.kernel_size % 2 == 0):
+        if self.kernel_size is not None and (
+            not isinstance(self.kernel_size, (int, np.integer)) or self.kernel_size < 1 or self.kernel_size % 2 == 0
+        ):
             raise PipelineError(f"GaussianBlur: kernel_size is odd and positive, got {self.kernel_size!r}.")
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
@@ -53,4 +55,5 @@ class GaussianBlur:
         sigma = table["sigma"].astype(np.float64)
         kernel_size = self.kernel_size or max(min(size) // 10 | 1, 3)
         rows[..., col.RADIUS] = np.minimum(np.ceil(3 * sigma), min(kernel_size // 2, min(size) - 1))
-        rows[..., col.FALLOFF] = np.exp(-1 / (2 * np.maximum(sigma, 1e-3) ** 2))
+        with np.errstate(under="ignore"):  # of a filter so narrow that only its centre counts
+            rows[..., col.FALLOFF] = np.exp(-1 / (2 * np.maximum(sigma, 1e-3) ** 2))

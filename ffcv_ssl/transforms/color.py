@@ -1,6 +1,7 @@
 """Colour augmentations: jitter, greyscale, solarization."""
 
 import itertools
+import numbers
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,7 +49,7 @@ class RandomColorJitter:
         for parameter in ("brightness", "contrast", "saturation", "hue"):
             value = getattr(self, parameter)
             if not isinstance(value, (tuple, list)):
-                if not isinstance(value, (int, float)) or value < 0:
+                if not isinstance(value, numbers.Real) or value < 0:
                     raise PipelineError(f"RandomColorJitter: {parameter} is a number >= 0 or a pair (low, high), got {value!r}.")
                 value = (-value, value) if parameter == "hue" else (max(0, 1 - value), 1 + value)
             low, high = (-0.5, 0.5) if parameter == "hue" else (0, 255)

@@ -23,6 +23,8 @@ class MultiView:
     n: int | None = None
 
     def __post_init__(self):
+        if not isinstance(self.pipelines, (list, tuple)):
+            raise PipelineError(f"MultiView: pipelines is a list, got {type(self.pipelines).__name__}.")
         nested = [isinstance(pipeline, (list, tuple)) for pipeline in self.pipelines]
         if self.n is None:
             if not nested or not all(nested):

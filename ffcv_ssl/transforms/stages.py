@@ -37,7 +37,10 @@ class NormalizeImage:
     type: Any = np.float32
 
     def __post_init__(self):
-        mean, std = (np.asarray(values, np.float64) * np.ones(3) for values in (self.mean, self.std))
+        mean, std = (np.asarray(values, np.float64) for values in (self.mean, self.std))
+        if any(values.shape not in ((), (1,), (3,)) for values in (mean, std)):
+            raise PipelineError(f"NormalizeImage: mean and std are one number or one per RGB channel, got {self.mean!r} and {self.std!r}.")
+        mean, std = mean * np.ones(3), std * np.ones(3)
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
             raise PipelineError(f"NormalizeImage: std must be positive and mean finite, got mean {self.mean!r}, std {self.std!r}.")
         if mean.max() <= 1 and std.max() <= 1 and not (mean == 0).all():
@@ -45,11 +48,13 @@ class NormalizeImage:
         object.__setattr__(self, "mean", tuple(mean.tolist()))
         object.__setattr__(self, "std", tuple(std.tolist()))
         object.__setattr__(self, "type", torch_dtype(self.type))
+        if self.type == torch.uint8:
+            raise PipelineError("NormalizeImage: type is float32, float16 or bfloat16; uint8 cannot hold normalized values.")
 
     def table(self) -> torch.Tensor:
         """Return the (3, 256) lookup table."""
-        values = torch.arange(256, dtype=torch.float64)[None]
-        mean, std = (torch.tensor(numbers, dtype=torch.float64)[:, None] for numbers in (self.mean, self.std))
+        values = torch.arange(256, dtype=torch.float64, device="cpu")[None]
+        mean, std = (torch.tensor(numbers, dtype=torch.float64, device="cpu")[:, None] for numbers in (self.mean, self.std))
         return ((values - mean) / std).to(self.type)
 
     def __call__(self, views: torch.Tensor) -> torch.Tensor:
@@ -117,9 +122,8 @@ class ModuleWrapper:
     module: Callable[[torch.Tensor], torch.Tensor]
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """Run the module without gradients."""
-        with torch.no_grad():
-            return self.module(values)
+        """Run the module."""
+        return self.module(values)
 
 
 class Squeeze:
@@ -132,10 +136,24 @@ class Squeeze:
     """
 
     def __init__(self, *dims: int):
-        if 0 in dims:
-            raise PipelineError("Squeeze: axis 0 counts the samples and stays.")
+        if 0 in dims or not all(isinstance(dim, int) for dim in dims):
+            raise PipelineError("Squeeze: axes are integers, and axis 0 counts the samples and stays.")
         self.dims = dims
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         """Squeeze one tensor."""
-        return values.squeeze(self.dims or tuple(range(1, values.ndim)))
+        dims = {dim % values.ndim for dim in self.dims} if self.dims else set(range(values.ndim))
+        return values.squeeze(tuple(dims - {0}))
+
+
+def run_stages(stages: Sequence[Any], field: str, values: torch.Tensor) -> torch.Tensor:
+    """Pass a finished batch through its stages, without gradients; an error is given a note that names field and stage."""
+    with torch.no_grad():
+        for stage in stages:
+            try:
+                values = stage(values)
+            except Exception as error:
+                if hasattr(error, "add_note"):  # Python 3.11
+                    error.add_note(f"in field {field!r}, stage {stage!r}")
+                raise
+    return values

@@ -1,6 +1,7 @@
 """The loader's contract with its user."""
 
 import gc
+import pickle
 import threading
 import warnings
 
@@ -193,6 +194,70 @@ def test_leaving_early__leaks_no_thread_and_stops_the_work(raw_file):
         iter(loader)
 
 
+def test_close__of_an_epoch_frees_the_thread_that_waits_for_it(raw_file):
+    """A consumer that waits for a batch gets LoaderClosed when another thread closes the iterator."""
+    started, release = threading.Event(), threading.Event()
+
+    class Slow(Resize):
+        def boxes(self, keys, heights, widths):
+            started.set()
+            release.wait(20)
+            return super().boxes(keys, heights, widths)
+
+    with Loader(raw_file, 4, num_workers=1, pipelines={"image": [Slow(8)]}) as loader:
+        batches = iter(loader)
+        caught = []
+
+        def consume():
+            try:
+                next(batches)
+            except LoaderClosed as error:
+                caught.append(error)
+
+        consumer = threading.Thread(target=consume)
+        consumer.start()
+        assert started.wait(20)
+        batches.close()
+        consumer.join(20)
+        assert caught
+        release.set()
+
+
+def test_failures__hold_no_memory(damaged_file):
+    """What is listed of a damaged sample keeps no frame alive, and so no batch."""
+    with Loader(damaged_file, 4, seed=0, pipelines=SIMCLR, on_error="skip") as loader:
+        list(loader)
+        failure = loader.failures[0]
+    assert failure.__traceback__ is failure.__cause__ is failure.__context__ is None
+
+
+def test_batch_of_damaged_samples_alone__is_passed_over(damaged_file):
+    """With "skip", no batch is empty."""
+    with Loader(damaged_file, 1, seed=0, pipelines=SIMCLR, on_error="skip", with_ids=True) as loader:
+        assert [len(batch.ids) for batch in loader] == [1] * 22
+
+
+def test_pickled_loader__reads_the_same(raw_file):
+    """A copy of a loader opens the file again and renders the same views."""
+    with Loader(raw_file, 8, seed=None, pipelines=SIMCLR, order=OrderOption.RANDOM) as loader, pickle.loads(pickle.dumps(loader)) as copy:
+        assert all(torch.equal(a.image, b.image) for a, b in zip(loader, copy, strict=True))
+
+
+def test_resume__with_less_left_than_a_batch_goes_on_to_the_next_epoch(raw_file):
+    """A larger batch size may leave nothing of a resumed epoch; the state then moves on."""
+    with Loader(raw_file, 8, seed=1, pipelines=SIMCLR) as loader:
+        batches = iter(loader)
+        for _ in range(4):
+            next(batches)
+        state = loader.state_dict()
+    with Loader(raw_file, 32, seed=1, pipelines=SIMCLR) as loader:
+        loader.load_state_dict(state)
+        loader.set_epoch(loader.epoch)  # as trainers do before every epoch; the position stays
+        assert list(loader) == []
+        assert loader.state_dict()["epoch"] == 1
+        assert len(list(loader)) == 1
+
+
 def test_abandoned_loader__ends_its_threads(raw_file):
     """A loader that nobody closes takes its threads with it; one inside a running loop lives on."""
     before = threading.active_count()
@@ -316,8 +381,19 @@ def test_user_stages__run_on_the_whole_batch(raw_file):
 
     with Loader(raw_file, 8, pipelines={"image": [CenterCrop(16), fail]}) as loader:
         for _ in range(2):
-            with pytest.raises(ZeroDivisionError, match="by the user"):
+            with pytest.raises(ZeroDivisionError, match="by the user") as caught:
                 next(iter(loader))
+            if hasattr(caught.value, "__notes__"):
+                assert "field 'image', stage" in caught.value.__notes__[0]
+
+    def exhausted(images):
+        raise StopIteration
+
+    with (
+        Loader(raw_file, 8, pipelines={"image": [CenterCrop(16), exhausted]}) as loader,
+        pytest.raises(PipelineError, match="StopIteration"),
+    ):
+        list(loader)
 
 
 @pytest.mark.parametrize(
@@ -355,6 +431,8 @@ def test_filter__keeps_sample_ids(raw_file):
         )
         with pytest.raises(PipelineError, match="scalar"):
             loader.filter("image", lambda images: images)
+        with pytest.raises(PipelineError, match="one bool per value"):
+            loader.filter("label", lambda labels: labels)
 
 
 @pytest.mark.parametrize(
@@ -403,6 +481,8 @@ BAD_ARGUMENTS = [
     ({"pipelines": {"image": [ToDevice("cpu"), RandomHorizontalFlip()]}}, "before ToDevice"),
     ({"pipelines": {"image": [RandomResizedCrop(8), 3]}}, "not a transform"),
     ({"pipelines": {"image": RandomResizedCrop(8)}}, "list"),
+    ({"pipelines": {"image": [RandomResizedCrop(8), RandomHorizontalFlip]}}, "is a class"),
+    ({"pipelines": {"label": ToTensor()}}, "list"),
     ({"pipelines": {"label": [RandomResizedCrop(8)]}}, "works on images"),
     ({"pipelines": {"image": [MultiView([RandomResizedCrop(8)], n=2), MultiView([RandomHorizontalFlip()], n=2)]}}, "one MultiView"),
 ]

@@ -13,6 +13,8 @@ from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.transforms import (
     CenterCrop,
     GaussianBlur,
+    MultiView,
+    NormalizeImage,
     RandomColorJitter,
     RandomGrayscale,
     RandomHorizontalFlip,
@@ -219,11 +221,21 @@ BAD = [
     lambda: RandomResizedCrop(32, interpolation="lanczos"),
     lambda: RandomPatchCrop(32, patch=0),
     lambda: CenterCrop(32, ratio=0),
+    lambda: RandomHorizontalFlip("0.5"),
+    lambda: GaussianBlur(0.5, kernel_size=3.5),
+    lambda: NormalizeImage(128, 64, np.uint8),
+    lambda: NormalizeImage((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)),
+    lambda: NormalizeImage((1, 2, 3, 4), 5),
+    lambda: MultiView(RandomHorizontalFlip(), n=2),
+    lambda: MultiView([RandomHorizontalFlip()]),
 ]
 
 
 @pytest.mark.parametrize("make", BAD)
 def test_bad_argument__is_refused_when_the_transform_is_built(make):
     """The error names the transform."""
-    with pytest.raises(PipelineError, match=r"RandomHorizontalFlip|RandomGrayscale|GaussianBlur|RandomColorJitter|RandomSolarization|Crop"):
+    with pytest.raises(
+        PipelineError,
+        match=r"RandomHorizontalFlip|RandomGrayscale|GaussianBlur|RandomColorJitter|RandomSolarization|Crop|NormalizeImage|MultiView",
+    ):
         make()

@@ -20,7 +20,7 @@ def scale_brightness(planes, factor):
 def blend_contrast(planes, factor):
     """Blend with the rounded mean of the rounded luma (`PIL.ImageEnhance.Contrast`)."""
     r, g, b = planes[0], planes[1], planes[2]
-    total = np.int32(0)  # an integer sum is independent of order and vector width; 8 million pixels fit
+    total = 0  # an integer sum is independent of order and vector width
     for i in range(r.size):
         total += np.int32(luma(r[i], g[i], b[i]))
     mean = rounded(np.float32(total) / np.float32(r.size))
