@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -74,7 +75,7 @@ class Assembly:
             rows.append(row)
             extents += found
         added = slice(self.num_samples, self.num_samples + len(samples))
-        self._records[added] = rows
+        _assign(self._records[added], rows)
         pairs = np.array(extents, dtype=np.uint64).reshape(*self._table[added].shape, 2)
         self._table["ptr"][added], self._table["size"][added] = pairs[..., 0], pairs[..., 1]
         self.num_samples = added.stop
@@ -112,3 +113,13 @@ class Assembly:
 def _stored_size(sample: list[StoredValue]) -> int:
     """Bytes that the values of a sample take in their page."""
     return sum(reserved(value.size) for value in sample if value.size is not None)
+
+
+def _assign(records: np.ndarray, rows: list[tuple]) -> None:
+    """Fill records; OverflowError for a value that its type cannot hold, which NumPy 1 would wrap with a mere warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            records[...] = rows
+        except DeprecationWarning as error:
+            raise OverflowError(str(error)) from error
