@@ -1,6 +1,7 @@
 """YAML configuration files, read so strictly that no line of them is ignored."""
 
 from collections.abc import Iterable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,9 @@ def read_config_file(path: str | Path, known: Iterable[tuple[str, str]], command
 
 
 def load_mapping(path: str | Path) -> dict:
-    """Read a YAML file that holds a mapping (or nothing), as it stands."""
+    """Read a YAML file, or the installed recipe of that name, that holds a mapping (or nothing), as it stands."""
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), StrictLoader)
+        content = yaml.load(_read(path), StrictLoader)
     except OSError as error:
         raise ConfigError(f"{path}: the config file cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -74,6 +75,18 @@ def load_mapping(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: a config file is a mapping 'section: {{field: value}}', this is a {type(content).__name__}.")
     return content
+
+
+def recipe_names() -> list[str]:
+    """Names of the installed recipes, which stand for their files."""
+    return sorted(file.name.removesuffix(".yaml") for file in resources.files("ffcv_ssl.recipes").iterdir() if file.name.endswith(".yaml"))
+
+
+def _read(path: str | Path) -> str:
+    """Text of a file or, where there is none, of the recipe of that name."""
+    if not Path(path).exists() and str(path) in recipe_names():
+        return (resources.files("ffcv_ssl.recipes") / f"{path}.yaml").read_text(encoding="utf-8")
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _flatten(key: str, value: Any, path: str | Path) -> Iterable[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from fastargs import Param
 
-CONFIG_FILE_HELP = "YAML file of 'section: {field: value}'; may be given again, flags win over files."
+CONFIG_FILE_HELP = "YAML file of 'section: {field: value}', or a recipe's name; may be given again, flags win over files."
 
 
 def command_help(command: str, description: str, sections: Mapping[str, type], entries: Mapping[tuple[str, str], Param]) -> str:

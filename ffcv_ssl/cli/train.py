@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ffcv_ssl.cli.checkers import did_you_mean
-from ffcv_ssl.cli.config_file import METHOD, load_mapping
+from ffcv_ssl.cli.config_file import METHOD, load_mapping, recipe_names
 from ffcv_ssl.errors import ConfigError
 
 METHODS = {  # the modules of ffcv_ssl.recipes
@@ -56,5 +56,6 @@ def help_text() -> str:
     width = max(map(len, METHODS))
     lines = ["usage: ffcv-ssl train --method=METHOD --data.train=FILE [--section.field=value …] [--config-file=FILE]", "", "methods:"]
     lines += [f"  {name:{width}}  {summary}" for name, summary in METHODS.items()]
+    lines += ["", f"recipes, by name for --config-file: {', '.join(recipe_names())}"]
     lines += ["", "ffcv-ssl train --method=METHOD --help lists a method's options.", ""]
     return "\n".join(lines)

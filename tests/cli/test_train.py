@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ffcv_ssl.cli.config_file import load_mapping, recipe_names
 from ffcv_ssl.cli.train import METHODS, split_method
 from ffcv_ssl.errors import ConfigError
 
@@ -82,3 +83,11 @@ def test_train__runs_the_recipe(run, tmp_path, shapes_files):
     assert result["method"] == "simclr"
     assert result["steps"] == 3
     assert 0 <= result["scores"]["knn"] <= 1
+
+
+def test_recipe_name__stands_for_its_file():
+    """A bare name that is no file is looked up among the installed recipes; others are an error that names the file."""
+    assert {"simclr_cifar10", "emp_ssl_cifar10", "simclr_cpu", "emp_ssl_cpu"} <= set(recipe_names())
+    assert load_mapping("simclr_cifar10")["method"] == "simclr"
+    with pytest.raises(ConfigError, match="simclr_cifar11"):
+        load_mapping("simclr_cifar11")
