@@ -107,37 +107,33 @@ def preview_samples(
         if not isinstance(reader.fields.get(field), RGBImageField):
             images = [name for name, each in reader.fields.items() if isinstance(each, RGBImageField)]
             raise FieldNotFound(f"{path}: no image field {field!r}. Image fields: {', '.join(images) or 'none'}.")
-        chosen = np.random.default_rng(seed).permutation(reader.num_samples)[:num_samples]
+        chosen = np.sort(np.random.default_rng(seed).permutation(reader.num_samples)[:num_samples])
         pipelines = {name: pipeline if name == field else None for name in reader.fields}
-        loader = Loader(
-            path,
-            batch_size=len(chosen),
-            num_workers=0,
-            seed=seed,
-            indices=np.sort(chosen),
-            pipelines=pipelines,
-            drop_last=False,
-            with_ids=True,
-            with_params=True,
-        )
-        with closing(loader):
-            loader.set_epoch(epoch)
-            batch = next(iter(loader))
-        assert batch.ids is not None
-        assert batch.params is not None
-        views = list(_views(batch[field]))
-        table = batch.params[field]
-        numbers = [number for tensor in loader._plan.images[0].plan.tensors for number in tensor.views]
+        views, params = _render(path, field, pipelines, chosen, seed, epoch)
         return [
             PreviewedSample(
-                int(sample_id),
-                _label(reader, int(sample_id)),
+                sample_id,
+                _label(reader, sample_id),
                 reader.value(sample_id, field),
                 [view[position] for view in views],
-                [_view_params(table, position, number) for number in numbers],
+                [table[position] for table in params],
             )
-            for position, sample_id in enumerate(batch.ids)
+            for position, sample_id in enumerate(chosen.tolist())
         ]
+
+
+def _render(
+    path: str | os.PathLike, field: str, pipelines: Mapping[str, Any], ids: np.ndarray, seed: int, epoch: int
+) -> tuple[list[np.ndarray], list[list[dict[str, float]]]]:
+    """The views of some samples, each (B, h, w, 3) uint8, and the parameters of every view and sample."""
+    options: dict[str, Any] = {"num_workers": 0, "indices": ids, "drop_last": False, "with_params": True}
+    with closing(Loader(path, batch_size=len(ids), seed=seed, pipelines=pipelines, **options)) as loader:
+        loader.set_epoch(epoch)
+        batch = next(iter(loader))
+        numbers = [number for tensor in loader._plan.images[0].plan.tensors for number in tensor.views]
+    assert batch.params is not None
+    table = batch.params[field]
+    return list(_views(batch[field])), [[_view_params(table, sample, number) for sample in range(len(ids))] for number in numbers]
 
 
 def _views(images: Any) -> Iterator[np.ndarray]:
