@@ -1,15 +1,5 @@
 """Fixtures of these tests."""
 
-from collections.abc import Iterator
+from tests.reference.threads import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute in one thread: the tensors are tiny, and threads that wait for each other cost most of the time on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]
