@@ -6,12 +6,9 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from ffcv_ssl.beton.cores import allowed_cores
+
 PACKAGES = ("ffcv_ssl", "torch", "numba", "numpy", "pillow", "simplejpeg", "opencv-python")
-
-
-def allowed_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe() -> dict:

@@ -13,5 +13,5 @@ NUM_COLUMNS = 15
 # resampling filter.
 NEUTRAL = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 256, 2], np.float32)
 
-STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION, STEP_HUE = range(4)  # digits of ORDER
+STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION = range(3)  # digits of ORDER; 3 is hue
 NEAREST, AREA, BILINEAR, BICUBIC = range(4)  # resampling filters

@@ -1,0 +1,72 @@
+"""What does each step of the view kernel cost, on one core?
+
+    python benchmarks/kernel_times.py [--repeats=200]
+
+Medians over the repeats; a step's cost is the time with it minus the time of crop and resize alone, which are measured in turns.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+
+import machine
+import numpy as np
+
+from ffcv_ssl.kernels import rows as col
+from ffcv_ssl.kernels.cpu.scratch import make_scratch
+from ffcv_ssl.kernels.cpu.view import render_views
+
+IDENTITY = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
+ORDER = sum(step * 4**step for step in range(4))
+SIGMA_2 = {col.RADIUS: 6, col.FALLOFF: np.exp(-1 / 8)}
+STEPS: dict[str, Mapping[int, float]] = {
+    "crop, resize": {},
+    "+ brightness": {col.BRIGHTNESS: 1.2},
+    "+ contrast": {col.CONTRAST: 0.7},
+    "+ saturation": {col.SATURATION: 1.3},
+    "+ hue": {col.HUE: 0.1},
+    "+ all four": {col.BRIGHTNESS: 1.2, col.CONTRAST: 0.7, col.SATURATION: 1.3, col.HUE: 0.1},
+    "+ grey": {col.GRAY: 1},
+    "+ blur, sigma 2": SIGMA_2,
+}
+
+
+def milliseconds(box: tuple[int, int], size: tuple[int, int], num_views: int, repeats: int) -> dict[str, float]:
+    """Return the median time of one view for every step, for a crop of `box` resized to `size`, both (height, width)."""
+    height, width = box
+    image = np.random.default_rng(0).integers(0, 256, (1, height, 3 * width), dtype=np.uint8)
+    out = np.empty((1, num_views, 3, *size), np.uint8)
+    scratch = make_scratch(box, [size])
+    rows = {}
+    for name, values in STEPS.items():
+        row = col.NEUTRAL.copy()
+        row[[col.HEIGHT, col.WIDTH, col.ORDER]] = height, width, ORDER
+        for column, value in values.items():
+            row[column] = value
+        rows[name] = np.tile(row, (1, num_views, 1))
+    times: dict[str, list[float]] = {name: [] for name in rows}
+    for _ in range(repeats + 1):  # the first round compiles or loads the kernel
+        for name, table in rows.items():
+            started = time.perf_counter()
+            render_views(image, table, IDENTITY, scratch, False, out)
+            times[name].append(1e3 * (time.perf_counter() - started) / num_views)
+    return {name: float(np.median(values[1:])) for name, values in times.items()}
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=200, help="rounds, each measures every step once (default: 200)")
+    options = parser.parse_args()
+    print(machine.as_text(machine.describe()))
+    large = milliseconds((275, 275), (224, 224), 1, options.repeats)
+    small = milliseconds((16, 16), (32, 32), 20, options.repeats)
+    print(f"\n{'one view, one core':20}{'275 -> 224':>14}{'16 -> 32':>14}")
+    for name in STEPS:
+        base = 0 if name == "crop, resize" else 1
+        values = [times[name] - base * times["crop, resize"] for times in (large, small)]
+        print(f"{name:20}{values[0]:11.3f} ms{1e3 * values[1]:11.1f} us")
+
+
+if __name__ == "__main__":
+    main()
