@@ -1,10 +1,68 @@
 """Packaging metadata; lower bounds only, the versions that were tested stand in constraints.txt."""
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
+NATIVE = os.environ.get("FFCV_SSL_NATIVE", "")  # the native decoder is built where it can be; "0": never; "1": or else an error
+HELP = """FFCV_SSL_NATIVE=1: the native decoder does not build. It needs a C compiler, the headers of Python, and libjpeg-turbo 2.1 or later
+with its header. Debian: gcc python3-dev libjpeg62-turbo-dev. Ubuntu: gcc python3-dev libjpeg-turbo8-dev.
+Fedora: gcc python3-devel libjpeg-turbo-devel. Homebrew: jpeg-turbo pkg-config."""
+
+
+class BuildNative(build_ext):
+    """Build the optional native decoder, without a word where compiler, header or library are missing."""
+
+    def build_extension(self, extension):
+        """Build with all output held back; it is shown only where FFCV_SSL_NATIVE=1 asked for what cannot be built."""
+        with tempfile.TemporaryFile("w+") as output:
+            try:
+                with output_to(output):
+                    super().build_extension(extension)
+            except Exception as error:  # no compiler, not executable, failing: each system has its own
+                if NATIVE == "1":
+                    output.seek(0)
+                    raise SystemExit(f"{output.read()}\n{error}\n{HELP}") from error
+
+
+@contextmanager
+def output_to(file):
+    """Send what this process and its children write to a file."""
+    sys.stdout.flush(), sys.stderr.flush()
+    saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
+    try:
+        for descriptor, _ in saved:
+            os.dup2(file.fileno(), descriptor)
+        yield
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        for descriptor, copy in saved:
+            os.dup2(copy, descriptor)
+            os.close(copy)
+
+
+def native_decoder():
+    """Describe the extension; pkg-config says where libjpeg is, if it stands in no usual place."""
+    flags = {"--cflags": [], "--libs": ["-ljpeg"]}
+    for option in flags if shutil.which("pkg-config") else ():
+        result = subprocess.run(["pkg-config", option, "libjpeg"], capture_output=True, text=True)
+        flags[option] = result.stdout.split() if result.returncode == 0 else flags[option]
+    return Extension(
+        "ffcv_ssl.codecs._native",
+        ["ffcv_ssl/codecs/_native.c"],
+        extra_compile_args=flags["--cflags"],
+        extra_link_args=flags["--libs"],
+        optional=True,
+    )
+
 
 setup(
     name="ffcv_ssl",
@@ -17,6 +75,8 @@ setup(
     # The recipes live at the top of the repository, where a researcher looks for them, and travel in the wheel.
     packages=[*find_packages(include=["ffcv_ssl", "ffcv_ssl.*"]), "ffcv_ssl.recipes"],
     package_dir={"ffcv_ssl.recipes": "recipes"},
+    ext_modules=[] if NATIVE == "0" else [native_decoder()],
+    cmdclass={"build_ext": BuildNative},
     package_data={"ffcv_ssl": ["README.md"], "ffcv_ssl.recipes": ["*.yaml", "*.md"]},
     install_requires=[
         "numpy>=1.26",

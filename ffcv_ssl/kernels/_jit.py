@@ -21,7 +21,7 @@ from ffcv_ssl import __version__
 logger = logging.getLogger("ffcv_ssl")
 
 PACKAGE = Path(__file__).resolve().parents[1]
-COMPILED_FILES = ("kernels/**/*.py",)  # every file that holds compiled code
+COMPILED_FILES = ("kernels/**/*.py", "codecs/_call.py", "codecs/slices.py", "loader/chunk.py")  # every file that holds compiled code
 
 # Inlined always: without it a returned tuple stops the vectoriser.
 scalar = njit(error_model="numpy", forceinline=True)
