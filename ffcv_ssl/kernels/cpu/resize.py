@@ -2,77 +2,108 @@
 
 import numpy as np
 
-from ffcv_ssl.kernels._jit import per_sample
+from ffcv_ssl.kernels._jit import per_sample, scalar
 from ffcv_ssl.kernels.scalar.resample import first_tap, num_taps, tap_weight
+
+ROWS = np.uint64(4)  # source rows that one sweep of the vertical pass adds
+ZERO, ONE, TWO, THREE = (np.uint64(i) for i in range(4))  # unsigned: an index that may be negative does not vectorise
 
 
 @per_sample
-def axis_taps(source_size, size, flip, resample, first, count, weights):
-    """Fill `first`, `count` (size,) uint32 and the normalised `weights` (max taps, size) float32 of one axis; return the most taps used.
+def axis_taps(source_size, size, resample, first, count, weights):
+    """Fill `first`, `count` (size,) uint32 and the normalised `weights` (size, taps) float32 of one axis; return the most taps used.
 
-    Positions beyond `count` get weight 0, so that a loop over taps may run to the maximum for all positions.
+    Weights beyond `count` are 0 up to the next multiple of `ROWS` above the maximum, so that loops may run over all of them.
     """
     most = 0
     for i in range(size):
-        position = size - 1 - i if flip else i
-        first[position] = first_tap(resample, i, source_size, size)
-        count[position] = num_taps(resample, i, source_size, size)
-        most = max(most, count[position])
+        first[i] = first_tap(resample, i, source_size, size)
+        count[i] = num_taps(resample, i, source_size, size)
+        most = max(most, count[i])
         total = np.float32(0)
-        for t in range(count[position]):
-            weights[t, position] = tap_weight(resample, first[position] + t, i, source_size, size)
-            total += weights[t, position]
+        for t in range(count[i]):
+            weights[i, t] = tap_weight(resample, first[i] + t, i, source_size, size)
+            total += weights[i, t]
         scale = np.float32(1) / total
-        for t in range(count[position]):
-            weights[t, position] *= scale
-    for position in range(size):
-        for t in range(count[position], most):
-            weights[t, position] = np.float32(0)
+        for t in range(count[i]):
+            weights[i, t] *= scale
+    for i in range(size):
+        for t in range(count[i], most + 4):
+            weights[i, t] = np.float32(0)
     return most
 
 
 @per_sample
-def blend_rows(image, top, left, weights, count, flat, line):
-    """Weigh `count` rows from `top` of an (H, 3 W) uint8 image into `line` (3, >= width) float32: the vertical pass, on bytes.
+def blend_rows(image, top, left, weights, y, count, line):
+    """Weigh `count` rows of an (H, 3 W) uint8 image, from row `top` and byte `left` on, into `line` float32: the vertical pass, on bytes."""
+    last = top + count - ONE
+    y = np.uint64(y)
+    for t in range(ZERO, count, ROWS):
+        # Rows beyond the last have weight 0.
+        row_0, row_1, row_2, row_3 = top + t, min(top + t + ONE, last), min(top + t + TWO, last), min(top + t + THREE, last)
+        weight_0, weight_1, weight_2, weight_3 = weights[y, t], weights[y, t + ONE], weights[y, t + TWO], weights[y, t + THREE]
+        begins = t == ZERO
+        for i in range(np.uint64(line.size)):
+            total = weight_0 * np.float32(image[row_0, left + i])
+            total = total if begins else line[i] + total
+            total += weight_1 * np.float32(image[row_1, left + i])
+            total += weight_2 * np.float32(image[row_2, left + i])
+            line[i] = total + weight_3 * np.float32(image[row_3, left + i])
 
-    `flat` (3 width,) float32 takes the interleaved sum from column `left` on, so that the loop over bytes runs over contiguous memory.
-    """
-    row = image[top, 3 * left :]  # a slice: an index that may be negative does not vectorise
-    weight = weights[0]
-    for i in range(flat.size):
-        flat[i] = weight * np.float32(row[i])
-    for t in range(1, count):
-        weight = weights[t]
-        row = image[top + t, 3 * left :]
-        for i in range(flat.size):
-            flat[i] += weight * np.float32(row[i])
-    for x in range(flat.size // 3):
-        line[0, x] = flat[3 * x]
-        line[1, x] = flat[3 * x + 1]
-        line[2, x] = flat[3 * x + 2]
+
+@scalar
+def blend_taps(line, first, weights, taps, flip, planes, y):
+    """Weigh `taps` pixels of the interleaved `line` into every pixel of three rows; unrolled where `taps` is a literal."""
+    size = np.uint64(planes.shape[2])
+    for x in range(size):
+        start = THREE * np.uint64(first[x])
+        weight = weights[x, ZERO]
+        # All sums before the first store, behind which the compiler would load the weights again.
+        red, green, blue = weight * line[start], weight * line[start + ONE], weight * line[start + TWO]
+        for t in range(1, taps):
+            weight = weights[x, np.uint64(t)]
+            start += THREE
+            red += weight * line[start]
+            green += weight * line[start + ONE]
+            blue += weight * line[start + TWO]
+        target = size - ONE - x if flip else x
+        planes[ZERO, y, target], planes[ONE, y, target], planes[TWO, y, target] = red, green, blue
 
 
 @per_sample
-def blend_columns(line, first, weights, most, out):
-    """Weigh the positions of `line` (>= W + most,) into `out` (width,) float32: the horizontal pass."""
-    weight = weights[0]
-    for x in range(out.size):
-        out[x] = weight[x] * line[first[x]]
-    for t in range(1, most):
-        weight, shifted = weights[t], line[t:]
-        for x in range(out.size):
-            out[x] += weight[x] * shifted[first[x]]
+def blend_columns(line, first, weights, most, flip, planes, y):
+    """Weigh the interleaved `line` into row `y` of each plane: the horizontal pass.
+
+    Plain loops of few taps: 0.10 ms for three taps, 224 x 224; vectorised over x they gather, which takes 0.24 (2.6 GHz, AVX-512).
+    """
+    if most <= 2:
+        blend_taps(line, first, weights, 2, flip, planes, y)
+    elif most == 3:
+        blend_taps(line, first, weights, 3, flip, planes, y)
+    elif most == 4:
+        blend_taps(line, first, weights, 4, flip, planes, y)
+    else:
+        blend_taps(line, first, weights, most, flip, planes, y)
+
+
+@per_sample
+def prepare_taps(height, width, size_y, size_x, resample, scratch):
+    """Fill the scratch's taps of both axes, unless they are those of the view before; return the most taps of the horizontal axis."""
+    key = scratch.tap_key
+    if key[0] != height or key[1] != width or key[2] != size_y or key[3] != size_x or key[4] != resample:
+        axis_taps(height, size_y, resample, scratch.first_y, scratch.count_y, scratch.weights_y)
+        key[5] = axis_taps(width, size_x, resample, scratch.first_x, scratch.count_x, scratch.weights_x)
+        key[0], key[1], key[2], key[3], key[4] = height, width, size_y, size_x, resample
+    return key[5]
 
 
 @per_sample
 def resize_crop(image, box, flip, resample, scratch, planes):
     """Crop `box` (top, left, height, width) out of an (H, 3 W) uint8 image and resample it into `planes` (3, h, w) float32."""
     top, left, height, width = box
-    size_y, size_x = planes.shape[1], planes.shape[2]
-    axis_taps(height, size_y, False, resample, scratch.first_y, scratch.count_y, scratch.weights_y)
-    most = axis_taps(width, size_x, flip, resample, scratch.first_x, scratch.count_x, scratch.weights_x)
-    flat = scratch.flat[: 3 * width]
-    for y in range(size_y):
-        blend_rows(image, top + scratch.first_y[y], left, scratch.weights_y[:, y], scratch.count_y[y], flat, scratch.line)
-        for c in range(3):
-            blend_columns(scratch.line[c], scratch.first_x, scratch.weights_x, most, planes[c, y])
+    most = prepare_taps(height, width, planes.shape[1], planes.shape[2], resample, scratch)
+    line = scratch.line[: 3 * width]
+    for y in range(np.uint64(planes.shape[1])):
+        row = np.uint64(top) + np.uint64(scratch.first_y[y])
+        blend_rows(image, row, np.uint64(3 * left), scratch.weights_y, y, np.uint64(scratch.count_y[y]), line)
+        blend_columns(line, scratch.first_x, scratch.weights_x, most, flip, planes, y)

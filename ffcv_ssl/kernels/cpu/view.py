@@ -3,7 +3,7 @@
 import numpy as np
 
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels._jit import per_sample
+from ffcv_ssl.kernels._jit import per_sample, scalar
 from ffcv_ssl.kernels.cpu.blur import blur_planes
 from ffcv_ssl.kernels.cpu.color import grayscale, jitter
 from ffcv_ssl.kernels.cpu.resize import resize_crop
@@ -31,16 +31,46 @@ def render_planes(image, row, scratch, height, width):
 
 
 @per_sample
-def write_view(planes, threshold, lut, channels_last, out):
-    """Round `planes` (3, h, w), solarize, map through `lut` (3, 256) and write `out` (3, h, w), or (h, w, 3) when channels come last."""
+def round_levels(values, threshold, levels):
+    """Round `values` float32 to `levels` uint8 of the same length, and solarize."""
+    if threshold > np.float32(255):
+        for i in range(levels.size):
+            levels[i] = to_uint8(values[i])
+    else:
+        for i in range(levels.size):
+            levels[i] = solarize(to_uint8(values[i]), threshold)
+
+
+@per_sample
+def is_identity(lut):
+    """Whether a lookup table (3, 256) changes nothing."""
+    changes = 0
     for c in range(3):
-        for y in range(planes.shape[1]):
-            for x in range(planes.shape[2]):
-                value = lut[c, solarize(to_uint8(planes[c, y, x]), threshold)]
-                if channels_last:
-                    out[y, x, c] = value
-                else:
-                    out[c, y, x] = value
+        for level in range(256):
+            changes += lut[c, level] != level
+    return changes == 0
+
+
+@scalar
+def map_levels(levels, table, identity, target):
+    """Map levels through a table of 256 values, or copy them, which vectorises."""
+    if identity:
+        for x in range(levels.size):
+            target[x] = levels[x]
+    else:
+        for x in range(levels.size):
+            target[x] = table[levels[x]]
+
+
+@per_sample
+def write_view(levels, lut, identity, channels_last, out):
+    """Map `levels` (3, h, w) uint8 through `lut` (3, 256) into `out` (3, h, w), or (h, w, 3) when channels come last."""
+    for c in range(3):
+        if channels_last:
+            for y in range(out.shape[0]):
+                map_levels(levels[c, y], lut[c], identity, out[y, :, c])
+        else:
+            map_levels(levels[c].reshape(-1), lut[c], identity, out[c].reshape(-1))
 
 
 @per_sample
@@ -63,8 +93,11 @@ def render_views(images, rows, lut, scratch, channels_last, out):
         The finished views; overwritten.
     """
     height, width = (out.shape[2], out.shape[3]) if channels_last else (out.shape[3], out.shape[4])
+    identity = is_identity(lut)
     for n in range(images.shape[0]):
         for v in range(rows.shape[1]):
             row = rows[n, v]
             planes = render_planes(images[n], row, scratch, height, width)
-            write_view(planes, row[col.THRESHOLD], lut, channels_last, out[n, v])
+            levels = scratch.levels[: planes.size]
+            round_levels(planes.reshape(-1), row[col.THRESHOLD], levels)
+            write_view(levels.reshape(planes.shape), lut, identity, channels_last, out[n, v])
