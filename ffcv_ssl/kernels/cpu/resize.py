@@ -35,7 +35,7 @@ def axis_taps(source_size, size, resample, first, count, weights):
 
 @per_sample
 def blend_rows(image, top, left, weights, y, count, line):
-    """Weigh `count` rows of an (H, 3 W) uint8 image, from row `top` and byte `left` on, into `line` float32: the vertical pass, on bytes."""
+    """Weigh `count` rows of an (H, 3 W) uint8 image, from row `top` and byte `left` on, into `line` float32: the vertical pass."""
     last = top + count - ONE
     y = np.uint64(y)
     for t in range(ZERO, count, ROWS):
