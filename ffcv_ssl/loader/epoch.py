@@ -4,11 +4,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ffcv_ssl.errors import LoaderClosed, PipelineError
 from ffcv_ssl.loader.batch import Batch
-from ffcv_ssl.loader.order import EpochPosition
+from ffcv_ssl.loader.order import EpochOrder, EpochPosition
+from ffcv_ssl.loader.pages import ReadAhead
 from ffcv_ssl.loader.work import BatchWork
 
 if TYPE_CHECKING:
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 class EpochIterator:
     """Keeps a few batches ahead of its one consumer. Dropping it, or `close()`, forgets what is not yet rendered."""
 
-    def __init__(self, loader: "Loader", epoch: int, position: int, order: np.ndarray, num_steps: int):
-        self._loader, self._epoch, self._order = loader, epoch, order
+    def __init__(self, loader: "Loader", epoch: int, position: int, order: EpochOrder, num_steps: int):
+        self._loader, self._epoch, self._order = loader, epoch, order.sample_ids
         self._position = position  # of the next batch to hand out, in the global order
         self._step = loader.batch_size * loader.world_size
         self._ahead = position  # of the next batch to queue
@@ -27,6 +26,7 @@ class EpochIterator:
         self._pending: deque[BatchWork] = deque()  # the first is the one that is waited for
         self._owner = object()
         self._engine = loader._running_engine()
+        self._read_ahead = ReadAhead(loader.reader, order.schedule, position) if order.schedule is not None else None
         self._top_up()
 
     def _top_up(self) -> None:
@@ -36,8 +36,9 @@ class EpochIterator:
             place = EpochPosition(self._epoch, self._order, self._ahead, self._ahead + self._step, loader.rank, loader.world_size)
             work = BatchWork(loader._plan, place, self._engine, loader._pool, self._owner)
             self._pending.append(work)
-            self._engine.submit(self._owner, [work.open])
             self._ahead += self._step
+            pages = self._read_ahead.advance(self._ahead) if self._read_ahead else []
+            self._engine.submit(self._owner, [work.open, *pages])
 
     def __iter__(self) -> "EpochIterator":
         return self

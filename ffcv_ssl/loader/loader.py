@@ -1,12 +1,12 @@
 """The loader: batches of views, the same for any number of threads, batch size, rank layout or resume point."""
 
+import functools
 import logging
 import os
 import secrets
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,8 +21,9 @@ from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.engine import Engine
 from ffcv_ssl.loader.epoch import EpochIterator
 from ffcv_ssl.loader.order import OrderOption, check_indices, epoch_order, num_batches
+from ffcv_ssl.loader.pages import PageLayout, page_layout
 from ffcv_ssl.loader.plan import plan_batches
-from ffcv_ssl.loader.state import check_state, fingerprint
+from ffcv_ssl.loader.state import check_state, identity
 
 logger = logging.getLogger("ffcv_ssl")
 ON_ERROR = ("raise", "skip", "substitute")
@@ -44,7 +45,7 @@ class Loader:
     num_workers
         Threads that read, decode and render; -1: as many as the process may use cores, 0: the caller's thread.
     order
-        `OrderOption.SEQUENTIAL` or `OrderOption.RANDOM`.
+        `OrderOption.SEQUENTIAL`, `OrderOption.RANDOM`, or `OrderOption.QUASI_RANDOM` for files larger than memory.
     seed
         Of order and augmentations. None draws one (`loader.seed` tells it); an error with several ranks.
     indices
@@ -64,6 +65,10 @@ class Loader:
         Which share of every step this process renders; no process group is needed.
     with_ids, with_params
         Add `batch.ids` and `batch.params` (the parameter tables), which are not part of unpacking.
+    shuffle_bytes
+        Of a quasi-random order: bytes of the file that are in use at a time, two pages at least. Samples are mixed within half of it, while
+        the other half is read ahead; more mixes better, as long as it stays in memory. By default 2 GiB, of which the half that is mixed
+        holds 128 pages of 8 MiB, or 20,000 photos of 54 kB. Ranks share it: they read from the same pages at the same time.
     on_error
         What to do with a sample that cannot be read: "raise" a SampleError, "skip" it (the batch gets shorter), or "substitute" the
         next readable sample of the order. What was skipped or substituted is logged and listed in `failures`; a batch of which nothing is
@@ -102,10 +107,11 @@ class Loader:
         with_ids: bool = False,
         with_params: bool = False,
         on_error: str = "raise",
+        shuffle_bytes: int = 2 << 30,
     ):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.path = os.fspath(path)
-        self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error)
+        self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error, shuffle_bytes)
         self.batch_size, self.order, self.batches_ahead = int(batch_size), order, int(batches_ahead)
         self.rank, self.world_size, self.drop_last = int(rank), int(world_size), bool(drop_last)
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
@@ -119,6 +125,7 @@ class Loader:
         except BaseException:
             self.reader.close()
             raise
+        self.shuffle_bytes = int(shuffle_bytes)
         self.epoch, self.wait_s = 0, 0.0
         self._resume_position = 0
         self._progress = 0, 0  # epoch and position of what was handed out last
@@ -130,18 +137,17 @@ class Loader:
             hint = "; use drop_last=False" if len(self.indices) else ""
             warnings.warn(f"{self.path}: {len(self.indices)} samples in batches of {batch_size}{ranks} leave no batch{hint}.", stacklevel=2)
 
-    def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error) -> None:
+    def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error, shuffle_bytes) -> None:
         """Refuse arguments that are out of range."""
-        lowest_values = {"batch_size": 1, "num_workers": -1, "batches_ahead": 1, "rank": 0, "world_size": 1}
-        values = {
-            "batch_size": batch_size,
-            "num_workers": num_workers,
-            "batches_ahead": batches_ahead,
-            "rank": rank,
-            "world_size": world_size,
+        integers = {
+            "batch_size": (batch_size, 1),
+            "num_workers": (num_workers, -1),
+            "batches_ahead": (batches_ahead, 1),
+            "rank": (rank, 0),
+            "world_size": (world_size, 1),
+            "shuffle_bytes": (shuffle_bytes, 1),
         }
-        for name, value in values.items():
-            lowest = lowest_values[name]
+        for name, (value, lowest) in integers.items():
             if not isinstance(value, (int, np.integer)) or value < lowest:
                 raise PipelineError(f"{self.path}: {name} is an integer >= {lowest}, got {value!r}.")
         if not isinstance(order, OrderOption):
@@ -167,11 +173,19 @@ class Loader:
         epoch, position = self.epoch, self._resume_position
         self.epoch, self._resume_position = epoch + 1, 0
         self._progress, self.wait_s = (epoch, position), 0.0
-        order = epoch_order(self.order, self.indices, self.seed, epoch)
-        num_steps = num_batches(len(order) - position, self.batch_size, self.world_size, self.drop_last)
+        order = epoch_order(self.order, self.indices, self._layout, self.seed, epoch)
+        num_steps = num_batches(len(self.indices) - position, self.batch_size, self.world_size, self.drop_last)
         if num_steps == 0:  # a resumed epoch may have less left than one batch
             self._advance(epoch, position, finished=True)
         return EpochIterator(self, epoch, position, order, num_steps)
+
+    @functools.cached_property
+    def _layout(self) -> PageLayout | None:
+        """Where the samples lie, for a quasi-random order."""
+        if self.order is not OrderOption.QUASI_RANDOM:
+            return None
+        fields = [image.plan.field for image in self._plan.images] + [value.field for value in self._plan.values]
+        return page_layout(self.reader, self.indices, fields, self.shuffle_bytes, self.world_size)
 
     @property
     def failures(self) -> list[SampleError]:
@@ -198,15 +212,7 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on behind the last batch that was handed out: small, and fit for JSON."""
         epoch, position = self._progress
-        return {
-            "format": 1,
-            "seed": self.seed,
-            "epoch": epoch,
-            "position": position,
-            "order": self.order.value,
-            "world_size": self.world_size,
-            "fingerprint": fingerprint(self.reader, self.indices),
-        }
+        return {**identity(self), "epoch": epoch, "position": position, "world_size": self.world_size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken; batch size and number of threads may differ, and so may the world size.
@@ -246,7 +252,7 @@ class Loader:
 
     def __reduce__(self):
         arguments = {name: dict(value) if isinstance(value, Mapping) else value for name, value in self._arguments.items()}
-        return partial(Loader, **{**arguments, "seed": self.seed}), ()
+        return functools.partial(Loader, **{**arguments, "seed": self.seed}), ()
 
     def __enter__(self) -> "Loader":
         return self

@@ -6,22 +6,46 @@ from enum import Enum
 import numpy as np
 
 from ffcv_ssl.errors import PipelineError
-from ffcv_ssl.transforms.keys import absorb, as_words, column_word
+from ffcv_ssl.loader.pages import PageLayout, PageSchedule, hashes
 
 
 class OrderOption(Enum):
-    """Order of an epoch."""
+    """Order of an epoch.
+
+    SEQUENTIAL is the order of the indices, RANDOM any order. QUASI_RANDOM is for files larger than memory: it shuffles the pages of the
+    file, then the samples within groups of pages.
+    """
 
     SEQUENTIAL = "sequential"
     RANDOM = "random"
+    QUASI_RANDOM = "quasi_random"
 
 
-def epoch_order(order: OrderOption, indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """Return the sample ids of one epoch over all ranks, (N,) int64; a random order is that of the hashes of (seed, epoch, position)."""
+@dataclass(frozen=True)
+class EpochOrder:
+    """The order of one epoch, over all ranks.
+
+    Parameters
+    ----------
+    sample_ids
+        (N,) int64.
+    schedule
+        When which pages are used, in quasi-random order.
+    """
+
+    sample_ids: np.ndarray
+    schedule: PageSchedule | None = None
+
+
+def epoch_order(order: OrderOption, indices: np.ndarray, layout: PageLayout | None, seed: int, epoch: int) -> EpochOrder:
+    """Return the order of one epoch, a pure function of all arguments; `layout` is needed for a quasi-random one."""
     if order is OrderOption.SEQUENTIAL:
-        return indices
-    state = absorb(absorb(absorb(as_words(column_word("order")), as_words(seed)), as_words(epoch)), as_words(np.arange(len(indices))))
-    return indices[np.argsort(state, kind="stable")]
+        return EpochOrder(indices)
+    if order is OrderOption.RANDOM:
+        return EpochOrder(indices[np.argsort(hashes("order", seed, epoch, np.arange(len(indices))), kind="stable")])
+    assert layout is not None
+    positions, schedule = layout.shuffle(seed, epoch)
+    return EpochOrder(indices[positions], schedule)
 
 
 def num_batches(num_samples: int, batch_size: int, world_size: int, drop_last: bool) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import CheckpointError
+from ffcv_ssl.loader.order import OrderOption
 
 if TYPE_CHECKING:
     from ffcv_ssl.loader.loader import Loader
@@ -18,16 +19,22 @@ def fingerprint(reader: BetonReader, indices: np.ndarray) -> str:
     return f"{reader.fingerprint}-{len(indices)}-{zlib.crc32(np.ascontiguousarray(indices, '<i8').tobytes()):08x}"
 
 
+def identity(loader: "Loader") -> dict[str, Any]:
+    """Return what a state and the loader that goes on from it have in common: all that the order of the samples depends on."""
+    budget = {"shuffle_bytes": loader.shuffle_bytes} if loader.order is OrderOption.QUASI_RANDOM else {}
+    fixed = {"format": 1, "seed": loader.seed, "order": loader.order.value, "fingerprint": fingerprint(loader.reader, loader.indices)}
+    return fixed | budget
+
+
 def check_state(state: Mapping[str, Any], loader: "Loader") -> None:
     """Raise CheckpointError, with both values, where a state does not belong to `loader`."""
-    expected = {"format": 1, "seed": loader.seed, "order": loader.order.value, "fingerprint": fingerprint(loader.reader, loader.indices)}
-    meanings = {"format": "format", "seed": "seed", "order": "order", "fingerprint": "file or selection of samples"}
-    for key, value in expected.items():
+    meanings = {"fingerprint": "file or selection of samples"}
+    for key, value in identity(loader).items():
         if key not in state:
             raise CheckpointError(f"{loader.path}: the saved loader state has no {key!r}; it is not one.")
         if state[key] != value:
             raise CheckpointError(
-                f"{loader.path}: the saved state belongs to another {meanings[key]}: {state[key]!r}, this loader has {value!r}."
+                f"{loader.path}: the saved state belongs to another {meanings.get(key, key)}: {state[key]!r}, this loader has {value!r}."
             )
     if not 0 <= int(state.get("position", -1)) <= len(loader.indices) or int(state.get("epoch", -1)) < 0:
         raise CheckpointError(f"{loader.path}: the saved state has no epoch and position inside the epoch.")
