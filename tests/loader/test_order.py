@@ -51,7 +51,7 @@ def ids(path, **options):
 def layouts():
     """Layouts of up to 300 selected samples on up to 40 pages, any of them used."""
     pages = st.lists(st.integers(0, 39), max_size=300)
-    return st.builds(make_layout, pages, st.integers(1, 50))
+    return st.builds(make_layout, pages, st.integers(1, 12))
 
 
 def make_layout(pages, group_pages):
@@ -82,7 +82,7 @@ def test_window__needs_at_most_two_groups_of_pages(layout, seed):
         assert len(set(layout.pages[order[start : start + length]])) <= 2 * layout.group_pages
 
 
-@given(layout=layouts(), seed=st.integers(0, 99), step=st.integers(1, 60), first=st.integers(0, 300))
+@given(layout=layouts(), seed=st.integers(0, 99), step=st.integers(1, 60), first=st.integers(0, 60))
 def test_read_ahead__asks_for_every_page_once_before_it_is_used_and_one_group_ahead_at_most(layout, seed, step, first):
     """From any position on, the pages of all samples to come are asked for no later than with their batch, and none twice."""
     order, schedule = layout.shuffle(seed, 3)
