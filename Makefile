@@ -1,7 +1,7 @@
 # make install   a virtual environment in .venv with the versions of constraints.txt
 # make test      the test suite
 # make demo      images → .beton → SimCLR and EMP-SSL → one table and one picture; DATA=folder SIZE=32 for your own images
-# make bench     import times; epoch throughput against Pillow and plain decode; DATA=folder or file of JPEGs
+# make bench     images per second against plain decode and every peer that is installed; DATA=folder or .beton, BENCH='--help' for options
 # make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
 # make check     formatter, linter, types
 
@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 DATA ?=
+BENCH ?=
 SIZE ?= 32
 
 .PHONY: install test demo bench interop check clean
@@ -29,8 +30,7 @@ demo: install
 	$(BIN)/ffcv-ssl demo $(if $(DATA),--demo.data=$(DATA) --demo.size=$(SIZE))
 
 bench: install
-	$(BIN)/python benchmarks/import_time.py
-	$(BIN)/python benchmarks/epoch_throughput.py $(if $(DATA),--data=$(DATA))
+	$(BIN)/python benchmarks/bench.py $(DATA) $(BENCH)
 
 check: install
 	$(BIN)/ruff check .

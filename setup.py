@@ -72,12 +72,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    # The recipes live at the top of the repository, where a researcher looks for them, and travel in the wheel.
-    packages=[*find_packages(include=["ffcv_ssl", "ffcv_ssl.*"]), "ffcv_ssl.recipes"],
-    package_dir={"ffcv_ssl.recipes": "recipes"},
+    # Recipes and benchmarks live at the top of the repository, where a researcher looks for them, and travel in the wheel.
+    packages=[
+        *find_packages(include=["ffcv_ssl", "ffcv_ssl.*"]),
+        *("ffcv_ssl.recipes", "ffcv_ssl.benchmarks", "ffcv_ssl.benchmarks.contestants"),
+    ],
+    package_dir={"ffcv_ssl.recipes": "recipes", "ffcv_ssl.benchmarks": "benchmarks"},
     ext_modules=[] if NATIVE == "0" else [native_decoder()],
     cmdclass={"build_ext": BuildNative},
-    package_data={"ffcv_ssl": ["README.md"], "ffcv_ssl.recipes": ["*.yaml", "*.md"]},
+    package_data={"ffcv_ssl": ["README.md"], "ffcv_ssl.recipes": ["*.yaml", "*.md"], "ffcv_ssl.benchmarks": ["*.md"]},
     install_requires=[
         "numpy>=1.26",
         "numba>=0.60",

@@ -1,122 +1,135 @@
-"""The two things that are measured: which file, which views of it."""
+"""What is measured: which stored images, and which views of them, in words that every contestant's program understands."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-import numpy as np
-from PIL import Image
-from pillow_views import EMP_SSL_32, SIMCLR_224, ViewChain
+from ffcv_ssl.benchmarks.images import DrawnPhotos, Images, JpegFolder, write  # noqa: F401 (writer_throughput.py takes them from here)
 
-from ffcv_ssl.fields import IntField, RGBImageField
-from ffcv_ssl.reader import Reader
-from ffcv_ssl.writer import DatasetWriter
 
-MAX_RESOLUTION, JPEG_QUALITY = 500, 90
-DRAWN_SIZE = (375, 500)  # the median of ImageNet
-EMP_VIEWS = 20
+@dataclass(frozen=True)
+class View:
+    """`count` equal views of an image. Probabilities of 0 leave a step out.
+
+    Parameters
+    ----------
+    size
+        Side of the view, pixels.
+    crop
+        "area": torchvision's RandomResizedCrop with `scale` and aspect ratios 3/4 to 4/3. "patch": `patch`² pixels anywhere. "center":
+        the central square of `ratio` times the shorter side.
+    jitter
+        Strengths of brightness, contrast, saturation (factors 1 ± strength) and hue (turns).
+    kernel, sigma
+        Of the Gaussian blur: full width in pixels, range of the standard deviation.
+    """
+
+    size: int
+    count: int = 1
+    crop: Literal["area", "patch", "center"] = "area"
+    scale: tuple[float, float] = (0.08, 1.0)
+    patch: int = 0
+    ratio: float = 224 / 256
+    flip: float = 0.0
+    jitter_p: float = 0.0
+    jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)
+    gray: float = 0.0
+    blur: float = 0.0
+    kernel: int = 23
+    sigma: tuple[float, float] = (0.1, 2.0)
+    solarize: float = 0.0
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A file and the views that every contestant makes of each of its images.
+    """One measurement.
 
-    `preset` names our pipeline (`contestants.py`), `chain` is the same in Pillow.
+    Parameters
+    ----------
+    source
+        "photos": JPEGs. "patches": small images stored as pixels.
+    views
+        What is made of every image.
+    batch_size
+        Images per batch; an epoch is many batches long, or a loader's last batch decides the result.
+    image_share
+        Share of the images that an epoch goes through.
+    train
+        Arguments of the training step that takes the batches, or None.
+    only
+        Contestants that take part; None: all.
     """
 
     name: str
-    path: Path
-    preset: str
-    num_views: int
-    chain: ViewChain
-    batch_size: int
-    images: str
+    title: str
+    source: Literal["photos", "patches"]
+    views: tuple[View, ...]
+    batch_size: int = 32
+    image_share: float = 1.0
+    train: Mapping[str, int] | None = None
+    only: tuple[str, ...] | None = None
+
+    @property
+    def num_views(self) -> int:
+        """Views of one image."""
+        return sum(view.count for view in self.views)
+
+    def job(self, images: Images, workers: int) -> dict[str, Any]:
+        """What a contestant's program is told, fit for JSON."""
+        return {
+            "path": str(images.path),
+            "field": images.field,
+            "fields": images.fields,
+            "num_images": max(1, round(self.image_share * images.count)),
+            "views": [asdict(view) for view in self.views],
+            "num_views": self.num_views,
+            "batch_size": self.batch_size,
+            "workers": workers,
+            "train": None if self.train is None else {**self.train, "threads": workers},
+        }
 
 
-class JpegFolder(Sequence):
-    """All JPEGs below a folder, `count` at most; labels are 0."""
+CROP = View(224, flip=0.5)
+SIMCLR = replace(CROP, jitter_p=0.8, gray=0.2, blur=0.5)
+SMALL = replace(SIMCLR, size=96, kernel=9)
+PATCH = View(32, crop="patch", patch=16, flip=0.5, jitter_p=0.8, jitter=(0.4, 0.4, 0.4, 0.2), gray=0.2, blur=0.1, kernel=13, solarize=0.1)
+LADDER: dict[str, View] = {"crop": View(224)}
+for _step, _change in (
+    ("flip", {"flip": 0.5}),
+    ("grey", {"gray": 0.2}),
+    ("jitter", {"jitter_p": 0.8}),
+    ("blur", {"blur": 0.5}),
+    ("solarize", {"solarize": 0.2}),
+):
+    LADDER[_step] = replace([*LADDER.values()][-1], **_change)
 
-    def __init__(self, folder: Path, count: int):
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})[:count]
-        if not self.paths:
-            raise SystemExit(f"{folder}: no .jpg or .jpeg below this folder.")
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[str, int]:
-        return str(self.paths[index]), 0
-
-
-class DrawnPhotos(Sequence):
-    """`count` drawn images with about the detail of a photo: noise of six octaves, 50 kB each as JPEG of quality 90."""
-
-    def __init__(self, count: int, size: tuple[int, int] = DRAWN_SIZE):
-        self.count, self.size = count, size
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        rng = np.random.default_rng(range(self.count)[index])
-        height, width = self.size
-        total = np.full((height, width, 3), 128, dtype=np.float32)
-        for octave in range(6):
-            cells = rng.integers(0, 256, (3 << octave, 4 << octave, 3), dtype=np.uint8)
-            layer = np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
-            total += (layer - 128) * 0.6 / 1.25**octave
-        return np.clip(total, 0, 255).astype(np.uint8), 0
-
-
-class ArrayImages(Sequence):
-    """(N, H, W, 3) uint8 images, the first `count` of the array `images` (or the first array) of an .npz file."""
-
-    def __init__(self, path: Path, count: int):
-        with np.load(path) as arrays:
-            name = "images" if "images" in arrays.files else arrays.files[0]
-            self.images = arrays[name][:count]
-        if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
-            raise SystemExit(f"{path}: '{name}' is {self.images.dtype} {self.images.shape}; wanted uint8 (N, H, W, 3).")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        return self.images[index], 0
-
-
-def simclr_workload(data: Path | None, folder: Path, count: int) -> Workload:
-    """Two 224x224 views of JPEGs: of a .beton file, of a folder of JPEGs (500 pixels, quality 90) or of drawn images."""
-    path = data if data is not None and data.suffix == ".beton" else folder / "simclr.beton"
-    if path != data:
-        dataset = JpegFolder(data, count) if data else DrawnPhotos(count)
-        field = RGBImageField(write_mode="jpg", max_resolution=MAX_RESOLUTION, jpeg_quality=JPEG_QUALITY, reencode="always")
-        write(path, field, dataset)
-    kind = "JPEGs of the file given" if path == data else ("photos, 500 px, q90" if data else "drawn, q90")
-    return Workload("SimCLR, 2 views of 224x224", path, "simclr", 2, SIMCLR_224, 32, _images_of(path, kind))
-
-
-def emp_ssl_workload(data: Path | None, folder: Path, count: int) -> Workload:
-    """20 patches of 16x16, enlarged to 32x32, of raw 32x32 images: of an .npz file or drawn."""
-    path = folder / "emp_ssl.beton"
-    dataset = ArrayImages(data, count) if data else DrawnPhotos(count, (32, 32))
-    write(path, RGBImageField(write_mode="raw"), dataset)
-    kind = f"{'given' if data else 'drawn'}, raw"
-    return Workload(f"EMP-SSL, {EMP_VIEWS} patches 16→32", path, "emp_ssl", EMP_VIEWS, EMP_SSL_32, 100, _images_of(path, kind))
-
-
-def write(path: Path, field: RGBImageField, dataset: Sequence) -> float:
-    """Write a file of images and labels, with all allowed cores, and return the seconds that it took."""
-    began = time.perf_counter()
-    DatasetWriter(str(path), {"image": field, "label": IntField()}, progress=False).from_indexed_dataset(dataset)
-    return time.perf_counter() - began
-
-
-def _images_of(path: Path, kind: str) -> str:
-    """Say how many images there are, of which median size, and how many bytes each takes."""
-    with Reader(str(path)) as reader:
-        records = reader.records["image"]
-        sizes = reader.extents("image")[1]
-        width, height = (int(np.median(records[side])) for side in ("width", "height"))
-        return f"{reader.num_samples:,} images, {kind}, median {width}x{height}, {sizes.mean() / 1000:.1f} kB"
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("crop1", "one view of 224: crop, flip", "photos", (CROP,)),
+        Workload("simclr2_noblur", "SimCLR, two views of 224, without blur", "photos", (replace(SIMCLR, count=2, blur=0.0),)),
+        Workload("simclr2", "SimCLR, two views of 224, full chain", "photos", (replace(SIMCLR, count=2),)),
+        Workload(
+            "multicrop",
+            "multi-crop, two views of 224 and six of 96",
+            "photos",
+            (replace(SIMCLR, count=2, scale=(0.14, 1.0)), replace(SMALL, count=6, scale=(0.05, 0.14))),
+        ),
+        Workload("linear", "linear probe, central crop of 224", "photos", (View(224, crop="center"),)),
+        Workload("emp20", "EMP-SSL, 20 patches 16→32", "patches", (replace(PATCH, count=20),), batch_size=100),
+        Workload("emp200", "EMP-SSL, 200 patches 16→32", "patches", (replace(PATCH, count=200),), batch_size=20, image_share=0.1),
+        *(
+            Workload(f"ladder_{step}", f"ladder: {'' if step == 'crop' else '+ '}{step}", "photos", (view,))
+            for step, view in LADDER.items()
+        ),
+        Workload(
+            "train2",
+            "SimCLR step of a small ResNet behind two views of 96",
+            "photos",
+            (replace(SMALL, count=2),),
+            train={"width": 16},
+            only=("ours_pip", "ours_native", "torchvision"),
+        ),
+    )
+}
+GROUPS = {"ladder": tuple(f"ladder_{step}" for step in LADDER)}

@@ -14,7 +14,7 @@ LEAVES = {"errors", "__version__", "ffcv_ssl"}
 JIT = "kernels._jit"  # how kernels are compiled and kept: a leaf for every room that compiles, though it stands in `kernels/`
 DOORS = {"writer", "reader", "views", "interop", "fields.decoders", "fields.rgb_image", "fields.basics"}
 MAY_IMPORT = {
-    "cli": {"train", "ssl", "loader", "pipeline", "transforms", "kernels", "sources", "beton", "fields", "codecs", "recipes"},
+    "cli": {"train", "ssl", "loader", "pipeline", "transforms", "kernels", "sources", "beton", "fields", "codecs", "recipes", "benchmarks"},
     "train": {"ssl", "loader", "pipeline", "transforms", "kernels", "sources", "beton", "fields", "codecs"},
     "ssl": set(),
     "loader": {"pipeline", "transforms", "kernels", "sources", "beton", "fields", "codecs"},

@@ -16,6 +16,7 @@ COMMANDS = {  # each is a module of this room with main(argv) -> int; imported o
     "verify": "check every checksum and decode every image of a .beton file",
     "preview": "draw samples of a .beton file beside their augmented views",
     "train": "train SimCLR or EMP-SSL",
+    "bench": "measure images per second, against FFCV, DALI, torchvision and plain decode",
     "demo": "draw images, write, train and compare, in about five minutes on two cores",
 }
 

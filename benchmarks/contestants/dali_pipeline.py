@@ -1,0 +1,148 @@
+"""NVIDIA DALI with its CPU operators and its own threads; no GPU is needed.
+
+JPEGs come from memory through `external_source` (no file system in between), which also ends an epoch cleanly: a reader would begin the
+next one before the clock has stopped.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from protocol import Batch, need, serve
+from stored import StoredImages
+
+TURN = 360.0  # degrees
+SOLARIZE_FROM = 128
+
+
+class Dali:
+    """A DALI pipeline."""
+
+    def __init__(self):
+        self.lacks: list[str] = []
+        self.notes: list[str] = []
+
+    def prepare(self, job: dict) -> None:
+        need("nvidia.dali" if package("nvidia") else "nvidia", ": --peer.dali.python=… names one that has DALI")
+        from nvidia.dali import fn, pipeline_def, types
+
+        images = StoredImages(job["path"], job["field"], job["num_images"])
+        # Stored pixels cost nothing to decode: a sample per view is then the same work in a smaller graph.
+        self.repeated = job["num_views"] if images.is_raw and len(job["views"]) == 1 else 1
+        if self.repeated > 1:
+            self.notes.append("a sample per view")
+        if any(view["jitter_p"] for view in job["views"]):
+            self.notes.append("jitter in fixed order, hue as a rotation in YIQ")
+        source = ShuffledEpochs(images, job["batch_size"], self.repeated)
+        kinds = [view for view in job["views"] for _ in range(view["count"])][:: self.repeated]
+
+        @pipeline_def(batch_size=job["batch_size"] * self.repeated, num_threads=job["workers"], device_id=None, enable_conditionals=True)
+        def graph():
+            stored = fn.external_source(source, batch=True, dtype=types.UINT8, ndim=3 if images.is_raw else 1)
+            decoded = stored if images.is_raw else None
+            if not images.is_raw and (len(kinds) > 1 or kinds[0]["crop"] != "area"):
+                decoded = fn.decoders.image(stored, device="cpu", output_type=types.RGB)
+            return tuple(render(fn, types, view, stored, decoded) for view in kinds)
+
+        self.pipe = graph()
+        self.pipe.build()
+
+    def batches(self) -> Iterator[Batch]:
+        while True:
+            try:
+                views = self.pipe.run()
+            except StopIteration:
+                self.pipe.reset()
+                return
+            tensors = [view.as_tensor() for view in views]
+            yield len(views[0]) // self.repeated, [ShapeOnly(tensor) for tensor in tensors]
+
+
+class ShapeOnly:
+    """A batch of DALI with the names that arrays have; the memory stays DALI's."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+        self.shape = tuple(tensor.shape())
+        self.dtype = np.dtype(np.uint8)
+
+
+class ShuffledEpochs:
+    """Batches of stored images in a new random order each epoch, ended by StopIteration."""
+
+    def __init__(self, images: StoredImages, batch_size: int, repeated: int):
+        values = [images.stored(index).copy() for index in range(len(images))]
+        self.values, self.batch_size, self.repeated = values, batch_size, repeated
+        self.rng = np.random.default_rng(0)
+
+    def __iter__(self):
+        self.order, self.position = self.rng.permutation(len(self.values)), 0
+        return self
+
+    def __next__(self) -> list[np.ndarray]:
+        chosen = self.order[self.position : self.position + self.batch_size]
+        if not len(chosen):
+            raise StopIteration
+        self.position += self.batch_size
+        return [self.values[index] for index in chosen for _ in range(self.repeated)]
+
+
+def render(fn, types, view: dict, stored, decoded):
+    """One view, (3, S, S) uint8; the flip is fused with the change of layout, as DALI's own examples do."""
+    size = view["size"]
+    if view["crop"] == "center":
+        shape = fn.cast(decoded.shape(), dtype=types.FLOAT)
+        side = fn.reductions.min(shape[:2]) * view["ratio"]
+        image = fn.crop(decoded, crop_h=side, crop_w=side)
+        image = fn.resize(image, size=(size, size))
+    elif view["crop"] == "patch":
+        place = {"crop_pos_x": fn.random.uniform(range=(0, 1)), "crop_pos_y": fn.random.uniform(range=(0, 1))}
+        image = fn.resize(fn.crop(decoded, crop=(view["patch"], view["patch"]), **place), size=(size, size))
+    elif decoded is None:  # a single view: only its region is decoded
+        image = fn.decoders.image_random_crop(stored, device="cpu", output_type=types.RGB, random_area=view["scale"])
+        image = fn.resize(image, size=(size, size))
+    else:
+        image = fn.random_resized_crop(decoded, size=(size, size), random_area=view["scale"])
+    image = colours(fn, types, view, image)
+    mirror = fn.random.coin_flip(probability=view["flip"]) if view["flip"] else 0
+    return fn.crop_mirror_normalize(image, dtype=types.UINT8, output_layout="CHW", mirror=mirror)
+
+
+def colours(fn, types, view: dict, image):
+    """Jitter, grey, blur and solarization, each only for the samples that are drawn for it."""
+    if view["jitter_p"]:
+        brightness, contrast, saturation, hue = view["jitter"]
+        if chosen(fn, types, view["jitter_p"]):
+            image = fn.color_twist(
+                image,
+                brightness=fn.random.uniform(range=(1 - brightness, 1 + brightness)),
+                contrast=fn.random.uniform(range=(1 - contrast, 1 + contrast)),
+                saturation=fn.random.uniform(range=(1 - saturation, 1 + saturation)),
+                hue=fn.random.uniform(range=(-hue * TURN, hue * TURN)),
+            )
+    if view["gray"]:
+        if chosen(fn, types, view["gray"]):
+            image = fn.color_twist(image, saturation=0.0)
+    if view["blur"]:
+        if chosen(fn, types, view["blur"]):
+            image = fn.gaussian_blur(image, window_size=view["kernel"], sigma=fn.random.uniform(range=tuple(view["sigma"])))
+    if view["solarize"]:
+        if chosen(fn, types, view["solarize"]):
+            inverted = fn.cast(image >= SOLARIZE_FROM, dtype=types.UINT8)
+            image = fn.cast(inverted * (255 - image) + (1 - inverted) * image, dtype=types.UINT8)
+    return image
+
+
+def chosen(fn, types, p: float):
+    """A coin for every sample."""
+    return fn.random.coin_flip(probability=p, dtype=types.BOOL)
+
+
+def package(name: str) -> bool:
+    """Whether a package can be found."""
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+if __name__ == "__main__":
+    serve(Dali, ("nvidia-dali-cuda120", "numpy"))

@@ -1,0 +1,79 @@
+"""ffcv_ssl's own loader, its threads in this process. FFCV_SSL_DECODER in the environment picks the decoder."""
+
+import os
+from collections.abc import Iterator
+
+from protocol import Absent, Batch, serve
+
+
+def view_transforms(view: dict) -> list:
+    """One view as a list of transforms."""
+    from ffcv_ssl import transforms as T
+
+    size = view["size"]
+    if view["crop"] == "center":
+        chain = [T.CenterCrop(size, ratio=view["ratio"])]
+    elif view["crop"] == "patch":
+        chain = [T.RandomPatchCrop(size, patch=view["patch"])]
+    else:
+        chain = [T.RandomResizedCrop(size, scale=tuple(view["scale"]))]
+    chain += [T.RandomHorizontalFlip(view["flip"])] if view["flip"] else []
+    chain += [T.RandomColorJitter(view["jitter_p"], *view["jitter"])] if view["jitter_p"] else []
+    chain += [T.RandomGrayscale(view["gray"])] if view["gray"] else []
+    chain += [T.GaussianBlur(view["blur"], view["kernel"], tuple(view["sigma"]))] if view["blur"] else []
+    return chain + ([T.RandomSolarization(view["solarize"])] if view["solarize"] else [])
+
+
+def pipeline(job: dict) -> list:
+    """The job's views as one pipeline."""
+    from ffcv_ssl.transforms import MultiView
+
+    if job["num_views"] == 1:
+        return view_transforms(job["views"][0])
+    return [MultiView([view_transforms(view) for view in job["views"] for _ in range(view["count"])])]
+
+
+class Ours:
+    """The loader of this package."""
+
+    def __init__(self):
+        self.lacks: list[str] = []
+        self.notes: list[str] = []
+
+    def prepare(self, job: dict) -> None:
+        require_decoder()
+        from ffcv_ssl.loader import Loader, OrderOption
+
+        options = {name: job["loader"][name] for name in job.get("loader", {})}
+        self.loader = Loader(
+            job["path"],
+            batch_size=job["batch_size"],
+            num_workers=job["workers"],
+            order=OrderOption.RANDOM,
+            seed=0,
+            indices=range(job["num_images"]),
+            drop_last=False,
+            pipelines={name: pipeline(job) if name == job["field"] else None for name in job["fields"]},
+            **options,
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            views = batch[0]
+            views = list(views) if isinstance(views, tuple) else [views]
+            yield len(views[0]), views
+
+
+def require_decoder() -> None:
+    """Raise `Absent` where the native shim is asked for and was not built."""
+    if os.environ.get("FFCV_SSL_DECODER") == "native":
+        try:
+            from ffcv_ssl.codecs import native
+        except ImportError:
+            raise Absent("native shim not built") from None
+        if not native.decode_address():
+            raise Absent("native shim not built")
+
+
+if __name__ == "__main__":
+    serve(Ours, ("ffcv_ssl", "torch", "numba", "numpy", "simplejpeg"))

@@ -1,0 +1,107 @@
+"""The chain as a user of Pillow writes it, in the worker processes of torch's DataLoader.
+
+The steps and their order are those of torchvision's PIL backend as SimCLR, BYOL and EMP-SSL compose it; the blur is
+`ImageFilter.GaussianBlur`, which those codebases use with Pillow.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from dataloader import DataLoaderContestant
+from protocol import need, serve
+
+ASPECT_RATIOS = (3 / 4, 4 / 3)
+
+
+class PillowChain:
+    """One view of an RGB image, (3, S, S) uint8, as a job's view says."""
+
+    def __init__(self, view: dict):
+        self.view = view
+
+    def __call__(self, image) -> torch.Tensor:
+        from PIL import Image, ImageFilter, ImageOps
+
+        spec, size = self.view, self.view["size"]
+        image = image.crop(crop_box(image.size, spec)).resize((size, size), Image.Resampling.BILINEAR)
+        if random.random() < spec["flip"]:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if random.random() < spec["jitter_p"]:
+            image = jittered(image, spec["jitter"])
+        if random.random() < spec["gray"]:
+            image = image.convert("L").convert("RGB")
+        if random.random() < spec["blur"]:
+            image = image.filter(ImageFilter.GaussianBlur(random.uniform(*spec["sigma"])))
+        if random.random() < spec["solarize"]:
+            image = ImageOps.solarize(image, 128)
+        return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+
+
+def crop_box(size: tuple[int, int], spec: dict) -> tuple[int, int, int, int]:
+    """The box of a view as Pillow's (left, top, right, bottom), in an image of (width, height)."""
+    if spec["crop"] == "center":
+        side = max(1, int(spec["ratio"] * min(size)))
+        left, top = ((length - side) // 2 for length in size)
+        return left, top, left + side, top + side
+    if spec["crop"] == "patch":
+        left, top = (random.randint(0, length - spec["patch"]) for length in size)
+        return left, top, left + spec["patch"], top + spec["patch"]
+    return area_box(size, spec["scale"])
+
+
+def area_box(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int, int, int]:
+    """The box of torchvision's `RandomResizedCrop`, its centre fallback included."""
+    width, height = size
+    for _ in range(10):
+        area = width * height * random.uniform(*scale)
+        aspect = math.exp(random.uniform(*map(math.log, ASPECT_RATIOS)))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = random.randint(0, width - w), random.randint(0, height - h)
+            return left, top, left + w, top + h
+    aspect = min(max(width / height, ASPECT_RATIOS[0]), ASPECT_RATIOS[1])
+    w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def jittered(image, strengths: tuple[float, float, float, float]):
+    """Change brightness, contrast, saturation and hue in random order."""
+    from PIL import ImageEnhance
+
+    brightness, contrast, saturation, hue = strengths
+    steps = [
+        lambda v: ImageEnhance.Brightness(v).enhance(random.uniform(1 - brightness, 1 + brightness)),
+        lambda v: ImageEnhance.Contrast(v).enhance(random.uniform(1 - contrast, 1 + contrast)),
+        lambda v: ImageEnhance.Color(v).enhance(random.uniform(1 - saturation, 1 + saturation)),
+        lambda v: hue_shifted(v, random.uniform(-hue, hue)),
+    ]
+    random.shuffle(steps)
+    for step in steps:
+        image = step(image)
+    return image
+
+
+def hue_shifted(image, turns: float):
+    """Turn the hue by a fraction of the circle, in Pillow's 8-bit HSV."""
+    from PIL import Image
+
+    hue, saturation, value = image.convert("HSV").split()
+    hue = hue.point([(level + round(turns * 255)) % 256 for level in range(256)])
+    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+
+
+class Pillow(DataLoaderContestant):
+    """Pillow in a DataLoader."""
+
+    def make_chains(self, views: list[dict]) -> Iterator:
+        need("PIL", ": pip install pillow")
+        self.notes.append("blur is Pillow's ImageFilter.GaussianBlur (box filters), hue has 8 bits")
+        return (PillowChain(view) for view in views)
+
+
+if __name__ == "__main__":
+    serve(Pillow, ("pillow", "torch"))

@@ -1,0 +1,73 @@
+"""torchvision's transforms (PIL backend, as the SSL libraries compose them) in the worker processes of torch's DataLoader."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from dataloader import Chain, DataLoaderContestant
+from protocol import need, serve
+
+
+def import_transforms():
+    """Import `torchvision.transforms`, also where the wheel is built for CUDA and torch is not.
+
+    Then its compiled operators do not load and their fake kernels cannot be registered; no transform needs them.
+    """
+    need("torchvision", ": --peer.torchvision.python=… names one that has it, see benchmarks/README.md")
+    with contextlib.suppress(RuntimeError):
+        import torchvision.transforms
+
+        return torchvision.transforms
+    import sys
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    register = torch.library.register_fake
+    torch.library.register_fake = lambda name, *rest, **options: lambda function: function  # type: ignore[assignment]
+    try:
+        import torchvision.transforms
+    finally:
+        torch.library.register_fake = register
+    return torchvision.transforms
+
+
+def compose(transforms, view: dict) -> Chain:
+    """The chain of one view, (3, S, S) uint8, as SimCLR, BYOL and EMP-SSL compose it from torchvision."""
+    T, size = transforms, view["size"]
+    if view["crop"] == "center":
+        steps = [CentralSquare(view["ratio"]), T.Resize((size, size))]
+    elif view["crop"] == "patch":
+        steps = [T.RandomCrop(view["patch"]), T.Resize((size, size))]
+    else:
+        steps = [T.RandomResizedCrop(size, scale=tuple(view["scale"]))]
+    steps += [T.RandomHorizontalFlip(view["flip"])] if view["flip"] else []
+    steps += [T.RandomApply([T.ColorJitter(*view["jitter"])], view["jitter_p"])] if view["jitter_p"] else []
+    steps += [T.RandomGrayscale(view["gray"])] if view["gray"] else []
+    steps += [T.RandomApply([T.GaussianBlur(view["kernel"], tuple(view["sigma"]))], view["blur"])] if view["blur"] else []
+    steps += [T.RandomSolarize(128, view["solarize"])] if view["solarize"] else []
+    return T.Compose([*steps, T.PILToTensor()])
+
+
+class CentralSquare:
+    """Cut the central square of `ratio` times the shorter side."""
+
+    def __init__(self, ratio: float):
+        self.ratio = ratio
+
+    def __call__(self, image):
+        side = max(1, int(self.ratio * min(image.size)))
+        left, top = ((length - side) // 2 for length in image.size)
+        return image.crop((left, top, left + side, top + side))
+
+
+class Torchvision(DataLoaderContestant):
+    """torchvision in a DataLoader."""
+
+    def make_chains(self, views: list[dict]) -> Iterator[Chain]:
+        transforms = import_transforms()
+        self.notes.append("hue has 8 bits")
+        return (compose(transforms, view) for view in views)
+
+
+if __name__ == "__main__":
+    serve(Torchvision, ("torchvision", "torch", "pillow"))

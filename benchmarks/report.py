@@ -1,0 +1,152 @@
+"""From times to tables: medians, spread, and ratios that are taken within each round and then brought to their median."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ffcv_ssl.benchmarks.entries import CEILING, OURS
+from ffcv_ssl.benchmarks.rounds import OK
+from ffcv_ssl.benchmarks.workloads import GROUPS
+
+Row = Mapping[str, Any]
+Table = list[list[str]]
+NAME_WIDTH = 34
+
+
+def rate(row: Row) -> float:
+    """Median images per second."""
+    return row["images"] / statistics.median(row["seconds"])
+
+
+def spread(row: Row) -> tuple[float, float]:
+    """Images per second of the slowest and the fastest epoch."""
+    return row["images"] / max(row["seconds"]), row["images"] / min(row["seconds"])
+
+
+def ratio(row: Row, other: Row) -> float:
+    """How many times as fast as `other` the row is: the median over the rounds of the ratio within a round."""
+    pairs = zip(row["seconds"], other["seconds"], strict=True)
+    return statistics.median(theirs / other["images"] / (own / row["images"]) for own, theirs in pairs)
+
+
+def measured(result: Mapping[str, Any]) -> list[Row]:
+    """The rows that were measured in every round."""
+    return [row for row in result["rows"] if row["status"] == OK and row["seconds"]]
+
+
+def row_of(result: Mapping[str, Any], key: str) -> Row | None:
+    """The measured row of a contestant, or None."""
+    return next((row for row in measured(result) if row["key"] == key), None)
+
+
+def ceiling(result: Mapping[str, Any]) -> Row | None:
+    """The fastest plain decoder of this workload, or None."""
+    return max((row for row in measured(result) if row["kind"] == CEILING), key=rate, default=None)
+
+
+def table(result: Mapping[str, Any]) -> Table:
+    """One workload as cells, header first: rates, share of the ceiling, and how many times faster each of ours is.
+
+    A ratio to a peer that leaves out operations stands in brackets.
+    """
+    references = [row for row in measured(result) if row["kind"] == OURS]
+    top = ceiling(result)
+    header = ["", "images/s", "slowest - fastest", "views/s", *(["of decode"] if top else []), *(f"{short(own)} is" for own in references)]
+    lines = [header]
+    for row in result["rows"]:
+        if row["status"] != OK or not row["seconds"]:
+            lines.append([row["name"], row["status"]])
+            continue
+        slowest, fastest = spread(row)
+        views = "" if row["kind"] == CEILING else f"{rate(row) * result['views']:,.0f}"
+        cells = [row["name"] + (" *" if row["lacks"] else ""), f"{rate(row):,.0f}", f"{slowest:,.0f} - {fastest:,.0f}", views]
+        cells += [f"{ratio(row, top):.2f}"] if top else []
+        for own in references:
+            times = f"{ratio(own, row):.2f}x"
+            cells.append("" if row is own else f"({times})" if row["lacks"] else times)
+        lines.append(cells)
+    return lines
+
+
+def short(row: Row) -> str:
+    """Our row in one word or two, for the head of a column."""
+    return row["name"].partition(", ")[2] or row["name"]
+
+
+def remarks(result: Mapping[str, Any]) -> list[str]:
+    """What has to be known about the rows: what is missing, what differs, which decoder is the ceiling."""
+    lines = []
+    for row in result["rows"]:
+        if row["status"] != OK:
+            lines.append(f"{row['name']}: {row['status']}: {row['reason']}")
+            continue
+        if row.get("lacks"):
+            lines.append(f"* {row['name']} leaves out {', '.join(row['lacks'])}")
+        if row.get("notes"):
+            lines.append(f"{row['name']}: {'; '.join(row['notes'])}")
+    if top := ceiling(result):
+        lines.append(f"of decode: images/s as a share of {top['name']}, the fastest plain decoder of this run")
+    return lines
+
+
+def title(result: Mapping[str, Any]) -> str:
+    """The workload in one line."""
+    repeats = max((len(row["seconds"]) for row in result["rows"]), default=0)
+    return f"{result['title']} - {result['images']}; batches of {result['batch_size']}; median of {repeats} epochs"
+
+
+def ladder_table(results: Sequence[Mapping[str, Any]]) -> Table:
+    """Milliseconds of one core per view for every step of the ladder: the first whole, the others what they add."""
+    steps = [result for result in results if result["name"] in GROUPS["ladder"]]
+    if not steps:
+        return []
+    lines = [["ms of a core per view", *(result["title"].removeprefix("ladder: ") for result in steps), "all"]]
+    for row in steps[0]["rows"]:
+        if row["kind"] == CEILING:
+            continue
+        times = [core_ms(other) if (other := row_of(result, row["key"])) else None for result in steps]
+        lacking = [bool((other := row_of(result, row["key"])) and other["lacks"]) for result in steps]
+        if not any(times):
+            continue
+        cells = [row["name"]]
+        for index, (now, lacks) in enumerate(zip(times, lacking, strict=True)):
+            before = times[index - 1] if index else 0.0
+            missed = lacks and (not index or _lacks(steps[index], row["key"]) != _lacks(steps[index - 1], row["key"]))
+            cells.append("lacks" if missed else "-" if now is None or before is None else f"{now - before:{'+' if index else ''}.2f}")
+        lines.append([*cells, "-" if times[-1] is None else f"{times[-1]:.2f}"])
+    return lines
+
+
+def _lacks(result: Mapping[str, Any], key: str) -> list[str]:
+    row = row_of(result, key)
+    return list(row["lacks"]) if row else []
+
+
+def core_ms(row: Row) -> float:
+    """Milliseconds of one core per image."""
+    return 1e3 * row["workers"] / rate(row)
+
+
+def as_text(lines: Table) -> str:
+    """A table in plain text, the first column to the left, the others to the right."""
+    columns = max(map(len, lines))
+    padded = [[*cells, *[""] * (columns - len(cells))] for cells in lines]
+    widths = [max(len(cells[column]) for cells in padded) for column in range(columns)]
+    shown = []
+    for cells in padded:
+        first, *rest = zip(cells, widths, strict=True)
+        shown.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip())
+    return "\n".join(shown)
+
+
+def as_markdown(lines: Table) -> str:
+    """A table in Markdown."""
+    columns = max(map(len, lines))
+    padded = [[*cells, *[""] * (columns - len(cells))] for cells in lines]
+    rule = ["---", *["---:"] * (columns - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [padded[0], rule, *padded[1:]])
+
+
+def result_text(result: Mapping[str, Any]) -> str:
+    """One workload as it is printed."""
+    return "\n".join([title(result), as_text(table(result)), *(f"  {line}" for line in remarks(result))])

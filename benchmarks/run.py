@@ -1,0 +1,88 @@
+"""The whole benchmark: images, workloads, tables, JSON and chart."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ffcv_ssl.benchmarks import images, machine, report
+from ffcv_ssl.benchmarks.config import DataConfig, PeerConfig, RunConfig
+from ffcv_ssl.benchmarks.entries import PEER, Entry, entries
+from ffcv_ssl.benchmarks.rounds import measure
+from ffcv_ssl.benchmarks.workloads import WORKLOADS, Workload
+
+from ffcv_ssl.beton.cores import allowed_cores
+
+FORMAT = 1  # of the JSON
+
+
+def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any]:
+    """Measure what the options ask for; print tables as they come, write JSON and chart.
+
+    Returns
+    -------
+    dict
+        What the JSON holds.
+    """
+    description = machine.describe()
+    workers = allowed_cores() if options.workers == -1 else options.workers
+    say(machine.as_text(description))
+    result: dict[str, Any] = {"format": FORMAT, "machine": description, "workers": workers, "workloads": []}
+    workloads = [WORKLOADS[name] for name in options.workload_names()]
+    contestants = [e for e in entries(peer.pythons(), options.decode_options()) if e.kind != PEER or e.key in peer.names()]
+    with tempfile.TemporaryDirectory(prefix="ffcv_ssl_bench_") as scratch:
+        sources = write_images(data, workloads, options.extra_names(), Path(scratch))
+        for workload in workloads:
+            source = sources[workload.source]
+            chosen = taking_part(contestants, workload, source)
+            measured = measure(workload, source, chosen, workers, options.repeats, options.timeout_s, note)
+            result["workloads"].append(measured)
+            say(f"\n{report.result_text(measured)}")
+            save(result, options.out)
+        say_ladder(result)
+    say(f"\n{options.out}")
+    return result
+
+
+def write_images(data: DataConfig, workloads: Sequence[Workload], extras: Sequence[str], folder: Path) -> dict[str, images.Images]:
+    """Write or find the images that the workloads need: source → images."""
+    wanted = {workload.source for workload in workloads} | ({"photos"} if extras else set())
+    makers = {"photos": (images.photos, data.path, data.images), "patches": (images.patches, data.patches, data.patch_images)}
+    return {
+        source: make(None if path is None else Path(path), folder, count)
+        for source, (make, path, count) in makers.items()
+        if source in wanted
+    }
+
+
+def taking_part(contestants: Sequence[Entry], workload: Workload, source: images.Images) -> list[Entry]:
+    """The contestants of a workload: those it names, and of several decoders only one where nothing is decoded."""
+    named = [entry for entry in contestants if workload.only is None or entry.key in workload.only]
+    return [entry for entry in named if not (entry.needs_jpeg and source.is_raw)]
+
+
+def say_ladder(result: Mapping[str, Any]) -> None:
+    """Print what every step of the ladder costs, if it was measured."""
+    if lines := report.ladder_table(result["workloads"]):
+        say(f"\n{report.as_text(lines)}")
+
+
+def save(result: Mapping[str, Any], out: str) -> None:
+    """Write the JSON; after every workload, so that a broken run leaves what it had."""
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def say(text: str) -> None:
+    """Print to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Print progress to standard error."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
