@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from ffcv_ssl.codecs import decode
+from ffcv_ssl.codecs import decode, native
 from ffcv_ssl.codecs.decode import decode_jpeg, decoder_name, rungs
 from ffcv_ssl.codecs.jpeg import SUBSAMPLINGS
 from ffcv_ssl.errors import ImageError
@@ -44,9 +44,10 @@ def rung(request):
 
 
 def test_ladder__has_all_its_rungs_here():
-    """The three decoders are installed with the package, simplejpeg first."""
-    assert list(RUNGS) == ["simplejpeg", "opencv", "pillow"]
-    assert decoder_name() == "simplejpeg"
+    """Three decoders are installed with the package, simplejpeg first; before it stands the native one where it was built."""
+    assert list(RUNGS)[-3:] == ["simplejpeg", "opencv", "pillow"]
+    assert list(RUNGS)[:-3] == (["native"] if native.decode_address() else [])
+    assert decoder_name() == next(iter(RUNGS))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -138,6 +139,7 @@ def test_decode__runs_in_many_threads():
 def test_ladder__steps_down_where_an_import_fails(monkeypatch, blocked, expected):
     """The first decoder that can be imported serves, and gives the same pixels."""
     before = decode_jpeg(KINDS["progressive"])
+    monkeypatch.setenv("FFCV_SSL_NATIVE", "0")
     for name in blocked:
         monkeypatch.setitem(sys.modules, name, None)  # makes `import name` an ImportError
     decode._first_rung.cache_clear()
