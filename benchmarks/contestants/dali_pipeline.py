@@ -4,6 +4,7 @@ JPEGs come from memory through `external_source` (no file system in between), wh
 next one before the clock has stopped.
 """
 
+# ruff: noqa: SIM102 (the inner condition is DALI's, decided per sample; the outer one is decided when the graph is built)
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +23,8 @@ class Dali:
         self.notes: list[str] = []
 
     def prepare(self, job: dict) -> None:
-        need("nvidia.dali" if package("nvidia") else "nvidia", ": --peer.dali.python=… names one that has DALI")
+        for module in ("nvidia", "nvidia.dali"):
+            need(module, ": --peer.dali.python=… names one that has DALI")
         from nvidia.dali import fn, pipeline_def, types
 
         images = StoredImages(job["path"], job["field"], job["num_images"])
@@ -37,7 +39,7 @@ class Dali:
 
         @pipeline_def(batch_size=job["batch_size"] * self.repeated, num_threads=job["workers"], device_id=None, enable_conditionals=True)
         def graph():
-            stored = fn.external_source(source, batch=True, dtype=types.UINT8, ndim=3 if images.is_raw else 1)
+            stored = fn.external_source(source, batch=True, cycle="raise", dtype=types.UINT8, ndim=3 if images.is_raw else 1)
             decoded = stored if images.is_raw else None
             if not images.is_raw and (len(kinds) > 1 or kinds[0]["crop"] != "area"):
                 decoded = fn.decoders.image(stored, device="cpu", output_type=types.RGB)
@@ -71,19 +73,20 @@ class ShuffledEpochs:
 
     def __init__(self, images: StoredImages, batch_size: int, repeated: int):
         values = [images.stored(index).copy() for index in range(len(images))]
-        self.values, self.batch_size, self.repeated = values, batch_size, repeated
+        self.values = np.stack(values) if repeated > 1 else values  # one array for a batch spares DALI a copy per sample
+        self.batch_size, self.repeated = batch_size, repeated
         self.rng = np.random.default_rng(0)
 
     def __iter__(self):
         self.order, self.position = self.rng.permutation(len(self.values)), 0
         return self
 
-    def __next__(self) -> list[np.ndarray]:
+    def __next__(self) -> list[np.ndarray] | np.ndarray:
         chosen = self.order[self.position : self.position + self.batch_size]
         if not len(chosen):
             raise StopIteration
         self.position += self.batch_size
-        return [self.values[index] for index in chosen for _ in range(self.repeated)]
+        return np.repeat(self.values[chosen], self.repeated, axis=0) if self.repeated > 1 else [self.values[index] for index in chosen]
 
 
 def render(fn, types, view: dict, stored, decoded):
@@ -135,13 +138,6 @@ def colours(fn, types, view: dict, image):
 def chosen(fn, types, p: float):
     """A coin for every sample."""
     return fn.random.coin_flip(probability=p, dtype=types.BOOL)
-
-
-def package(name: str) -> bool:
-    """Whether a package can be found."""
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ class Session:
 
     def prepare(self, job: dict) -> dict:
         """Build the loader and render its first batch; seconds since the request, torch being imported already."""
+        self.num_images = job["num_images"]
         began = time.perf_counter()
         self.contestant.prepare(job)
         batches = self.contestant.batches()
@@ -85,7 +86,10 @@ class Session:
         for count, views in self.contestant.batches():
             images += count
             self.consume(views)
-        return {"seconds": time.perf_counter() - began, "images": images}
+        seconds = time.perf_counter() - began
+        if images != self.num_images:
+            raise RuntimeError(f"an epoch of {images} images, not of {self.num_images}")
+        return {"seconds": seconds, "images": images}
 
     def memory(self) -> dict:
         """Resident memory of this process in bytes: now, and at its peak since it began."""

@@ -8,14 +8,6 @@ IMAGE = np.dtype([("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("pointer
 POINTER_AND_SIZE = np.dtype([("pointer", "<u8"), ("size", "<u8")])
 RECORDS = {0: np.dtype("<f8"), 1: np.dtype("<i8"), 2: IMAGE, 3: POINTER_AND_SIZE, 5: POINTER_AND_SIZE}
 RECORDS |= dict.fromkeys((4, 6), np.dtype("<u8"))
-    0: np.dtype("<f8"),
-    1: np.dtype("<i8"),
-    2: IMAGE,
-    3: POINTER_AND_SIZE,
-    4: np.dtype("<u8"),
-    5: POINTER_AND_SIZE,
-    6: np.dtype("<u8"),
-}
 ENTRY = np.dtype([("sample_id", "<u8"), ("pointer", "<u8"), ("size", "<u8")])
 RAW = 1
 
