@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ffcv_ssl.errors import NotABetonFile, TruncatedFile
+
+_FLUSH_SECONDS = 0.1  # between two flushes of a growing file
 
 
 def open_for_reading(path: str) -> int:
@@ -41,3 +46,34 @@ def write_exactly(descriptor: int, offset: int, buffer: bytes | bytearray | memo
     position = 0
     while position < len(view):
         position += os.pwrite(descriptor, view[position:], offset + position)
+
+
+@contextmanager
+def flushing(descriptor: int) -> Iterator[None]:
+    """Bring a growing file to the disk while the block runs, so that an `fsync` after it has little left to do.
+
+    Raises
+    ------
+    OSError
+        At the end of the block, if the disk refused bytes: the operating system reports that once only.
+    """
+    ended = threading.Event()
+    refusals: list[OSError] = []
+    flush = getattr(os, "fdatasync", os.fsync)
+
+    def run() -> None:
+        try:
+            while not ended.wait(_FLUSH_SECONDS):
+                flush(descriptor)
+        except OSError as error:
+            refusals.append(error)
+
+    thread = threading.Thread(target=run, name="beton-flush", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    if refusals:
+        raise refusals[0]

