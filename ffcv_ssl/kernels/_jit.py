@@ -1,20 +1,25 @@
 """Compile kernels: the only place with jit options, and the package's own locked kernel cache."""
 
+import contextlib
 import functools
 import hashlib
 import logging
 import os
 import pickle
 import tempfile
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import filelock
 import numba
 from filelock import FileLock
 from numba import njit
-from numba.core import config
+from numba.core import config, sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+from numba.core.compiler_lock import global_compiler_lock
 
 from ffcv_ssl import __version__
 
@@ -22,6 +27,11 @@ logger = logging.getLogger("ffcv_ssl")
 
 PACKAGE = Path(__file__).resolve().parents[1]
 COMPILED_FILES = ("kernels/**/*.py", "codecs/_call.py", "codecs/slices.py", "loader/chunk.py")  # every file that holds compiled code
+
+PATIENCE_S = 1.0  # before a compilation is announced
+COMPILING_S = "10 to 20"  # what the largest kernel takes on one core
+WAIT_S = 300.0  # for a process that compiles the same kernel; then it is taken to be stopped
+_compiling: list[str] = []  # kernels, outermost first; guarded by the compiler's lock
 
 # Inlined always: without it a returned tuple stops the vectoriser.
 scalar = njit(error_model="numpy", forceinline=True)
@@ -31,8 +41,38 @@ def per_sample(function: Callable) -> Callable:
     """Compile a kernel that runs one chunk of samples in the calling thread, without the GIL; cached on disk."""
     dispatcher = njit(nogil=True, error_model="numpy")(function)
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
-        dispatcher._cache = kernel_cache(function)  # type: ignore[attr-defined]
+        dispatcher._cache = KernelCache(function) if cache_folder() is not None else NoCache(function)  # type: ignore[attr-defined]
+        dispatcher.compile = functools.partial(compile_in_turn, dispatcher, dispatcher.compile)  # type: ignore[method-assign]
     return dispatcher
+
+
+def compile_in_turn(dispatcher: Any, compile_: Callable, signature: Any) -> Any:
+    """Compile or load one overload of a kernel; what another process is compiling is waited for, then loaded.
+
+    No deadlock: a kernel waits only for those that it calls, which call none that wait; and the compiler's lock comes first, so that
+    two threads cannot hold one lock each and want the other's.
+    """
+    with global_compiler_lock, contextlib.ExitStack() as scope:
+        if sigutils.normalize_signature(signature)[0] not in dispatcher.overloads:
+            dispatcher._cache.prepare(signature, dispatcher.targetctx, scope)
+        return compile_(signature)
+
+
+@contextlib.contextmanager
+def announced(function: Callable) -> Iterator[None]:
+    """Say that a kernel is being compiled, once it has taken a second; not of the kernels that it calls."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    message = "compiling %s: once per machine, it takes %s seconds."
+    timer = threading.Timer(PATIENCE_S, logger.warning, (message, name, COMPILING_S))  # a warning is seen without configured logging
+    timer.daemon = True
+    if not _compiling:
+        timer.start()
+    _compiling.append(name)
+    try:
+        yield
+    finally:
+        _compiling.pop()
+        timer.cancel()
 
 
 @functools.lru_cache(maxsize=1)
@@ -88,6 +128,9 @@ class _KernelCacheImpl(CompileResultCacheImpl):
     _locator_classes = (_SourceHashLocator,)  # type: ignore[assignment]
 
 
+DAMAGE = EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, ValueError
+
+
 class KernelCache(FunctionCache):
     """Numba's function cache with a lock around each load and each save.
 
@@ -99,11 +142,36 @@ class KernelCache(FunctionCache):
     def _lock(self) -> FileLock:
         return FileLock(os.path.join(self.cache_path, "lock"))
 
+    def prepare(self, sig, target_context, scope: contextlib.ExitStack) -> None:
+        """Where there is no entry yet, wait until this is the one process that compiles `sig`; it is so until `scope` ends, or it dies.
+
+        Four processes on two cores, no kernels yet: 22 s to the first batch of each, 48 s where each compiles for itself.
+        """
+        if self._holds(sig, target_context):
+            return
+        name = hashlib.sha256(f"{self._impl.filename_base} {sig}".encode()).hexdigest()[:16]
+        with contextlib.suppress(filelock.Timeout, OSError):  # a stopped process, a full disk: then several compile, and save one by one
+            scope.enter_context(FileLock(os.path.join(self.cache_path, f"{name}.turn"), timeout=WAIT_S))
+        if not self._holds(sig, target_context):
+            scope.enter_context(announced(self._py_func))
+
+    def _holds(self, sig, target_context) -> bool:
+        """Whether there is an entry for `sig`, which may yet be damaged."""
+        target_context.refresh()
+        with self._lock():
+            try:
+                return self._index_key(sig, target_context.codegen()) in self._cache_file._load_index()
+            except DAMAGE:
+                return False
+
     def _load_overload(self, sig, target_context):
         with self._lock():
             try:
-                return super()._load_overload(sig, target_context)
-            except (EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, ValueError) as error:
+                found = super()._load_overload(sig, target_context)
+                if found is not None and tuple(found.signature.args) != sigutils.normalize_signature(sig)[0]:
+                    raise ValueError(f"{found.signature} where {sig} should be")
+                return found
+            except DAMAGE as error:
                 logger.warning("compiled kernels in %s are damaged (%s); compiling %s anew.", self.cache_path, error, self._name)
                 self.flush()
                 return None
@@ -116,6 +184,12 @@ class KernelCache(FunctionCache):
             logger.warning("compiled kernels are not kept in %s: %s.", self.cache_path, error)
 
 
-def kernel_cache(function: Callable) -> KernelCache | NullCache:
-    """Return the disk cache of one kernel, or one that keeps nothing where no folder is writable."""
-    return KernelCache(function) if cache_folder() is not None else NullCache()
+class NoCache(NullCache):
+    """Keeps nothing."""
+
+    def __init__(self, function: Callable):
+        self._function = function
+
+    def prepare(self, sig, target_context, scope: contextlib.ExitStack) -> None:
+        """Announce the compilation."""
+        scope.enter_context(announced(self._function))

@@ -38,4 +38,5 @@ def test_loader__survives_a_fork_and_the_end_of_the_interpreter(raw_file, progra
     run = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, raw_file], capture_output=True, text=True, timeout=60
     )
-    assert (run.returncode, run.stdout.strip(), run.stderr) == (0, word, "")
+    complaints = [line for line in run.stderr.splitlines() if not line.startswith("compiling ")]  # it says so on a cold kernel cache
+    assert (run.returncode, run.stdout.strip(), complaints) == (0, word, [])
