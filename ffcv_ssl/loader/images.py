@@ -1,23 +1,57 @@
-"""Where read, decode and render meet: all views of a chunk of samples, from one read and one decode each."""
+"""Where read, decode and render meet: all views of a chunk of samples, from one read and one decode each.
 
+The compiled `loader.chunk` does all of it for raw and cached images, and for JPEGs where the native shim is there. Without the shim
+JPEGs are decoded by the ladder, one by one; so is everything in a plan that mixes dtypes or has several passes.
+"""
+
+import ctypes
 import threading
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 
 from ffcv_ssl.beton.reader import BetonReader
+from ffcv_ssl.codecs import native
 from ffcv_ssl.codecs.decode import decode_jpeg
-from ffcv_ssl.errors import FfcvSslError, SampleError
+from ffcv_ssl.errors import FfcvSslError, PipelineError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
 from ffcv_ssl.kernels.cpu.scratch import Scratch, make_scratch
 from ffcv_ssl.kernels.cpu.view import render_views
 from ffcv_ssl.kernels.rows import NUM_COLUMNS
+from ffcv_ssl.loader.boxes import DENOMINATOR, plan_decode
+from ffcv_ssl.loader.chunk import DONE, StoredImages, Workspace, render_chunk
+from ffcv_ssl.loader.placement import ImageCache
 from ffcv_ssl.pipeline.plan import ImagePlan, TensorPlan
 from ffcv_ssl.pipeline.table import ParameterTable
 
-MAX_RUN_PIXELS = 1 << 18  # of all images of a run together, so that they stay in cache and memory does not grow with the chunk
 IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """All that is known about the views of some samples before a pixel is touched.
+
+    Parameters
+    ----------
+    table
+        Their parameters.
+    rows
+        Kernel rows per tensor, (N, V, passes, NUM_COLUMNS) float32.
+    boxes
+        (N, levels, 5) int64, what to decode of each image (`loader.boxes`).
+    """
+
+    table: ParameterTable
+    rows: tuple[np.ndarray, ...]
+    boxes: np.ndarray
+
+    def replace(self, position: int, other: "Drawing") -> None:
+        """Put the one sample of `other` in a position."""
+        self.table.values[position] = other.table.values[0]
+        self.boxes[position] = other.boxes[0]
+        for mine, new in zip(self.rows, other.rows, strict=True):
+            mine[position] = new[0]
 
 
 class ThreadMemory(threading.local):
@@ -27,12 +61,13 @@ class ThreadMemory(threading.local):
         self._bytes: dict[str, np.ndarray] = {}
         self._scratch: Scratch | None = None
         self._source_size = 0, 0  # the largest that the scratch serves
+        self._handle = native.Handle() if native.decode_address() else None
 
     def bytes(self, name: str, size: int) -> np.ndarray:
-        """Return the first `size` bytes of a buffer, uninitialised."""
+        """Return a buffer of at least `size` bytes, uninitialised."""
         if name not in self._bytes or len(self._bytes[name]) < size:
             self._bytes[name] = np.empty(size, np.uint8)
-        return self._bytes[name][:size]
+        return self._bytes[name]
 
     def scratch(self, source_size: tuple[int, int], view_sizes: tuple[tuple[int, int], ...]) -> Scratch:
         """Return work arrays for images up to `source_size` and for all the views."""
@@ -40,6 +75,11 @@ class ThreadMemory(threading.local):
         if self._scratch is None or largest != self._source_size:
             self._source_size, self._scratch = largest, make_scratch(largest, view_sizes)
         return self._scratch
+
+    def workspace(self, num_bytes: int, num_pixels: int, scratch: Scratch) -> Workspace:
+        """Return what `loader.chunk` works with."""
+        handle = self._handle.address if self._handle else 0
+        return Workspace(handle, self.bytes("file", num_bytes), self.bytes("pixels", 3 * num_pixels), scratch)
 
 
 class ImageRenderer:
@@ -51,34 +91,64 @@ class ImageRenderer:
         The open file.
     plan
         What to render.
+    cache
+        Where decoded images are kept.
+    decode
+        "exact", "full" or "fast" (`loader.boxes`).
+
+    Raises
+    ------
+    PipelineError
+        If `decode="fast"` cannot be done here.
     """
 
-    def __init__(self, reader: BetonReader, plan: ImagePlan):
+    def __init__(self, reader: BetonReader, plan: ImagePlan, cache: ImageCache, decode: str):
         records = reader.records[plan.field]
-        self.reader, self.plan = reader, plan
-        self.modes = np.ascontiguousarray(records["mode"])
-        self.sizes = np.stack((records["height"], records["width"]), axis=1).astype(np.int32)
-        self.pointers, self.num_bytes = reader.extents(plan.field)
-        view_sizes = tuple(dict.fromkeys(tensor.size for tensor in plan.tensors))
+        self.reader, self.plan, self.decode = reader, plan, decode
+        self.sizes = np.stack((records["height"], records["width"]), axis=1).astype(np.int64)
+        pointers, num_bytes = (values.astype(np.int64) for values in reader.extents(plan.field))
+        modes = np.ascontiguousarray(records["mode"])
+        self.images = StoredImages(
+            reader.fileno(), pread_address(), native.decode_address(), modes, self.sizes, pointers, num_bytes,
+            cache.memory, cache.places, cache.cached,
+        )  # fmt: skip
+        tensors = plan.tensors
+        self._is_uniform = len({tensor.lut.dtype for tensor in tensors}) == 1 and all(tensor.num_passes == 1 for tensor in tensors)
+        self._formats = tuple((tensor.lut, np.array_equal(tensor.lut, IDENTITY_LUT), tensor.channels_last) for tensor in tensors)
+        self._view_sizes = tuple(dict.fromkeys(tensor.size for tensor in tensors))
         # Later passes read finished views, so these count as sources too.
-        self._smallest_source = tuple(max(size[axis] for size in view_sizes) for axis in (0, 1))
-        self._view_sizes = view_sizes
+        self._smallest_source = tuple(max(size[axis] for size in self._view_sizes) for axis in (0, 1))
         self._memory = ThreadMemory()
+        if decode == "fast":
+            self._check_fast(cache)
 
-    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray) -> tuple[ParameterTable, list[np.ndarray]]:
-        """Draw the parameter table of some samples, and the kernel rows of every tensor, (N, V, passes, NUM_COLUMNS)."""
-        table = self.plan.draw(seed, epoch, sample_ids, self.sizes[sample_ids])
-        return table, [tensor.rows(table) for tensor in self.plan.tensors]
+    def _check_fast(self, cache: ImageCache) -> None:
+        where = f"{self.reader.path}: field {self.plan.field!r}: decode='fast'"
+        if not self.images.decode:
+            raise PipelineError(f"{where} needs the native decoder, which is not built here; use decode='exact'.")
+        if not self._is_uniform:
+            raise PipelineError(f"{where} needs views of one dtype, with crops first and transforms in the kernel's order.")
+        if len(cache.memory):
+            raise PipelineError(f"{where} decodes parts of images, and cache='ram' keeps whole ones; use cache='os' or decode='exact'.")
 
-    def render(self, sample_ids: np.ndarray, rows: Sequence[np.ndarray], outs: Sequence[np.ndarray], start: int) -> None:
+    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray) -> Drawing:
+        """Draw the parameters of some samples, and plan what to decode."""
+        sizes = self.sizes[sample_ids]
+        table = self.plan.draw(seed, epoch, sample_ids, sizes)
+        rows = tuple(tensor.rows(table) for tensor in self.plan.tensors)
+        firsts = [tensor_rows[:, :, 0] for tensor_rows in rows]
+        view_sizes = [tensor.size for tensor in self.plan.tensors]
+        return Drawing(table, rows, plan_decode(self.decode, firsts, view_sizes, sizes, self.images.modes[sample_ids]))
+
+    def render(self, sample_ids: np.ndarray, drawing: Drawing, outs: Sequence[np.ndarray], start: int) -> None:
         """Render samples into positions from `start` of the batch's memory.
 
         Parameters
         ----------
         sample_ids
             (n,) of this chunk.
-        rows
-            Kernel rows of the whole batch per tensor, (N, V, passes, NUM_COLUMNS).
+        drawing
+            Of the whole batch.
         outs
             Memory of the whole batch per tensor (`TensorPlan.shape`).
         start
@@ -89,49 +159,82 @@ class ImageRenderer:
         SampleError
             If a sample cannot be read or decoded; it names file, sample and field.
         """
-        for first, last in self._runs(sample_ids):
-            self._render_run(sample_ids[first:last], rows, outs, start + first)
+        if self._is_uniform and self._is_compiled(sample_ids):
+            for index in np.flatnonzero(self._render_chunk(sample_ids, drawing, outs, start) != DONE):
+                self._retry(sample_ids[index : index + 1], drawing, outs, start + int(index))
+            return
+        for position, sample_id in enumerate(sample_ids, start):
+            self._render_one(int(sample_id), drawing, outs, position)
 
-    def _render_run(self, sample_ids: np.ndarray, rows: Sequence[np.ndarray], outs: Sequence[np.ndarray], start: int) -> None:
-        """Render samples of one size with one kernel call per tensor."""
-        images = self._read(sample_ids)
-        scratch = self._memory.scratch(tuple(np.maximum(images.shape[1:3], self._smallest_source)), self._view_sizes)
-        for tensor, tensor_rows, out in zip(self.plan.tensors, rows, outs, strict=True):
-            stop = start + len(images)
-            render_tensor(images, tensor, tensor_rows[start:stop], scratch, out[start:stop])
+    def _is_compiled(self, sample_ids: np.ndarray) -> bool:
+        """Whether `loader.chunk` can make every image of a chunk."""
+        images = self.images
+        if not images.pread:
+            return False
+        return bool(images.decode or ((images.modes[sample_ids] == MODE_RAW) | (images.cached[sample_ids] != 0)).all())
 
-    def _read(self, sample_ids: np.ndarray) -> np.ndarray:
-        """Return the decoded images of samples of one size, (n, H, W, 3) uint8, in the thread's memory."""
-        height, width = (int(side) for side in self.sizes[sample_ids[0]])
-        images = self._memory.bytes("pixels", len(sample_ids) * height * width * 3).reshape(len(sample_ids), height, width, 3)
-        for image, sample_id in zip(images, sample_ids, strict=True):
-            try:
-                self._decode(int(sample_id), image)
-            except (FfcvSslError, OSError) as error:
-                where = f"{self.reader.path}: sample {sample_id}, field {self.plan.field!r}"
-                raise SampleError(f"{where}: {error}", int(sample_id), self.plan.field) from error
-        return images
+    def _render_chunk(self, sample_ids: np.ndarray, drawing: Drawing, outs: Sequence[np.ndarray], start: int) -> np.ndarray:
+        """Render a chunk in compiled code; return the status of each sample."""
+        stop = start + len(sample_ids)
+        sizes = self.sizes[sample_ids]
+        workspace = self._workspace(sizes, int(self.images.num_bytes[sample_ids].max()))
+        rows = tuple(tensor_rows[start:stop, :, 0] for tensor_rows in drawing.rows)
+        statuses = np.empty(len(sample_ids), np.uint8)
+        views = tuple(out[start:stop] for out in outs)
+        render_chunk(self.images, workspace, sample_ids, drawing.boxes[start:stop], rows, self._formats, views, statuses)
+        return statuses
 
-    def _decode(self, sample_id: int, image: np.ndarray) -> None:
-        """Read one stored image and decode it into `image` (H, W, 3)."""
-        pointer, size = int(self.pointers[sample_id]), int(self.num_bytes[sample_id])
-        if self.modes[sample_id] == MODE_RAW:
-            self.reader.read_into(pointer, size, image.reshape(-1))
-        else:
-            data = self._memory.bytes("file", size)
+    def _workspace(self, sizes: np.ndarray, num_bytes: int) -> Workspace:
+        """Return memory for images of the given (n, 2) sizes and files of `num_bytes`."""
+        height, width = np.maximum(sizes.max(axis=0), self._smallest_source)
+        scratch = self._memory.scratch((int(height), int(width)), self._view_sizes)
+        return self._memory.workspace(num_bytes, int(sizes.prod(axis=1).max()), scratch)
+
+    def _retry(self, sample_id: np.ndarray, drawing: Drawing, outs: Sequence[np.ndarray], position: int) -> None:
+        """Find out why compiled code could not make a sample, and raise it; where a read was interrupted, try again."""
+        self._load(int(sample_id[0]), np.array([0, 0, *self.sizes[sample_id[0]]]), np.empty((*self.sizes[sample_id[0]], 3), np.uint8))
+        if self._render_chunk(sample_id, drawing, outs, position)[0] != DONE:
+            raise self._error(int(sample_id[0]), "could not be decoded, for a reason that only shows now and then.")
+
+    def _render_one(self, sample_id: int, drawing: Drawing, outs: Sequence[np.ndarray], position: int) -> None:
+        """Render one sample with the decoder ladder."""
+        height, width = self.sizes[sample_id]
+        workspace = self._workspace(self.sizes[sample_id][None], int(self.images.num_bytes[sample_id]))
+        place, size = self.images.places[sample_id], height * width * 3
+        memory = workspace.pixels[:size] if place < 0 else self.images.cache[place : place + size]
+        image = memory.reshape(height, width, 3)
+        if not self.images.cached[sample_id]:
+            whole = np.array([0, 0, height, width])
+            self._load(sample_id, whole if place >= 0 else drawing.boxes[position, 0, :DENOMINATOR], image)
+            self.images.cached[sample_id] = place >= 0
+        for tensor, rows, out in zip(self.plan.tensors, drawing.rows, outs, strict=True):
+            here = slice(position, position + 1)
+            render_tensor(image[None], tensor, rows[here], workspace.scratch, out[here])
+
+    def _load(self, sample_id: int, box: np.ndarray, image: np.ndarray) -> None:
+        """Read one stored image and decode a box of it into `image` (H, W, 3)."""
+        pointer, size = int(self.images.pointers[sample_id]), int(self.images.num_bytes[sample_id])
+        try:
+            if self.images.modes[sample_id] == MODE_RAW:
+                self.reader.read_into(pointer, size, image.reshape(-1))
+                return
+            data = self._memory.bytes("file", size)[:size]
             self.reader.read_into(pointer, size, data)
             decode_jpeg(data, image)
+        except (FfcvSslError, OSError) as error:
+            raise self._error(sample_id, str(error)) from error
 
-    def _runs(self, sample_ids: np.ndarray) -> list[tuple[int, int]]:
-        """Split a chunk into runs that one kernel call renders: neighbours that are raw, small and of one size, or a single image."""
-        borders = [0]
-        for i in range(1, len(sample_ids)):
-            before, here = sample_ids[i - 1], sample_ids[i]
-            raw = self.modes[before] == self.modes[here] == MODE_RAW
-            fits = (i + 1 - borders[-1]) * int(self.sizes[here].prod(dtype=np.int64)) <= MAX_RUN_PIXELS
-            if not (raw and fits and (self.sizes[before] == self.sizes[here]).all()):
-                borders.append(i)
-        return list(pairwise([*borders, len(sample_ids)]))
+    def _error(self, sample_id: int, what: str) -> SampleError:
+        return SampleError(f"{self.reader.path}: sample {sample_id}, field {self.plan.field!r}: {what}", sample_id, self.plan.field)
+
+
+def pread_address() -> int:
+    """Return the address of libc's `pread`, or 0 where there is none with 64-bit offsets."""
+    try:
+        function = ctypes.CDLL(None).pread
+    except (AttributeError, OSError, TypeError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def render_tensor(images: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray) -> None:

@@ -17,12 +17,14 @@ from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, LoaderClosed, PipelineError, SampleError
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.loader.batch import Batch
+from ffcv_ssl.loader.boxes import DECODES
 from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.engine import Engine
 from ffcv_ssl.loader.epoch import EpochIterator
 from ffcv_ssl.loader.order import OrderOption, check_indices, epoch_order, num_batches
 from ffcv_ssl.loader.pages import PageLayout, page_layout
-from ffcv_ssl.loader.plan import plan_batches
+from ffcv_ssl.loader.placement import CACHES
+from ffcv_ssl.loader.plan import PlanOptions, plan_batches
 from ffcv_ssl.loader.state import check_state, identity
 
 logger = logging.getLogger("ffcv_ssl")
@@ -69,6 +71,13 @@ class Loader:
         Of a quasi-random order: bytes of the file that are in use at a time, two pages at least. Samples are mixed within half of it, while
         the other half is read ahead; more mixes better, as long as it stays in memory. By default 2 GiB, of which the half that is mixed
         holds 128 pages of 8 MiB, or 20,000 photos of 54 kB. Ranks share it: they read from the same pages at the same time.
+    cache
+        Where decoded images stay between epochs. "os": nowhere, the file's bytes stay in the page cache. "ram": in memory, 3 bytes per
+        pixel. "auto": in memory if they take at most half of what is free, else nowhere; the log says what was picked.
+    decode
+        "exact": of each JPEG the part that the views show, with the pixels of the whole. "full": the whole. "fast": large crops are cut
+        from an image scaled by 1/2, 1/4 or 1/8 in the DCT: quicker, and another image (3 to 11 grey levels away on average); needs the
+        native decoder.
     on_error
         What to do with a sample that cannot be read: "raise" a SampleError, "skip" it (the batch gets shorter), or "substitute" the
         next readable sample of the order. What was skipped or substituted is logged and listed in `failures`; a batch of which nothing is
@@ -108,10 +117,13 @@ class Loader:
         with_params: bool = False,
         on_error: str = "raise",
         shuffle_bytes: int = 2 << 30,
+        cache: str = "os",
+        decode: str = "exact",
     ):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.path = os.fspath(path)
         self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error, shuffle_bytes)
+        self._check_choices(on_error, cache, decode)
         self.batch_size, self.order, self.batches_ahead = int(batch_size), order, int(batches_ahead)
         self.rank, self.world_size, self.drop_last = int(rank), int(world_size), bool(drop_last)
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
@@ -121,7 +133,8 @@ class Loader:
         self.reader = BetonReader(self.path, custom_fields)
         try:
             self.indices = check_indices(indices, self.reader.num_samples, self.path)
-            self._plan = plan_batches(self.reader, self.seed, dict(pipelines), dict(custom_field_mapper), with_ids, with_params, on_error)
+            options = PlanOptions(self.seed, self.indices, cache, decode, self.world_size, with_ids, with_params, on_error)
+            self._plan = plan_batches(self.reader, dict(pipelines), dict(custom_field_mapper), options)
         except BaseException:
             self.reader.close()
             raise
@@ -156,12 +169,19 @@ class Loader:
             )
         if rank >= world_size:
             raise PipelineError(f"{self.path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}.")
-        if on_error not in ON_ERROR:
-            raise PipelineError(f"{self.path}: on_error is one of {', '.join(ON_ERROR)}, got {on_error!r}.")
         if on_error == "skip" and world_size > 1:
             raise PipelineError(f"{self.path}: on_error='skip' would give the ranks batches of different sizes; use 'substitute'.")
         if seed is None and world_size > 1:
             raise PipelineError(f"{self.path}: give all {world_size} ranks the same seed, or they would read different orders.")
+
+    def _check_choices(self, on_error: str, cache: str, decode: str) -> None:
+        """Refuse words that mean nothing, and say what a word costs."""
+        choices = {"on_error": (on_error, ON_ERROR), "cache": (cache, CACHES), "decode": (decode, DECODES)}
+        for name, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise PipelineError(f"{self.path}: {name} is one of {', '.join(allowed)}, got {value!r}.")
+        if decode == "fast":
+            logger.warning("%s: decode='fast' gives other pixels than the exact decode, 3 to 11 grey levels away on average.", self.path)
 
     def __len__(self) -> int:
         """Number of batches of a whole epoch, the same on every rank."""

@@ -1,6 +1,7 @@
 """From the user's pipelines to what every batch is made of."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,29 @@ from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.fields.image import RGBImageField
 from ffcv_ssl.loader.images import ImageRenderer
+from ffcv_ssl.loader.placement import plan_cache
 from ffcv_ssl.loader.values import value_reader
 from ffcv_ssl.loader.work import BatchPlan
-from ffcv_ssl.pipeline.plan import plan_images
+from ffcv_ssl.pipeline.plan import ImagePlan, plan_images
 
 Pipelines = dict[str, Sequence[Any] | None]
 
 
-def plan_batches(
-    reader: BetonReader, seed: int, pipelines: Pipelines, mapper: dict[str, str], with_ids: bool, with_params: bool, on_error: str
-) -> BatchPlan:
+@dataclass(frozen=True)
+class PlanOptions:
+    """Arguments of the loader that bear on what a batch is made of; `share` is the number of processes that keep a cache."""
+
+    seed: int
+    indices: np.ndarray
+    cache: str
+    decode: str
+    share: int
+    with_ids: bool
+    with_params: bool
+    on_error: str
+
+
+def plan_batches(reader: BetonReader, pipelines: Pipelines, mapper: dict[str, str], options: PlanOptions) -> BatchPlan:
     """Plan all fields of a batch: those with a pipeline first, in the user's order, then the others, in the file's.
 
     Raises
@@ -46,8 +60,18 @@ def plan_batches(
             images.setdefault(stored[name], {})[name] = pipelines.get(name) or ()
         else:
             values.append(value_reader(reader, stored[name], name, pipelines.get(name)))
-    renderers = [ImageRenderer(reader, plan_images(field, group, common_size(reader, field))) for field, group in images.items()]
-    return BatchPlan(seed, tuple(renderers), tuple(values), tuple(names), with_ids, with_params, on_error)
+    renderers = [_renderer(reader, plan_images(field, group, common_size(reader, field)), options) for field, group in images.items()]
+    rest = options.with_ids, options.with_params, options.on_error
+    return BatchPlan(options.seed, tuple(renderers), tuple(values), tuple(names), *rest)
+
+
+def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> ImageRenderer:
+    """Place the decoded images of a field, and return who renders them."""
+    records = reader.records[plan.field]
+    sizes = np.stack((records["height"], records["width"]), axis=1)
+    where = f"{reader.path}: field {plan.field!r}"
+    cache = plan_cache(options.cache, sizes, records["mode"], options.indices, options.share, where)
+    return ImageRenderer(reader, plan, cache, options.decode)
 
 
 def common_size(reader: BetonReader, field: str) -> tuple[int, int] | None:

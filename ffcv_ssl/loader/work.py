@@ -14,11 +14,10 @@ from ffcv_ssl.errors import SampleError
 from ffcv_ssl.loader.batch import Batch, make_batch
 from ffcv_ssl.loader.buffers import BufferPool, as_tensor, pinned_tensor
 from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.images import ImageRenderer
+from ffcv_ssl.loader.images import Drawing, ImageRenderer
 from ffcv_ssl.loader.order import EpochPosition
 from ffcv_ssl.loader.values import ValueReader
 from ffcv_ssl.pipeline.plan import OutputPlan
-from ffcv_ssl.pipeline.table import ParameterTable
 
 logger = logging.getLogger("ffcv_ssl")
 MAX_CHUNK = 32  # samples
@@ -62,9 +61,8 @@ class BatchWork:
         self._ids = place.sample_ids()
         self._engine, self._pool, self._owner = engine, pool, owner
         self._lock = threading.Lock()
-        self._tables: list[ParameterTable] = []  # per image field
-        self._rows: list[list[np.ndarray]] = []  # per image field and tensor, as the next two
-        self._arrays: list[list[np.ndarray]] = []
+        self._drawings: list[Drawing] = []  # per image field
+        self._arrays: list[list[np.ndarray]] = []  # per image field and tensor, as the next
         self._tensors: list[list[torch.Tensor]] = []
         self._values: list[Any] = []  # per other field
         self._skipped: list[int] = []  # positions
@@ -74,9 +72,7 @@ class BatchWork:
         """Draw all parameters, take memory, and queue the chunks before all other jobs."""
         try:
             for image in self._plan.images:
-                table, rows = image.draw(self._plan.seed, self._place.epoch, self._ids)
-                self._tables.append(table)
-                self._rows.append(rows)
+                self._drawings.append(image.draw(self._plan.seed, self._place.epoch, self._ids))
                 self._take_memory(image)
             self._values = [value.allocate(self._ids) for value in self._plan.values]
             count = len(self._ids)
@@ -121,8 +117,8 @@ class BatchWork:
     def _fill(self, start: int, stop: int) -> None:
         """Read, decode and render samples [start, stop)."""
         ids = self._ids[start:stop]
-        for image, rows, arrays in zip(self._plan.images, self._rows, self._arrays, strict=True):
-            image.render(ids, rows, arrays, start)
+        for image, drawing, arrays in zip(self._plan.images, self._drawings, self._arrays, strict=True):
+            image.render(ids, drawing, arrays, start)
         for value, out in zip(self._plan.values, self._values, strict=True):
             value.read(ids, out, start)
 
@@ -164,11 +160,8 @@ class BatchWork:
         """Put another sample in a position, with its own parameters."""
         chosen = np.array([sample_id])
         self._ids[position] = sample_id
-        for image, table, rows in zip(self._plan.images, self._tables, self._rows, strict=True):
-            drawn, drawn_rows = image.draw(self._plan.seed, self._place.epoch, chosen)
-            table.values[position] = drawn.values[0]
-            for mine, new in zip(rows, drawn_rows, strict=True):
-                mine[position] = new[0]
+        for image, drawing in zip(self._plan.images, self._drawings, strict=True):
+            drawing.replace(position, image.draw(self._plan.seed, self._place.epoch, chosen))
         for value, out in zip(self._plan.values, self._values, strict=True):
             out[position] = value.allocate(chosen)[0]
 
@@ -198,13 +191,15 @@ class BatchWork:
             finished[value.name] = value.finish(out, self._plan.device)
         self._tensors, self._values = [], []
         plan = self._plan
-        params = {image.plan.field: table for image, table in zip(plan.images, self._tables, strict=True)} if plan.with_params else None
-        return make_batch({name: finished[name] for name in plan.names}, self._ids if plan.with_ids else None, params)
+        tables = {image.plan.field: drawing.table for image, drawing in zip(plan.images, self._drawings, strict=True)}
+        return make_batch(
+            {name: finished[name] for name in plan.names}, self._ids if plan.with_ids else None, tables if plan.with_params else None
+        )
 
     def _drop(self, kept: np.ndarray) -> None:
         """Keep only some positions."""
         self._ids = self._ids[kept]
         self._tensors = [[tensor[torch.from_numpy(kept)] for tensor in tensors] for tensors in self._tensors]
         self._values = [[out[i] for i in kept] if isinstance(out, list) else out[kept] for out in self._values]
-        for table in self._tables:
-            table.values = table.values[kept]
+        for drawing in self._drawings:
+            drawing.table.values = drawing.table.values[kept]

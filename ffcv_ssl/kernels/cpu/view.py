@@ -74,6 +74,16 @@ def write_view(levels, lut, identity, channels_last, out):
 
 
 @per_sample
+def render_view(image, row, lut, identity, scratch, channels_last, out):
+    """Render one view of an (H, 3 W) uint8 image into `out` (3, h, w), or (h, w, 3) when channels come last."""
+    height, width = (out.shape[0], out.shape[1]) if channels_last else (out.shape[1], out.shape[2])
+    planes = render_planes(image, row, scratch, height, width)
+    levels = scratch.levels[: planes.size]
+    round_levels(planes.reshape(-1), row[col.THRESHOLD], levels)
+    write_view(levels.reshape(planes.shape), lut, identity, channels_last, out)
+
+
+@per_sample
 def render_views(images, rows, lut, scratch, channels_last, out):
     """Render all views of a chunk of images of one size.
 
@@ -92,12 +102,7 @@ def render_views(images, rows, lut, scratch, channels_last, out):
     out
         The finished views; overwritten.
     """
-    height, width = (out.shape[2], out.shape[3]) if channels_last else (out.shape[3], out.shape[4])
     identity = is_identity(lut)
     for n in range(images.shape[0]):
         for v in range(rows.shape[1]):
-            row = rows[n, v]
-            planes = render_planes(images[n], row, scratch, height, width)
-            levels = scratch.levels[: planes.size]
-            round_levels(planes.reshape(-1), row[col.THRESHOLD], levels)
-            write_view(levels.reshape(planes.shape), lut, identity, channels_last, out[n, v])
+            render_view(images[n], rows[n, v], lut, identity, scratch, channels_last, out[n, v])
