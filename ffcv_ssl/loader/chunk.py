@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffcv_ssl.codecs._call import call
+from ffcv_ssl.codecs.slices import decode_box
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels._jit import per_sample
 from ffcv_ssl.kernels.cpu.scratch import Scratch
@@ -38,6 +39,7 @@ class Workspace(NamedTuple):
 
     handle: int  # of the native shim
     data: np.ndarray  # uint8, the bytes of a file
+    part: np.ndarray  # uint8, the rows of it that are decoded
     pixels: np.ndarray  # uint8, a decoded image
     scratch: Scratch
 
@@ -53,11 +55,9 @@ def load_image(images, workspace, sample_id, box, pixels):
         return NOT_READ
     if is_raw:
         return DONE
-    height, width = images.sizes[sample_id]
-    failure = call(
-        images.decode, workspace.handle, workspace.data.ctypes.data, size, pixels.ctypes.data,
-        height, width, box[0], box[1], box[2], box[3], box[4],
-    )  # fmt: skip
+    decoder, height, width = (images.decode, workspace.handle), images.sizes[sample_id, 0], images.sizes[sample_id, 1]
+    part = (box[0], box[1], box[2], box[3])
+    failure = decode_box(decoder, workspace.data[:size], (height, width), part, box[4], workspace.part, pixels)
     return DONE if failure == 0 else NOT_DECODED
 
 

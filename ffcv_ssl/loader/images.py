@@ -13,7 +13,7 @@ import numpy as np
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.codecs import native
-from ffcv_ssl.codecs.decode import decode_jpeg
+from ffcv_ssl.codecs.decode import decode_box, decode_jpeg, decoder_name
 from ffcv_ssl.errors import FfcvSslError, PipelineError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
 from ffcv_ssl.kernels.cpu.scratch import Scratch, make_scratch
@@ -61,7 +61,7 @@ class ThreadMemory(threading.local):
         self._bytes: dict[str, np.ndarray] = {}
         self._scratch: Scratch | None = None
         self._source_size = 0, 0  # the largest that the scratch serves
-        self._handle = native.Handle() if native.decode_address() else None
+        self._handle = native.Handle() if native_decoder() else None
 
     def bytes(self, name: str, size: int) -> np.ndarray:
         """Return a buffer of at least `size` bytes, uninitialised."""
@@ -79,7 +79,9 @@ class ThreadMemory(threading.local):
     def workspace(self, num_bytes: int, num_pixels: int, scratch: Scratch) -> Workspace:
         """Return what `loader.chunk` works with."""
         handle = self._handle.address if self._handle else 0
-        return Workspace(handle, self.bytes("file", num_bytes), self.bytes("pixels", 3 * num_pixels), scratch)
+        return Workspace(
+            handle, self.bytes("file", num_bytes), self.bytes("part", num_bytes), self.bytes("pixels", 3 * num_pixels), scratch
+        )
 
 
 class ImageRenderer:
@@ -109,7 +111,7 @@ class ImageRenderer:
         pointers, num_bytes = (values.astype(np.int64) for values in reader.extents(plan.field))
         modes = np.ascontiguousarray(records["mode"])
         self.images = StoredImages(
-            reader.fileno(), pread_address(), native.decode_address(), modes, self.sizes, pointers, num_bytes,
+            reader.fileno(), pread_address(), native_decoder(), modes, self.sizes, pointers, num_bytes,
             cache.memory, cache.places, cache.cached,
         )  # fmt: skip
         tensors = plan.tensors
@@ -220,12 +222,20 @@ class ImageRenderer:
                 return
             data = self._memory.bytes("file", size)[:size]
             self.reader.read_into(pointer, size, data)
-            decode_jpeg(data, image)
+            if tuple(box) == (0, 0, *image.shape[:2]):
+                decode_jpeg(data, image)
+            else:
+                decode_box(data, image, tuple(box.tolist()))
         except (FfcvSslError, OSError) as error:
             raise self._error(sample_id, str(error)) from error
 
     def _error(self, sample_id: int, what: str) -> SampleError:
         return SampleError(f"{self.reader.path}: sample {sample_id}, field {self.plan.field!r}: {what}", sample_id, self.plan.field)
+
+
+def native_decoder() -> int:
+    """Return the address of the native shim's `decode`, or 0 where another rung of the ladder decodes."""
+    return native.decode_address() if decoder_name() == "native" else 0
 
 
 def pread_address() -> int:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ffcv_ssl import views
-from ffcv_ssl.codecs import native
+from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.errors import PipelineError, SampleError
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.loader import Loader, OrderOption, chunk, images
@@ -21,7 +21,7 @@ PIPELINES = {
     "normalized": [RandomResizedCrop(9), NormalizeImage(mean=128, std=50, type=np.float16)],
     "mixed dtypes": [MultiView([[RandomResizedCrop(9)], [CenterCrop(8), NormalizeImage(mean=128, std=50)]])],
 }
-needs_shim = pytest.mark.skipif(not native.decode_address(), reason="the native decoder is not built")
+needs_shim = pytest.mark.skipif(decoder_name() != "native", reason="the native decoder is not built")
 
 
 def epoch(path, pipeline, **options):
@@ -128,6 +128,6 @@ def test_fast__does_not_depend_on_other_views(jpeg_file):
 
 def test_fast__without_the_native_decoder_is_refused(jpeg_file, monkeypatch):
     """The message names the file, the field, and what to do."""
-    monkeypatch.setattr(native, "decode_address", lambda: 0)
+    monkeypatch.setattr(images, "native_decoder", lambda: 0)
     with pytest.raises(PipelineError, match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'"):
         epoch(jpeg_file, PIPELINES["simclr"], decode="fast")
