@@ -10,7 +10,7 @@ from ffcv_ssl.benchmarks.workloads import GROUPS
 
 Row = Mapping[str, Any]
 Table = list[list[str]]
-NAME_WIDTH = 34
+GB = 1e9
 
 
 def rate(row: Row) -> float:
@@ -150,3 +150,52 @@ def as_markdown(lines: Table) -> str:
 def result_text(result: Mapping[str, Any]) -> str:
     """One workload as it is printed."""
     return "\n".join([title(result), as_text(table(result)), *(f"  {line}" for line in remarks(result))])
+
+
+def first_batch_table(rows: Sequence[Row]) -> Table:
+    """Seconds to the first batch: a line per contestant and state of the cache, a column per workload."""
+    names = list(dict.fromkeys(row["workload"] for row in rows))
+    lines = [["s from `import torch` to the first batch", *names]]
+    for key, cache in dict.fromkeys((row["key"], row["cache"]) for row in rows):
+        cells, label = [], ""
+        for name in names:
+            (row,) = (row for row in rows if (row["key"], row["cache"], row["workload"]) == (key, cache, name))
+            label = row["name"] + (f", {cache} kernel cache" if cache != "none" else "")
+            seconds = row["seconds"]
+            cells.append(f"{statistics.median(seconds):.2f} [{min(seconds):.2f} - {max(seconds):.2f}]" if seconds else row["status"])
+        lines.append([label, *cells])
+    return lines
+
+
+def memory_text(measured: Mapping[str, Any]) -> str:
+    """Memory in three lines."""
+    if measured["status"] != OK:
+        return f"memory: {measured['status']}: {measured['reason']}"
+    now = measured["after_epoch"]
+    quarter = max(1, len(now) // 4)
+    early, late = (statistics.median(part) / GB for part in (now[:quarter], now[-quarter:]))
+    return (
+        f"Memory, {measured['title']} (a batch has {measured['batch_bytes'] / GB:.2f} GB):\n"
+        f"  {memory_above(measured):.2f} GB at the peak above the {measured['idle'] / GB:.2f} GB of an idle process\n"
+        f"  after an epoch {early:.2f} GB in the first quarter of {len(now)} epochs, {late:.2f} GB in the last one"
+    )
+
+
+def memory_above(measured: Mapping[str, Any]) -> float:
+    """GB at the peak above an idle process."""
+    return (measured["peak"] - measured["idle"]) / GB
+
+
+def scaling_table(result: Mapping[str, Any]) -> Table:
+    """Images per second by number of threads, and how many times one thread's."""
+    rows = measured(result)
+    families = list(dict.fromkeys(row["key"].rpartition("_")[0] for row in rows))
+    threads = sorted({row["workers"] for row in rows})
+    lines = [["images/s by threads", *map(str, threads), f"{threads[-1]} against 1"]] if threads else []
+    for family in families:
+        members = {row["workers"]: row for row in rows if row["key"].rpartition("_")[0] == family}
+        cells = [f"{rate(members[count]):,.0f}" if count in members else "-" for count in threads]
+        name = next(iter(members.values()))["name"].rpartition(", ")[0]
+        times = f"{ratio(members[threads[-1]], members[1]):.2f}x" if {1, threads[-1]} <= members.keys() else "-"
+        lines.append([name, *cells, times])
+    return lines

@@ -36,11 +36,19 @@ class Turns:
 
     def start(self, workload: Workload, images: Images) -> None:
         """Start the process, build the loader, go through one epoch as warm-up."""
-        job = workload.job(images, self.row["workers"]) | {"loader": dict(self._entry.loader)}
+        self.open()
+        self.prepare(workload, images)
+
+    def open(self) -> None:
+        """Start the process."""
         try:
             self._process = self._entry.start(self._environment)
         except ContestantLost as error:
             self._stop(ABSENT, str(error))
+
+    def prepare(self, workload: Workload, images: Images) -> None:
+        """Build the loader and go through one epoch as warm-up."""
+        job = workload.job(images, self.row["workers"]) | {"loader": dict(self._entry.loader)}
         self.row |= self.ask({"do": "prepare", "job": job})
 
     def epoch(self) -> None:

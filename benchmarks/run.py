@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ffcv_ssl.benchmarks import images, machine, report
+from ffcv_ssl.benchmarks import extras, images, machine, report
+from ffcv_ssl.benchmarks.chart import draw
 from ffcv_ssl.benchmarks.config import DataConfig, PeerConfig, RunConfig
 from ffcv_ssl.benchmarks.entries import PEER, Entry, entries
 from ffcv_ssl.benchmarks.rounds import measure
 from ffcv_ssl.benchmarks.workloads import WORKLOADS, Workload
-
 from ffcv_ssl.beton.cores import allowed_cores
 
 FORMAT = 1  # of the JSON
@@ -42,7 +42,11 @@ def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any
             say(f"\n{report.result_text(measured)}")
             save(result, options.out)
         say_ladder(result)
-    say(f"\n{options.out}")
+        for name in options.extra_names():
+            result[name], text = EXTRAS[name](sources["photos"], contestants, workers, options)
+            say(f"\n{text}")
+            save(result, options.out)
+    say(f"\n{options.out}, {draw(result, Path(options.out).with_suffix('.png'))}")
     return result
 
 
@@ -61,6 +65,24 @@ def taking_part(contestants: Sequence[Entry], workload: Workload, source: images
     """The contestants of a workload: those it names, and of several decoders only one where nothing is decoded."""
     named = [entry for entry in contestants if workload.only is None or entry.key in workload.only]
     return [entry for entry in named if not (entry.needs_jpeg and source.is_raw)]
+
+
+def _first_batch(source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig) -> tuple[Any, str]:
+    rows = extras.first_batch(source, contestants, workers, options.repeats, options.timeout_s, note)
+    return rows, report.as_text(report.first_batch_table(rows))
+
+
+def _memory(source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig) -> tuple[Any, str]:
+    measured = extras.memory(source, workers, options.epochs, options.timeout_s, note)
+    return measured, report.memory_text(measured)
+
+
+def _scaling(source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig) -> tuple[Any, str]:
+    measured = extras.scaling(source, workers, options.repeats, options.timeout_s, note)
+    return measured, report.as_text(report.scaling_table(measured))
+
+
+EXTRAS = {"first_batch": _first_batch, "memory": _memory, "scaling": _scaling}
 
 
 def say_ladder(result: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from ffcv_ssl.benchmarks.images import DrawnPhotos, Images, JpegFolder, write  # noqa: F401 (writer_throughput.py takes them from here)
+from ffcv_ssl.benchmarks.images import Images
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Workload:
     batch_size
         Images per batch; an epoch is many batches long, or a loader's last batch decides the result.
     image_share
-        Share of the images that an epoch goes through.
+        Share of the images that an epoch goes through; above 1 some come again, which only our own program does.
     train
         Arguments of the training step that takes the batches, or None.
     only
@@ -80,6 +80,7 @@ class Workload:
             "path": str(images.path),
             "field": images.field,
             "fields": images.fields,
+            "stored": images.count,
             "num_images": max(1, round(self.image_share * images.count)),
             "views": [asdict(view) for view in self.views],
             "num_views": self.num_views,

