@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffcv_ssl.benchmarks.entries import CEILING, OURS
 from ffcv_ssl.benchmarks.report import measured, rate, spread
+from ffcv_ssl.benchmarks.workloads import GROUPS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from ffcv_ssl.recipes import emp_ssl, simclr
 
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.fields import IntField, RGBImageField
+from ffcv_ssl.recipes import emp_ssl, simclr
 from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
