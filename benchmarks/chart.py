@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS, PANEL_WIDTH, BAR_HEIGHT, PANEL_EXTRA = 2, 6.6, 0.27, 0.75  # inches
 COLOURS = {OURS: "#1b7f5c", CEILING: "#c9c9c9", "peer": "#6d7f99"}
-ROOM_FOR_LABELS = 1.32  # of the longest bar
+LABEL_ROOM = 0.017  # of the longest bar, for each letter behind a bar
 
 
 def draw(result: Mapping[str, Any], path: Path) -> Path:
@@ -54,17 +54,20 @@ def _panel(ax: Axes, result: Mapping[str, Any]) -> None:
     ax.barh(range(len(rows)), rates, color=[COLOURS[row["kind"]] for row in rows], height=0.72)
     ax.errorbar(rates, range(len(rows)), xerr=errors, fmt="none", ecolor="#333333", elinewidth=0.8, capsize=2)
     longest = max(fastest for row in rows for fastest in spread(row)[1:])
+    room = longest
     for place, (row, value) in enumerate(zip(rows, rates, strict=True)):
-        ax.text(spread(row)[1] + 0.015 * longest, place, _label(row, value, rows), va="center", fontsize=7.5)
+        label, end = _label(row, value), spread(row)[1] + 0.015 * longest
+        ax.text(end, place, label, va="center", fontsize=7.5)
+        room = max(room, end + LABEL_ROOM * len(label) * longest)
     ax.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
-    ax.set_xlim(0, longest * ROOM_FOR_LABELS)
+    ax.set_xlim(0, room)
     ax.invert_yaxis()
     ax.set_title(result["title"], fontsize=9, loc="left")
     ax.tick_params(axis="x", labelsize=7.5)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _label(row: Mapping[str, Any], value: float, rows: Sequence[Mapping[str, Any]]) -> str:
+def _label(row: Mapping[str, Any], value: float) -> str:
     """The rate, and what is missing from it."""
     digits = 0 if value >= 100 else max(0, 2 - math.floor(math.log10(max(value, 1e-3))) - 1)
     lacks = f" without {', '.join(row['lacks'])}" if row.get("lacks") else ""

@@ -1,0 +1,119 @@
+"""What was aimed at, and what a run has measured of it: ratios within one run on two cores."""
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ffcv_ssl.benchmarks.report import Row, Table, ceiling, core_ms, memory_above, ratio, row_of
+
+OURS_KEYS = ("ours_pip", "ours_native")
+Result = Mapping[str, Any]
+Value = Callable[[Result, str], float | None]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A number to reach: what it is, the limit and its unit, and how a run's JSON tells it for one of our rows.
+
+    Parameters
+    ----------
+    at_most
+        Whether the limit is an upper one.
+    """
+
+    text: str
+    limit: float
+    value: Value
+    unit: str = "x"
+    at_most: bool = False
+
+    def wanted(self) -> str:
+        """The limit in words."""
+        return f"{'≤' if self.at_most else '≥'} {self.limit:,g} {self.unit}".rstrip()
+
+    def shown(self, result: Result, key: str) -> str:
+        """What was measured of one of our rows, and whether it reaches the limit."""
+        value = self.value(result, key)
+        if value is None:
+            return "-"
+        reached = value <= self.limit if self.at_most else value >= self.limit
+        digits = 0 if abs(value) >= 1000 else 2
+        return f"{value:,.{digits}f} {'yes' if reached else 'no'}"
+
+
+def _rows(result: Result, workload: str, *keys: str) -> list[Row] | None:
+    """Measured rows of a workload, in the order of the keys; None where one is missing."""
+    found = [each for each in result["workloads"] if each["name"] == workload]
+    rows = [row for each in found for key in keys if (row := row_of(each, key))]
+    return rows if found and len(rows) == len(keys) else None
+
+
+def against(workload: str, peer: str) -> Value:
+    """How many times as fast as a peer."""
+
+    def value(result: Result, key: str) -> float | None:
+        rows = _rows(result, workload, key, peer)
+        return ratio(*rows) if rows else None
+
+    return value
+
+
+def of_decode(workload: str) -> Value:
+    """Images per second as a share of the fastest plain decoder's."""
+
+    def value(result: Result, key: str) -> float | None:
+        rows = _rows(result, workload, key)
+        top = ceiling(next((each for each in result["workloads"] if each["name"] == workload), {"rows": []}))
+        return ratio(rows[0], top) if rows and top else None
+
+    return value
+
+
+def views_per_core(workload: str) -> Value:
+    """Views per second and core."""
+
+    def value(result: Result, key: str) -> float | None:
+        rows = _rows(result, workload, key)
+        views = next((each["views"] for each in result["workloads"] if each["name"] == workload), 0)
+        return views * 1e3 / core_ms(rows[0]) if rows else None
+
+    return value
+
+
+def first_batch(workload: str, cache: str) -> Value:
+    """Median seconds to the first batch."""
+
+    def value(result: Result, key: str) -> float | None:
+        wanted = {"workload": workload, "cache": cache, "key": key}
+        rows = [row for row in result.get("first_batch", ()) if wanted.items() <= row.items()]
+        return statistics.median(rows[0]["seconds"]) if rows and rows[0]["seconds"] else None
+
+    return value
+
+
+def memory(result: Result, key: str) -> float | None:
+    """GB at the peak above an idle process; the row as pip installs it is the one that is measured."""
+    measured = result.get("memory", {})
+    return memory_above(measured) if key == OURS_KEYS[0] and measured.get("status") == "ok" else None
+
+
+GOALS = (
+    Goal("`simclr2` without blur, against FFCV-SSL", 6, against("simclr2_noblur", "ffcv_ssl_fb")),
+    Goal("`simclr2` without blur, against DALI on the CPU", 3, against("simclr2_noblur", "dali")),
+    Goal("`simclr2` without blur, against torchvision", 5, against("simclr2_noblur", "torchvision")),
+    Goal("`simclr2`, full chain, against plain decode", 0.40, of_decode("simclr2"), ""),
+    Goal("`crop1` against FFCV", 2, against("crop1", "ffcv")),
+    Goal("`crop1` against plain decode", 0.85, of_decode("crop1"), ""),
+    Goal("`emp20`, views per second and core", 60_000, views_per_core("emp20"), ""),
+    Goal("`emp20` against Pillow", 15, against("emp20", "pillow")),
+    Goal("first batch of `simclr2`, warm kernel cache", 1.0, first_batch("simclr2", "warm"), "s", at_most=True),
+    Goal("first batch of `simclr2`, cold kernel cache", 20, first_batch("simclr2", "cold"), "s", at_most=True),
+    Goal("memory above an idle process, 20 views of 96, batches of 256", 0.8, memory, "GB", at_most=True),
+)
+
+
+def goals_table(result: Result) -> Table:
+    """A line per goal: what is wanted, and what each of our rows reached."""
+    lines = [["goal", "wanted", "pip install", "native shim"]]
+    return lines + [[goal.text, goal.wanted(), *(goal.shown(result, key) for key in OURS_KEYS)] for goal in GOALS]

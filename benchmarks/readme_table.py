@@ -1,0 +1,141 @@
+"""Write what was measured into README.md and benchmarks/README.md, between two markers. No number there is typed by hand.
+
+    python benchmarks/readme_table.py [--results=benchmarks/results] [--check]
+
+Reads bench.json (`bench.py --out`) and, where it is there, writer.json (`writer_throughput.py --out`).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ffcv_ssl.benchmarks import machine, report, writer_throughput
+from ffcv_ssl.benchmarks.entries import OURS, RUNGS
+from ffcv_ssl.benchmarks.goals import goals_table
+from ffcv_ssl.benchmarks.workloads import GROUPS
+
+HERE = Path(__file__).resolve().parent
+BEGIN, END = "<!-- measured: begin (benchmarks/readme_table.py writes this) -->", "<!-- measured: end -->"
+NOTHING = "Nothing measured here yet: `make bench` prints the tables."
+PEERS = {"ffcv": "FFCV", "ffcv_ssl_fb": "FFCV-SSL", "dali": "DALI, CPU", "torchvision": "torchvision", "pillow": "Pillow"}
+OURS_KEYS = {"ours_pip": RUNGS["simplejpeg"], "ours_native": RUNGS["native"]}
+
+
+def main() -> int:
+    """Write both files, or with --check only compare them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the JSON files (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a file differs")
+    options = parser.parse_args()
+    stale = []
+    for path, text in blocks(options.results).items():
+        wanted = inserted(path.read_text(encoding="utf-8"), text, path)
+        if wanted != path.read_text(encoding="utf-8"):
+            stale.append(path)
+            if not options.check:
+                path.write_text(wanted, encoding="utf-8")
+    sys.stdout.write("".join(f"{path}: {'stale' if options.check else 'written'}\n" for path in stale))
+    return int(options.check and bool(stale))
+
+
+def blocks(results: Path) -> dict[Path, str]:
+    """What stands between the markers of each file."""
+    bench, writer = (json.loads(path.read_text()) if (path := results / name).exists() else None for name in ("bench.json", "writer.json"))
+    return {HERE.parent / "README.md": summary(bench), HERE / "README.md": details(bench, writer)}
+
+
+def inserted(text: str, block: str, path: Path) -> str:
+    """The text with the block between its markers."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{path}: the lines '{BEGIN}' and '{END}' are missing.")
+    return f"{before}{BEGIN}\n{block.strip()}\n{END}{after}"
+
+
+def summary(result: Mapping[str, Any] | None) -> str:
+    """The table of the README: a line per workload and row of ours, as pip installs it first; how many times as fast as each peer."""
+    if result is None:
+        return NOTHING
+    left_out = {*GROUPS["ladder"], "train2"}
+    lines = [["", "ffcv_ssl as", "images/s", "of plain decode", *(f"x {name}" for name in PEERS.values())]]
+    for each in result["workloads"]:
+        for key, name in OURS_KEYS.items():
+            own = report.row_of(each, key)
+            if each["name"] not in left_out and own is not None:
+                lines.append([each["title"] if key == "ours_pip" else "", name, f"{report.rate(own):,.0f}", *_ratios(each, own)])
+    paragraphs = [
+        report.as_markdown(lines),
+        f"Median images per second on {result['workers']} cores ({result['machine']['cpu']}), and how many times as fast as each peer in "
+        "the same run. Brackets: the peer leaves out operations that it does not have.",
+        *_sentences(result),
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def _ratios(each: Mapping[str, Any], own: report.Row) -> list[str]:
+    """Share of plain decode, then the ratio to every peer."""
+    top = report.ceiling(each)
+    cells = [f"{report.ratio(own, top):.2f}" if top else "-"]
+    for key in PEERS:
+        peer = report.row_of(each, key)
+        times = f"{report.ratio(own, peer):.1f}" if peer else "-"
+        cells.append(f"({times})" if peer and peer["lacks"] else times)
+    return cells
+
+
+def _sentences(result: Mapping[str, Any]) -> list[str]:
+    """First batch, memory and training in a sentence each, where they were measured."""
+    sentences = []
+    if rows := result.get("first_batch"):
+        cells = [f"{line[0]} {line[-1].partition(' [')[0]} s" for line in report.first_batch_table(rows)[1:] if line[-1][0].isdigit()]
+        sentences.append(f"From `import torch` to the first batch of two SimCLR views: {'; '.join(cells)}.")
+    if result.get("memory", {}).get("status") == "ok":
+        sentences.append(f"Memory above an idle process, {result['memory']['title']}: {report.memory_above(result['memory']):.2f} GB.")
+    train = next((each for each in result["workloads"] if each["name"] == "train2"), None)
+    if train and (rows := report.measured(train)):
+        cells = [f"{row['name']} {median(row['seconds']):.1f} s" for row in rows]
+        sentences.append(f"Seconds per epoch, {train['title']}: {'; '.join(cells)}.")
+    return sentences
+
+
+def details(result: Mapping[str, Any] | None, writer: Mapping[str, Any] | None) -> str:
+    """Every table of the run, the goals first."""
+    if result is None:
+        return NOTHING
+    texts = [report.result_text(each) for each in result["workloads"] if each["name"] not in GROUPS["ladder"]]
+    if ladder := report.ladder_table(result["workloads"]):
+        texts.append(report.as_text(ladder))
+    if result.get("first_batch"):
+        texts.append(report.as_text(report.first_batch_table(result["first_batch"])))
+    if result.get("memory"):
+        texts.append(report.memory_text(result["memory"]))
+    if result.get("scaling"):
+        texts.append(f"{report.title(result['scaling'])}\n{report.as_text(report.scaling_table(result['scaling']))}")
+    if writer:
+        texts.append("Writers\n" + "\n\n".join(writer_throughput.result_text(each) for each in writer["results"]))
+    tables = "\n\n".join(f"```\n{text}\n```" for text in texts)
+    versions = "; ".join(f"{name}: {text}" for name, text in peer_versions(result).items())
+    return "\n\n".join(
+        [
+            "```\n" + machine.as_text(result["machine"]) + "\n```",
+            f"Versions of the peers: {versions}." if versions else "",
+            report.as_markdown(goals_table(result)),
+            "![Images per second](results/bench.png)",
+            tables,
+        ]
+    )
+
+
+def peer_versions(result: Mapping[str, Any]) -> dict[str, str]:
+    """Peer → the packages it ran with."""
+    rows = [row for each in result["workloads"] for row in report.measured(each) if row["kind"] != OURS]
+    return {row["name"]: ", ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in rows}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
