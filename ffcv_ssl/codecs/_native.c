@@ -20,8 +20,9 @@
 #define EXPANDED(x) STRING(x)
 #define HANDLE "ffcv_ssl.codecs._native.handle"
 
+#define MAX_SCANS 500 /* of a progressive file; real ones have about ten. The bound of TurboJPEG's own guard. */
+
 enum { DECODED = 0, FAILED = 1 };
-enum { MAX_SCANS = 500 }; /* of a progressive file; real ones have about ten. The bound of TurboJPEG's own guard. */
 
 /* What one thread keeps between images. */
 typedef struct {
@@ -99,12 +100,23 @@ static JDIMENSION crop(j_decompress_ptr jpeg, JDIMENSION left, JDIMENSION box_wi
     return first;
 }
 
+/* Read the rows from the next one on; skipped ones are entropy-decoded, but no pixel of them is computed. */
+static void read_rows(j_decompress_ptr jpeg, JSAMPROW out, size_t stride, JDIMENSION num_skipped, JDIMENSION num_rows)
+{
+    jpeg_skip_scanlines(jpeg, num_skipped);
+    for (JDIMENSION end = jpeg->output_scanline + num_rows; jpeg->output_scanline < end;) {
+        JSAMPROW row = out + stride * jpeg->output_scanline;
+        jpeg_read_scanlines(jpeg, &row, 1);
+    }
+}
+
 /* Decode a box of a JPEG; returns 0, or 1 with the reason in the handle.
  *
  * `out` points at the first pixel of the whole image at 1/denominator (1, 2, 4 or 8), C-contiguous (rows, columns, 3) uint8; `height`
  * and `width` are those of the record, at denominator 1; the box counts pixels of the scaled image. Pixels outside the box may be
- * overwritten, bytes outside the image never. Decoding stops after the box's last row, so damage below it goes unnoticed;
- * a box that reaches the last row is read to the end of the file. All pointers and numbers come as int64. */
+ * overwritten, bytes outside the image never. The rows below the box are read too, for their errors (without them garbled rows in the
+ * box may go unnoticed: Huffman code has no checksum; it costs 6 % of one view's box): a box fails where the whole image would.
+ * All pointers and numbers come as int64. */
 static int64_t decode(int64_t handle_address, int64_t data, int64_t size, int64_t out, int64_t height, int64_t width, int64_t top,
                       int64_t left, int64_t box_height, int64_t box_width, int64_t denominator)
 {
@@ -119,19 +131,18 @@ static int64_t decode(int64_t handle_address, int64_t data, int64_t size, int64_
     const JDIMENSION columns = jpeg->output_width; /* cropping changes it */
     if (top < 0 || left < 0 || box_height < 1 || box_width < 1 || top + box_height > jpeg->output_height || left + box_width > columns)
         fail_with(handle, "the box reaches out of the image");
-    JDIMENSION first = 0;
-    if (!is_smoothed(jpeg)) {
-        first = crop(jpeg, (JDIMENSION)left, (JDIMENSION)box_width);
-        jpeg_skip_scanlines(jpeg, (JDIMENSION)top);
-    }
-    while (jpeg->output_scanline < top + box_height) {
-        JSAMPROW row = (JSAMPROW)(intptr_t)out + 3 * ((size_t)jpeg->output_scanline * columns + first);
-        jpeg_read_scanlines(jpeg, &row, 1);
-    }
-    if (jpeg->output_scanline == jpeg->output_height)
-        jpeg_finish_decompress(jpeg);
-    else
+    const int whole_rows = is_smoothed(jpeg);
+    const JDIMENSION first = whole_rows ? 0 : crop(jpeg, (JDIMENSION)left, (JDIMENSION)box_width);
+    const JSAMPROW pixels = (JSAMPROW)(intptr_t)out + 3 * first;
+    const JDIMENSION skipped = whole_rows ? 0 : (JDIMENSION)top, bottom = (JDIMENSION)(top + box_height);
+    read_rows(jpeg, pixels, 3 * (size_t)columns, skipped, bottom - skipped);
+    if (jpeg_has_multiple_scans(jpeg)) /* all of them were read at the start */
         jpeg_abort_decompress(jpeg);
+    else {
+        if (bottom < jpeg->output_height) /* to its end libjpeg would skip without reading */
+            read_rows(jpeg, pixels, 3 * (size_t)columns, jpeg->output_height - 1 - bottom, 1);
+        jpeg_finish_decompress(jpeg);
+    }
     return DECODED;
 }
 

@@ -69,8 +69,8 @@ def decode_jpeg(data: Buffer, out: np.ndarray | None = None) -> np.ndarray:
 def decode_box(data: Buffer, out: np.ndarray, box: Box) -> None:
     """Decode a part of a JPEG: inside the box the pixels of `decode_jpeg`, bit for bit, and for less time where the rung can.
 
-    Strict where it looks: damage that lies outside the rows of the box (and of the few beside them that its pixels depend on) is an
-    error or goes unnoticed, as the decoder happens to stop before it, skip it or read it. It never changes the pixels of the box.
+    A damaged file is an error exactly where it is one for `decode_jpeg`, with one exception: rows of MCUs that are cut away at restart
+    markers (`ffcv_ssl.codecs.slices`) are not looked at, so damage that lies wholly in them goes unnoticed. It does not bear on the box.
 
     Parameters
     ----------
@@ -140,14 +140,14 @@ class _Slice(threading.local):
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
 
-    def cut(self, data: np.ndarray, out: np.ndarray, box: Box, stops: bool) -> tuple[np.ndarray, np.ndarray, Box]:
+    def cut(self, data: np.ndarray, out: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray, Box]:
         """Return a JPEG of the rows that the box needs, the rows of `out` it fills, and the box in these; all as given where uncut."""
         from ffcv_ssl.codecs.slices import cut_rows  # it brings Numba, which writers do without
 
         if len(self.memory) < len(data):
             self.memory = np.empty(len(data), np.uint8)
         top, left, height, width = box
-        size, line, lines = cut_rows(data, out.shape[0], top, top + height, stops, self.memory)
+        size, line, lines = cut_rows(data, out.shape[0], top, top + height, self.memory)
         if size == 0:
             return data, out, box
         return self.memory[:size], out[line : line + lines], (top - line, left, height, width)
@@ -164,7 +164,7 @@ def _native_rung() -> Rung:
         if box is None:
             native.decode(encoded, out, (0, 0, *out.shape[:2]))
         else:
-            native.decode(*_slice.cut(encoded, out, box, stops=True))
+            native.decode(*_slice.cut(encoded, out, box))
 
     return decode
 
@@ -174,7 +174,7 @@ def _simplejpeg_rung() -> Rung:
 
     def decode(data: Buffer, out: np.ndarray, box: Box | None = None) -> None:
         if box is not None:
-            data, out, _ = _slice.cut(np.frombuffer(data, np.uint8), out, box, stops=False)
+            data, out, _ = _slice.cut(np.frombuffer(data, np.uint8), out, box)
         try:
             decoded = simplejpeg_decode(data, "RGB", buffer=out, strict=True)
         except ValueError as error:

@@ -44,6 +44,13 @@ def _next_marker(data, offset):
     return offset
 
 
+@scalar
+def _copy(source, out):
+    """Copy bytes (a slice assignment takes 1.5 s more to compile, for the text of an error that cannot occur)."""
+    for i in range(source.size):
+        out[i] = source[i]
+
+
 @per_sample
 def layout(data):
     """Where a JPEG can be cut: offsets of frame header and scan, lines of a row of MCUs, rows that upsampling reads beside a row.
@@ -86,7 +93,7 @@ def _rows_of_mcus(data, frame, scan, interval):
 
 
 @per_sample
-def cut_rows(data, height, top, bottom, stops, out):
+def cut_rows(data, height, top, bottom, out):
     """Write a JPEG of the lines [top, bottom) and those that their decoding needs.
 
     Parameters
@@ -97,8 +104,6 @@ def cut_rows(data, height, top, bottom, stops, out):
         What its record says, in pixels. A file that says otherwise is not cut, so that its decoder finds out.
     top, bottom
         Lines of the image, 0 <= top < bottom <= height.
-    stops
-        Whether the decoder stops after the last line it needs, so that only rows above are worth cutting away.
     out
         (at least size,) uint8.
 
@@ -114,11 +119,11 @@ def cut_rows(data, height, top, bottom, stops, out):
     num_rows = (height + mcu_height - 1) // mcu_height
     first = max(top // mcu_height - margin, 0)
     last = min((bottom - 1) // mcu_height + margin, num_rows - 1)
-    if (first if stops else num_rows - (last + 1 - first)) < MIN_ROWS:
+    if num_rows - (last + 1 - first) < MIN_ROWS:
         return nothing
     line = first * mcu_height
     lines = min((last + 1) * mcu_height, height) - line
-    out[:scan] = data[:scan]
+    _copy(data[:scan], out)
     out[frame + 1], out[frame + 2] = lines >> 8, lines & 0xFF
     start = size = scan
     for row in range(last + 1):
@@ -126,7 +131,7 @@ def cut_rows(data, height, top, bottom, stops, out):
         if end > data.size or data[end - 2] != 0xFF or data[end - 1] != (EOI if row == num_rows - 1 else RST0 + (row & 7)):
             return nothing
         if row >= first:
-            out[size : size + end - start] = data[start:end]
+            _copy(data[start:end], out[size:])
             size += end - start
             out[size - 1] = EOI if row == last else RST0 + ((row - first) & 7)
         start = end
@@ -162,7 +167,7 @@ def decode_box(decoder, data, size, box, denominator, scratch, out):
     address, handle = decoder
     height, width = size
     top, left, box_height, box_width = box
-    length, line, lines = cut_rows(data, height, top * denominator, min((top + box_height) * denominator, height), True, scratch)
+    length, line, lines = cut_rows(data, height, top * denominator, min((top + box_height) * denominator, height), scratch)
     source = scratch
     if length == 0:
         source, length, lines = data, data.size, height

@@ -1,14 +1,17 @@
+import itertools
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from ffcv_ssl.codecs import decode, native
-from ffcv_ssl.codecs.decode import decode_jpeg, decoder_name, rungs
+from ffcv_ssl.codecs.decode import decode_box, decode_jpeg, decoder_name, rungs
 from ffcv_ssl.codecs.jpeg import SUBSAMPLINGS
-from ffcv_ssl.errors import ImageError
+from ffcv_ssl.errors import ConfigError, ImageError
 from tests.reference import jpeg as make
+from tests.reference.boxes import boxes, inside
 from tests.reference.images import photo_like
 
 RUNGS = dict(rungs())
@@ -35,9 +38,9 @@ KINDS = {
 def rung(request):
     """One decoder of the ladder: a function of the bytes that returns the pixels."""
 
-    def decode_with(data, shape=PIXELS.shape):
+    def decode_with(data, shape=PIXELS.shape, box=None):
         out = np.full(shape, 77, np.uint8)
-        RUNGS[request.param](data, out)
+        RUNGS[request.param](data, out, box)
         return out
 
     return decode_with
@@ -120,6 +123,105 @@ def test_decode__refuses_another_kind_of_buffer(out):
         decode_jpeg(KINDS["4:2:0"], out)
 
 
+BOX_KINDS = {
+    **{f"{luma} {chroma}": make.random_of_factors(luma, chroma, 83, 117) for luma, chroma in SUBSAMPLINGS},
+    **{f"{luma} {chroma} restarts": make.random_of_factors(luma, chroma, 83, 117, restarts=True) for luma, chroma in SUBSAMPLINGS},
+    **KINDS,
+}
+
+
+@pytest.mark.parametrize("kind", BOX_KINDS)
+def test_box__equals_the_full_decode_on_every_rung(kind):
+    """Every subsampling × every rung: inside the box the pixels of a full decode by any rung, whatever `out` held before."""
+    expected = decode_jpeg(BOX_KINDS[kind])
+    for name, decode_with in RUNGS.items():
+        for sentinel, box in zip(itertools.cycle((77, 178)), boxes(83, 117, count=12)):
+            out = np.full(PIXELS.shape, sentinel, np.uint8)
+            decode_with(BOX_KINDS[kind], out, box)
+            np.testing.assert_array_equal(inside(out, box), inside(expected, box), err_msg=f"{name}, {box}")
+
+
+@pytest.mark.parametrize("kind", ["4:2:0", "progressive", "restarts"])
+def test_box__of_damaged_files_never_shows_other_pixels(kind):
+    """A box of a damaged file is an error, or, where the damage was cut away, it has the pixels of the sound file."""
+    expected = decode_jpeg(KINDS[kind])
+    decoded = set()
+    for damage, data in make.damaged(KINDS[kind]).items():
+        if (kind, damage) == ("restarts", "garbage in the middle"):
+            continue
+        for name, decode_with in RUNGS.items():
+            for box in ((2, 20, 10, 90), (60, 0, 23, 117), (30, 30, 1, 1)):
+                out = np.full(PIXELS.shape, 77, np.uint8)
+                with suppress(ImageError):
+                    decode_with(data, out, box)
+                    np.testing.assert_array_equal(inside(out, box), inside(expected, box), err_msg=f"{damage}, {name}, {box}")
+                    decoded.add((damage, name, box))
+    assert all(kind == "restarts" and name in ("native", "simplejpeg") for _, name, _ in decoded)
+    assert bool(decoded) == (kind == "restarts")
+
+
+def test_box__damage_in_its_rows_is_an_error(rung):
+    """A byte too few in a row of MCUs that the box needs is an error on every rung, also where the row is cut out of the file."""
+    data = KINDS["restarts"]
+    places = [i for i in range(data.index(b"\xff\xda"), len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7]
+    for removed in (1, 2, 9):
+        damaged = data[: places[4] - removed] + data[places[4] :]  # the fifth of six rows: lines 64 to 79
+        with pytest.raises(ImageError):
+            rung(damaged, box=(66, 0, 4, 117))
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, 0, 5), (0, 0, 5, 0), (80, 0, 4, 4), (0, 115, 4, 4)])
+def test_box__lies_in_its_image(box):
+    """A box that is empty or reaches out of the image is refused before anything is decoded."""
+    out = np.full(PIXELS.shape, 77, np.uint8)
+    with pytest.raises(ImageError, match="reaches out of an image"):
+        decode_box(KINDS["4:2:0"], out, box)
+    assert (out == 77).all()
+
+
+def test_box__is_decoded_by_the_first_rung():
+    """`decode_box` fills the box of `out` and refuses buffers as `decode_jpeg` does."""
+    out = np.zeros(PIXELS.shape, np.uint8)
+    decode_box(bytearray(KINDS["restarts"]), out, (50, 10, 20, 30))
+    np.testing.assert_array_equal(out[50:70, 10:40], decode_jpeg(KINDS["restarts"])[50:70, 10:40])
+    with pytest.raises(ImageError, match="C-contiguous"):
+        decode_box(KINDS["restarts"], out.astype(np.int16), (50, 10, 20, 30))
+
+
+@pytest.fixture
+def fresh_ladder():
+    """The rung is chosen anew, in the test and after it."""
+    decode._first_rung.cache_clear()
+    yield
+    decode._first_rung.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_ladder")
+@pytest.mark.parametrize("name", ["simplejpeg", "opencv", "pillow"])
+def test_ladder__starts_where_the_environment_says(monkeypatch, name):
+    """`FFCV_SSL_DECODER` names the rung; then compiled code does not use the native one either."""
+    monkeypatch.setenv("FFCV_SSL_DECODER", name)
+    assert decoder_name() == name
+    assert native.decode_address() == 0
+
+
+@pytest.mark.usefixtures("fresh_ladder")
+def test_ladder__refuses_what_is_not_there(monkeypatch):
+    """An unknown decoder, and one that cannot be imported, are errors that say so, and not those of an image."""
+    monkeypatch.setenv("FFCV_SSL_DECODER", "fast")
+    with pytest.raises(ConfigError, match=r"FFCV_SSL_DECODER is one of native, simplejpeg, opencv, pillow, got 'fast'"):
+        decode_jpeg(KINDS["4:2:0"])
+    monkeypatch.setenv("FFCV_SSL_DECODER", "opencv")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ConfigError, match="FFCV_SSL_DECODER=opencv: import of cv2"):
+        decoder_name()
+    monkeypatch.setenv("FFCV_SSL_DECODER", "native")
+    monkeypatch.setattr(native, "_native", None)
+    monkeypatch.setattr(native, "_absence", "not built", raising=False)
+    with pytest.raises(ConfigError, match="FFCV_SSL_DECODER=native: the native decoder is"):
+        decoder_name()
+
+
 def test_decode__refuses_promises_of_too_many_pixels():
     """A small file whose header promises 4 gigapixels is refused before memory is taken."""
     with pytest.raises(ImageError, match="decompression bombs"):
@@ -136,20 +238,18 @@ def test_decode__runs_in_many_threads():
 
 
 @pytest.mark.parametrize(("blocked", "expected"), [(["cv2"], "simplejpeg"), (["simplejpeg"], "opencv"), (["simplejpeg", "cv2"], "pillow")])
+@pytest.mark.usefixtures("fresh_ladder")
 def test_ladder__steps_down_where_an_import_fails(monkeypatch, blocked, expected):
     """The first decoder that can be imported serves, and gives the same pixels."""
-    before = decode_jpeg(KINDS["progressive"])
+    before = RUNGS["pillow"], np.empty(PIXELS.shape, np.uint8)
+    before[0](KINDS["progressive"], before[1])
     monkeypatch.setenv("FFCV_SSL_NATIVE", "0")
     for name in blocked:
         monkeypatch.setitem(sys.modules, name, None)  # makes `import name` an ImportError
-    decode._first_rung.cache_clear()
-    try:
-        assert decoder_name() == expected
-        np.testing.assert_array_equal(decode_jpeg(KINDS["progressive"]), before)
-        with pytest.raises(ImageError):
-            decode_jpeg(make.damaged(KINDS["progressive"])["middle missing"])
-    finally:
-        decode._first_rung.cache_clear()
+    assert decoder_name() == expected
+    np.testing.assert_array_equal(decode_jpeg(KINDS["progressive"]), before[1])
+    with pytest.raises(ImageError):
+        decode_jpeg(make.damaged(KINDS["progressive"])["middle missing"])
 
 
 @pytest.mark.shared_data

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import struct
 
 import numpy as np
@@ -54,6 +55,51 @@ def with_frame(jpeg, marker=None, precision=None, height=None, width=None):
         if value is not None:
             struct.pack_into(form, changed, start + offset, value)
     return bytes(changed)
+
+
+DC_CODES = (("00", "010", "011", "100"), ("00", "01", "10", "110"))  # of categories 0 to 3, luma and chroma (T.81, tables K.3 and K.4)
+AC_ONE, END_OF_BLOCK = ("00", "01"), ("1010", "00")  # run 0 and category 1; end of block (tables K.5 and K.6)
+
+
+def _random_block(rng, kind):
+    """Bits of a block of few coefficients; `kind` 0: with luma's tables, 1: with chroma's."""
+    category = int(rng.integers(4))
+    bits = DC_CODES[kind][category] + "".join(rng.choice(["0", "1"], category))
+    return bits + "".join(AC_ONE[kind] + rng.choice(["0", "1"]) for _ in range(rng.integers(4))) + END_OF_BLOCK[kind]
+
+
+def _packed(bits):
+    """Entropy-coded bytes: padded with ones, each 0xFF followed by a zero."""
+    bits += "1" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\x00")
+
+
+def random_of_factors(luma, chroma, height, width, restarts=False, interleaved=True, seed=0):
+    """A JPEG of random blocks with any sampling factors (horizontal, vertical).
+
+    `restarts` puts a marker after every row of MCUs; without `interleaved` each component has a scan of its own.
+    """
+    rng = np.random.default_rng(seed)
+    factors = np.array((luma, chroma, chroma))
+    largest = factors.max(axis=0)
+    jpeg = encode(np.zeros((16, 16, 3), np.uint8), quality=10)  # for its tables: Pillow's Huffman codes are the standard ones
+    header = bytearray(jpeg[: jpeg.index(b"\xff\xda")])
+    frame = header.index(b"\xff\xc0")
+    struct.pack_into(">HH", header, frame + 5, height, width)
+    for component, (h, v) in enumerate(factors):
+        header[frame + 11 + 3 * component] = h << 4 | v
+    parts = [bytes(header)]
+    for scan in [(0, 1, 2)] if interleaved else [(0,), (1,), (2,)]:
+        block = 8 * largest if interleaved else 8 * largest // factors[scan[0]]  # pixels of an MCU
+        columns, rows = -(-width // block[0]), -(-height // block[1])
+        kinds = [min(c, 1) for c in scan for _ in range(factors[c].prod() if interleaved else 1)]
+        lines = ["".join(_random_block(rng, kind) for _ in range(columns) for kind in kinds) for _ in range(rows)]
+        selectors = bytes(itertools.chain.from_iterable((c + 1, 0x11 * min(c, 1)) for c in scan))
+        parts.append(b"\xff\xdd" + struct.pack(">HH", 4, columns) if restarts else b"")
+        parts.append(b"\xff\xda" + struct.pack(">HB", 6 + len(selectors), len(scan)) + selectors + bytes((0, 63, 0)))
+        for row, line in enumerate(lines if restarts else ["".join(lines)]):
+            parts.append((bytes((0xFF, 0xD0 + (row - 1) % 8)) if row else b"") + _packed(line))
+    return b"".join((*parts, b"\xff\xd9"))
 
 
 def grey_of_factors(luma, chroma):

@@ -1,0 +1,22 @@
+import ctypes
+
+import numpy as np
+
+from ffcv_ssl.codecs._call import call
+from ffcv_ssl.kernels._jit import per_sample
+
+
+@per_sample
+def find(memchr, values, wanted):
+    """Position of a byte, by libc."""
+    place = call(memchr, values.ctypes.data, wanted, values.size)
+    return place - values.ctypes.data if place else np.int64(-1)
+
+
+def test_call__reaches_a_c_function_by_its_address():
+    """Pointers and integers of any width arrive as the function expects them, and its result comes back."""
+    memchr = ctypes.cast(ctypes.CDLL(None).memchr, ctypes.c_void_p).value
+    values = np.arange(100, dtype=np.uint8)
+    assert find(memchr, values, 42) == 42
+    assert find(memchr, values, np.uint8(99)) == 99
+    assert find(memchr, values[:42], 42) == -1

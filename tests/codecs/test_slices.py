@@ -1,0 +1,150 @@
+"""Rows cut out of a JPEG at its restart markers: what is cut, what is left alone, and the pixels of both."""
+
+import numpy as np
+import pytest
+import simplejpeg
+
+from ffcv_ssl.codecs import native, slices
+from ffcv_ssl.codecs.encode import encode_jpeg
+from ffcv_ssl.codecs.jpeg import SUBSAMPLINGS, inspect_jpeg
+from tests.reference import jpeg as make
+from tests.reference.boxes import boxes, inside
+from tests.reference.images import photo_like
+
+HEIGHT, WIDTH = 267, 117  # 17 rows of 16 lines, 34 of 8; the last ones are not full
+PIXELS = photo_like(HEIGHT, WIDTH)
+OURS = encode_jpeg(PIXELS, 90)
+UNCUT = {
+    "no restart markers": make.encode(PIXELS),
+    "an interval of one MCU": make.encode(PIXELS, restart_marker_blocks=1),
+    "an interval of two rows": make.encode(PIXELS, restart_marker_rows=2),
+    "progressive": make.encode(PIXELS, restart_marker_rows=1, progressive=True),
+    "a scan per component": make.random_of_factors((1, 1), (1, 1), HEIGHT, WIDTH, restarts=True, interleaved=False),
+    "of another height": make.with_frame(OURS, height=HEIGHT - 1),
+}
+
+
+def cut(data, top, bottom, height=HEIGHT):
+    """The slice as bytes, its first line and number of lines; fails if a byte beyond the file's size was written."""
+    encoded = np.frombuffer(data, np.uint8).copy()
+    memory = np.full(encoded.size + 100, 77, np.uint8)
+    size, line, lines = slices.cut_rows(encoded, height, top, bottom, memory)
+    assert (memory[encoded.size :] == 77).all()
+    assert bytes(encoded) == bytes(data)
+    return memory[:size].tobytes(), line, lines
+
+
+def test_slice__is_a_jpeg_of_the_rows():
+    """Lines 100 to 120 lie in rows 6 and 7 of 16; 4:2:0 needs one more on each side, so rows 5 to 8, and every decoder reads them."""
+    data, line, lines = cut(OURS, 100, 120)
+    assert (line, lines) == (80, 64)
+    info = inspect_jpeg(data)
+    assert (info.height, info.width, info.restart_interval) == (64, WIDTH, 8)
+    assert [data[i + 1] for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD9] == [0xD8, 0xD0, 0xD1, 0xD2, 0xD9]
+    pixels = simplejpeg.decode_jpeg(data)
+    np.testing.assert_array_equal(pixels[20:40], simplejpeg.decode_jpeg(OURS)[100:120])
+
+
+@pytest.mark.parametrize(
+    ("top", "bottom", "expected"),
+    [(0, 1, (0, 32)), (0, 16, (0, 32)), (15, 17, (0, 48)), (48, 64, (32, 48)), (266, 267, (240, 27)), (230, 250, (208, 59))],
+)
+def test_slice__holds_one_more_row_on_each_side(top, bottom, expected):
+    """First line and number of lines, also where the rows reach an edge of the image."""
+    assert cut(OURS, top, bottom)[1:] == expected
+
+
+def test_slice__is_cut_where_it_pays():
+    """Two rows must go, above or below."""
+    assert cut(OURS, 0, 14 * 16)[0]
+    assert not cut(OURS, 0, 15 * 16)[0]
+    assert not cut(OURS, 32, HEIGHT)[0]
+    assert cut(OURS, 48, HEIGHT)[1:] == (32, HEIGHT - 32)
+
+
+@pytest.mark.parametrize("kind", UNCUT)
+def test_slice__of_other_files_is_not_cut(kind):
+    """Only one scan of sequential code with one interval per row of MCUs is cut, and only if its height is that of the record."""
+    assert cut(UNCUT[kind], 100, 120) == (b"", 0, 0)
+
+
+@pytest.mark.parametrize(("luma", "chroma"), SUBSAMPLINGS)
+def test_slice__has_the_pixels_of_the_whole(luma, chroma):
+    """Every kept spelling of sampling factors: inside the lines asked for, the slice decodes to the pixels of the whole file."""
+    data = make.random_of_factors(luma, chroma, HEIGHT, WIDTH, restarts=True)
+    whole = simplejpeg.decode_jpeg(data)
+    for top, _, height, _ in boxes(HEIGHT, WIDTH, count=30):
+        part, line, lines = cut(data, top, top + height)
+        if part:
+            pixels = simplejpeg.decode_jpeg(part)
+            assert pixels.shape == (lines, WIDTH, 3)
+            np.testing.assert_array_equal(pixels[top - line : top - line + height], whole[top : top + height])
+    assert len(cut(data, 128, 129)[0]) < len(data) / 2
+
+
+def test_slice__of_grey_has_no_margin():
+    """Without subsampled chroma a row of MCUs does not depend on its neighbours."""
+    data = make.encode(PIXELS, "L", restart_marker_rows=1)
+    part, line, lines = cut(data, 104, 112)
+    assert (line, lines) == (104, 8)
+    np.testing.assert_array_equal(simplejpeg.decode_jpeg(part), simplejpeg.decode_jpeg(data)[104:112])
+
+
+def markers(data):
+    """Offsets of the restart markers."""
+    return [i for i in range(data.index(b"\xff\xda"), len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7]
+
+
+def test_slice__falls_back_where_markers_are_wrong():
+    """A marker that is missing or has another number, up to the last needed row: the file is left to the decoder as it is."""
+    for index, place in enumerate(markers(OURS)):
+        missing = OURS[:place] + OURS[place + 2 :]
+        misnumbered = OURS[: place + 1] + bytes([0xD0 + (index + 3) % 8]) + OURS[place + 2 :]
+        for data in (missing, misnumbered):
+            assert bool(cut(data, 100, 120)[0]) == (index > 8), index
+    assert cut(OURS[:-2], 230, HEIGHT) == (b"", 0, 0)  # the last row ends with the image
+    assert cut(OURS[: markers(OURS)[3]], 100, 120) == (b"", 0, 0)
+
+
+def test_slice__of_any_bytes_stays_in_bounds(monkeypatch):
+    """The functions as plain Python, where a read or write out of bounds is an error, on files with changed, lost and random bytes."""
+    for name in ("layout", "_rows_of_mcus", "_next_marker", "_word"):
+        monkeypatch.setattr(slices, name, getattr(slices, name).py_func)
+    monkeypatch.setattr(slices, "BLOCK", 1 << 30)  # only speed depends on it
+    rng = np.random.default_rng(0)
+    header = OURS[: OURS.index(b"\xff\xda") + 20]
+    small = encode_jpeg(photo_like(70, 20), 60)
+    files = [header[:end] for end in range(0, len(header), 3)] + [rng.bytes(200) for _ in range(20)]
+    for data in (header, small):
+        for place in rng.integers(2, len(data), 150):
+            changed = bytearray(data)
+            changed[place] = int(rng.choice([0x00, 0x01, 0x7F, 0xC0, 0xDA, 0xDD, 0xFF]))
+            files.append(bytes(changed))
+    for data in files:
+        encoded = np.frombuffer(data, np.uint8).astype(np.int64)  # signed, so that a sum of bytes does not wrap in plain Python
+        out = np.zeros(encoded.size, np.int64)
+        slices.cut_rows.py_func(encoded, 70, 20, 30, out)
+
+
+@pytest.mark.skipif(not native.decode_address(), reason="the native decoder is not built, or switched off")
+@pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey", "uncut"])
+def test_decode_box__cuts_and_decodes_in_one_compiled_call(kind):
+    """The loader's function: inside the box the pixels of the whole image, at every denominator, nothing outside the image."""
+    handle = native.Handle()
+    decoder = native.decode_address(), handle.address
+    options = {"grey": {"mode": "L"}, "uncut": {"restart_marker_rows": 0}}.get(kind, {"subsampling": kind})
+    data = np.frombuffer(make.encode(PIXELS, **{"restart_marker_rows": 1, **options}), np.uint8).copy()
+    scratch = np.zeros(data.size, np.uint8)
+    for denominator in (1, 2, 4, 8):
+        height, width = -(-HEIGHT // denominator), -(-WIDTH // denominator)
+        images = []
+        for box in [(0, 0, height, width), *boxes(height, width, count=20)]:
+            memory = np.full(3 * height * width + 200, 77, np.uint8)
+            status = slices.decode_box(decoder, data, (HEIGHT, WIDTH), box, denominator, scratch, memory[100:-100])
+            assert status == 0, handle.message()
+            assert (memory[:100] == 77).all()
+            assert (memory[-100:] == 77).all()
+            images.append(memory[100:-100].reshape(height, width, 3))
+            np.testing.assert_array_equal(inside(images[-1], box), inside(images[0], box))
+    assert slices.decode_box(decoder, data, (HEIGHT + 1, WIDTH), (200, 0, 1, 1), 1, scratch, np.empty(3 * 268 * 117, np.uint8)) == 1
+    assert "wanted (268, 117)" in handle.message()
