@@ -11,7 +11,7 @@ import numpy as np
 from ffcv_ssl.codecs._call import call
 from ffcv_ssl.codecs.slices import decode_box
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels._jit import per_sample
+from ffcv_ssl.kernels._jit import glue, per_sample
 from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_view
 
@@ -44,7 +44,7 @@ class Workspace(NamedTuple):
     scratch: Scratch
 
 
-@per_sample
+@glue
 def load_image(images, workspace, sample_id, box, pixels):
     """Read one stored image and decode `box` (top, left, height, width, denominator) of it into `pixels`; return the status."""
     size, is_raw = images.num_bytes[sample_id], images.modes[sample_id] == RAW
@@ -61,7 +61,7 @@ def load_image(images, workspace, sample_id, box, pixels):
     return DONE if failure == 0 else NOT_DECODED
 
 
-@per_sample
+@glue
 def cached_image(images, workspace, sample_id, pixels):
     """Make sure that the cache holds a sample, of which `pixels` is the part; return the status."""
     if images.cached[sample_id] != 0:
@@ -73,7 +73,7 @@ def cached_image(images, workspace, sample_id, pixels):
     return status
 
 
-@per_sample
+@glue
 def render_image(pixels, size, denominator, i, rows, formats, scratch, outs):
     """Render the views of sample `i` that read it at scale 1 / `denominator`; `pixels` holds it, `size` is that of the full image."""
     height, width = -(-size[0] // denominator), -(-size[1] // denominator)
@@ -86,7 +86,7 @@ def render_image(pixels, size, denominator, i, rows, formats, scratch, outs):
                 render_view(image, row, lut, identity, scratch, channels_last, outs[k][i, v])
 
 
-@per_sample
+@glue
 def render_sample(images, workspace, sample_id, boxes, i, rows, formats, outs):
     """Make all views of the chunk's sample `i`; return the status."""
     size, place = images.sizes[sample_id], images.places[sample_id]

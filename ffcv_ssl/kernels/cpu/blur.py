@@ -21,7 +21,8 @@ def gaussian_taps(radius, falloff, weights):
         total += np.float32(2) * weights[x]
     for x in range(radius + 1):
         weights[x] /= total
-    weights[radius + 1 : radius + SWEEP] = np.float32(0)
+    for x in range(radius + 1, radius + SWEEP):
+        weights[x] = np.float32(0)
 
 
 @per_sample
@@ -88,4 +89,4 @@ def blur_planes(planes, radius, falloff, gray, scratch, out):
         blur_columns(planes[c], radius, scratch.taps, scratch.padded, out[c])
     if gray:
         for c in range(1, 3):
-            out[c, :, :] = out[0]
+            copy_line(out[0].reshape(-1), out[c].reshape(-1))

@@ -3,14 +3,14 @@
 import numpy as np
 
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels._jit import per_sample, scalar
+from ffcv_ssl.kernels._jit import glue, per_sample, scalar
 from ffcv_ssl.kernels.cpu.blur import blur_planes
 from ffcv_ssl.kernels.cpu.color import grayscale, jitter
 from ffcv_ssl.kernels.cpu.resize import resize_crop
 from ffcv_ssl.kernels.scalar.color import solarize, to_uint8
 
 
-@per_sample
+@glue
 def render_planes(image, row, scratch, height, width):
     """Render one view of an (H, 3 W) uint8 image, up to the blur; return float32 planes (3, height, width) in the scratch."""
     size = 3 * height * width
@@ -73,7 +73,7 @@ def write_view(levels, lut, identity, channels_last, out):
             map_levels(levels[c].reshape(-1), lut[c], identity, out[c].reshape(-1))
 
 
-@per_sample
+@glue
 def render_view(image, row, lut, identity, scratch, channels_last, out):
     """Render one view of an (H, 3 W) uint8 image into `out` (3, h, w), or (h, w, 3) when channels come last."""
     height, width = (out.shape[0], out.shape[1]) if channels_last else (out.shape[1], out.shape[2])
