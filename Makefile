@@ -1,5 +1,6 @@
 # make install   a virtual environment in .venv with the versions of constraints.txt
 # make test      the test suite
+# make native    builds the native decoder (C compiler, libjpeg-turbo's header), then the tests of all that decodes, with it
 # make demo      images → .beton → SimCLR and EMP-SSL → one table and one picture; DATA=folder SIZE=32 for your own images
 # make bench     images per second against plain decode and every peer that is installed; DATA=folder or .beton, BENCH='--help' for options
 # make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
@@ -12,8 +13,9 @@ CONSTRAINTS ?= constraints.txt
 DATA ?=
 BENCH ?=
 SIZE ?= 32
+DECODING_TESTS := tests/codecs tests/fields tests/kernels tests/loader tests/test_end_to_end.py
 
-.PHONY: install test demo bench interop check clean
+.PHONY: install test native demo bench interop check clean
 
 install: $(VENV)/installed
 
@@ -25,6 +27,11 @@ $(VENV)/installed: setup.py $(CONSTRAINTS)
 
 test: install
 	$(BIN)/python -m pytest
+
+# FFCV_SSL_DECODER=native: a decoder that was built but is not in use is an error, not the next rung of the ladder.
+native: install
+	PYTHON=$(BIN)/python bash tests/codecs/build_native.sh
+	env -u FFCV_SSL_NATIVE FFCV_SSL_DECODER=native $(BIN)/python -m pytest $(DECODING_TESTS)
 
 demo: install
 	$(BIN)/ffcv-ssl demo $(if $(DATA),--demo.data=$(DATA) --demo.size=$(SIZE))

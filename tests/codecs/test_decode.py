@@ -189,8 +189,9 @@ def test_box__is_decoded_by_the_first_rung():
 
 
 @pytest.fixture
-def fresh_ladder():
+def fresh_ladder(monkeypatch):
     """The rung is chosen anew, in the test and after it."""
+    monkeypatch.delenv("FFCV_SSL_DECODER", raising=False)
     decode._first_rung.cache_clear()
     yield
     decode._first_rung.cache_clear()
