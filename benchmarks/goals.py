@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ffcv_ssl.benchmarks import kernel_times
 from ffcv_ssl.benchmarks.report import Row, Table, ceiling, core_ms, memory_above, ratio, row_of
 
 OURS_KEYS = ("ours_pip", "ours_native")
@@ -98,6 +99,15 @@ def memory(result: Result, key: str) -> float | None:
     return memory_above(measured) if key == OURS_KEYS[0] and measured.get("status") == "ok" else None
 
 
+def kernel(*steps: str) -> Value:
+    """Milliseconds of one core that steps of the view kernel take (275 → 224), whichever decoder feeds it."""
+
+    def value(result: Result, key: str) -> float | None:
+        return sum(kernel_times.added(result["kernels"]["large"], step) for step in steps) if "kernels" in result else None
+
+    return value
+
+
 GOALS = (
     Goal("`simclr2` without blur, against FFCV-SSL", 6, against("simclr2_noblur", "ffcv_ssl_fb")),
     Goal("`simclr2` without blur, against DALI on the CPU", 3, against("simclr2_noblur", "dali")),
@@ -107,6 +117,9 @@ GOALS = (
     Goal("`crop1` against plain decode", 0.85, of_decode("crop1"), ""),
     Goal("`emp20`, views per second and core", 60_000, views_per_core("emp20"), ""),
     Goal("`emp20` against Pillow", 15, against("emp20", "pillow")),
+    Goal("jitter, grey, a view of 224", 0.3, kernel("+ all four", "+ grey"), "ms", at_most=True),
+    Goal("crop and resize, 275 to 224", 0.35, kernel(kernel_times.CROP), "ms", at_most=True),
+    Goal("blur with sigma 2, a view of 224", 0.35, kernel("+ blur, sigma 2"), "ms", at_most=True),
     Goal("first batch of `simclr2`, warm kernel cache", 1.0, first_batch("simclr2", "warm"), "s", at_most=True),
     Goal("first batch of `simclr2`, cold kernel cache", 20, first_batch("simclr2", "cold"), "s", at_most=True),
     Goal("memory above an idle process, 20 views of 96, batches of 256", 0.8, memory, "GB", at_most=True),

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 
-import machine
+from ffcv_ssl.benchmarks import machine
 
 HEAVY = ("torch", "numba", "cv2", "matplotlib", "tensorboard")
 CASES = {  # name: (imported before the clock starts, timed)

@@ -6,12 +6,15 @@ Medians over the repeats; a step's cost is the time with it minus the time of cr
 """
 
 import argparse
+import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-import machine
 import numpy as np
 
+from ffcv_ssl.benchmarks import machine
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels.cpu.scratch import make_scratch
 from ffcv_ssl.kernels.cpu.view import render_views
@@ -19,8 +22,9 @@ from ffcv_ssl.kernels.cpu.view import render_views
 IDENTITY = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 ORDER = sum(step * 4**step for step in range(4))
 SIGMA_2 = {col.RADIUS: 6, col.FALLOFF: np.exp(-1 / 8)}
+CROP = "crop, resize"
 STEPS: dict[str, Mapping[int, float]] = {
-    "crop, resize": {},
+    CROP: {},
     "+ brightness": {col.BRIGHTNESS: 1.2},
     "+ contrast": {col.CONTRAST: 0.7},
     "+ saturation": {col.SATURATION: 1.3},
@@ -54,18 +58,34 @@ def milliseconds(box: tuple[int, int], size: tuple[int, int], num_views: int, re
 
 
 def main() -> None:
-    """Print one table."""
+    """Print one table; with --out also write its numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=200, help="rounds, each measures every step once (default: 200)")
+    parser.add_argument("--out", type=Path, help="JSON with the medians")
     options = parser.parse_args()
-    print(machine.as_text(machine.describe()))
-    large = milliseconds((275, 275), (224, 224), 1, options.repeats)
-    small = milliseconds((16, 16), (32, 32), 20, options.repeats)
-    print(f"\n{'one view, one core':20}{'275 -> 224':>14}{'16 -> 32':>14}")
+    result = {
+        "machine": machine.describe(),
+        "repeats": options.repeats,
+        "large": milliseconds((275, 275), (224, 224), 1, options.repeats),
+        "small": milliseconds((16, 16), (32, 32), 20, options.repeats),
+    }
+    print(f"{machine.as_text(result['machine'])}\n\n{table_text(result)}")
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table_text(result: Mapping[str, Any]) -> str:
+    """The table: the first step whole, the others beside it."""
+    lines = [f"{'one view, one core':20}{'275 -> 224':>14}{'16 -> 32':>14}"]
     for name in STEPS:
-        base = 0 if name == "crop, resize" else 1
-        values = [times[name] - base * times["crop, resize"] for times in (large, small)]
-        print(f"{name:20}{values[0]:11.3f} ms{1e3 * values[1]:11.1f} us")
+        large, small = (added(result[size], name) for size in ("large", "small"))
+        lines.append(f"{name:20}{large:11.3f} ms{1e3 * small:11.1f} us")
+    return "\n".join(lines)
+
+
+def added(times: Mapping[str, float], name: str) -> float:
+    """Milliseconds that a step adds to crop and resize; of these themselves, all."""
+    return times[name] - (0 if name == CROP else times[CROP])
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class ContestantProcess:
                 start_new_session=True,
             )
         except OSError as error:
+            self._errors.close()
             raise ContestantLost(f"{python}: {error.strerror}") from error
 
     @property

@@ -2,7 +2,8 @@
 
     python benchmarks/readme_table.py [--results=benchmarks/results] [--check]
 
-Reads bench.json (`bench.py --out`) and, where it is there, writer.json (`writer_throughput.py --out`).
+Reads bench.json (`bench.py --out`) and, where they are there, writer.json (`writer_throughput.py --out`) and kernels.json
+(`kernel_times.py --out`).
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ffcv_ssl.benchmarks import machine, report, writer_throughput
+from ffcv_ssl.benchmarks import kernel_times, machine, report, writer_throughput
 from ffcv_ssl.benchmarks.entries import OURS, RUNGS
 from ffcv_ssl.benchmarks.goals import goals_table
 from ffcv_ssl.benchmarks.workloads import GROUPS
@@ -44,8 +45,11 @@ def main() -> int:
 
 def blocks(results: Path) -> dict[Path, str]:
     """What stands between the markers of each file."""
-    bench, writer = (json.loads(path.read_text()) if (path := results / name).exists() else None for name in ("bench.json", "writer.json"))
-    return {HERE.parent / "README.md": summary(bench), HERE / "README.md": details(bench, writer)}
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")}
+    if "bench" not in found:
+        return dict.fromkeys((HERE.parent / "README.md", HERE / "README.md"), NOTHING)
+    result = found["bench"] | {name: found[name] for name in ("writer", "kernels") if name in found}
+    return {HERE.parent / "README.md": summary(result), HERE / "README.md": details(result)}
 
 
 def inserted(text: str, block: str, path: Path) -> str:
@@ -57,10 +61,8 @@ def inserted(text: str, block: str, path: Path) -> str:
     return f"{before}{BEGIN}\n{block.strip()}\n{END}{after}"
 
 
-def summary(result: Mapping[str, Any] | None) -> str:
+def summary(result: Mapping[str, Any]) -> str:
     """The table of the README: a line per workload and row of ours, as pip installs it first; how many times as fast as each peer."""
-    if result is None:
-        return NOTHING
     left_out = {*GROUPS["ladder"], "train2"}
     lines = [["", "ffcv_ssl as", "images/s", "of plain decode", *(f"x {name}" for name in PEERS.values())]]
     for each in result["workloads"]:
@@ -103,10 +105,8 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def details(result: Mapping[str, Any] | None, writer: Mapping[str, Any] | None) -> str:
+def details(result: Mapping[str, Any]) -> str:
     """Every table of the run, the goals first."""
-    if result is None:
-        return NOTHING
     texts = [report.result_text(each) for each in result["workloads"] if each["name"] not in GROUPS["ladder"]]
     if ladder := report.ladder_table(result["workloads"]):
         texts.append(report.as_text(ladder))
@@ -116,8 +116,10 @@ def details(result: Mapping[str, Any] | None, writer: Mapping[str, Any] | None) 
         texts.append(report.memory_text(result["memory"]))
     if result.get("scaling"):
         texts.append(f"{report.title(result['scaling'])}\n{report.as_text(report.scaling_table(result['scaling']))}")
-    if writer:
-        texts.append("Writers\n" + "\n\n".join(writer_throughput.result_text(each) for each in writer["results"]))
+    if "kernels" in result:
+        texts.append(kernel_times.table_text(result["kernels"]))
+    if "writer" in result:
+        texts += [writer_throughput.result_text(each) for each in result["writer"]["results"]]
     tables = "\n\n".join(f"```\n{text}\n```" for text in texts)
     versions = "; ".join(f"{name}: {text}" for name, text in peer_versions(result).items())
     return "\n\n".join(

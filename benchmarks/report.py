@@ -92,7 +92,8 @@ def remarks(result: Mapping[str, Any]) -> list[str]:
 def title(result: Mapping[str, Any]) -> str:
     """The workload in one line."""
     repeats = max((len(row["seconds"]) for row in result["rows"]), default=0)
-    return f"{result['title']} - {result['images']}; batches of {result['batch_size']}; median of {repeats} epochs"
+    part = f"{result['num_images']:,} of " if result["num_images"] != result["stored"] else ""
+    return f"{result['title']} - {part}{result['images']}; batches of {result['batch_size']}; median of {repeats} epochs"
 
 
 def ladder_table(results: Sequence[Mapping[str, Any]]) -> Table:

@@ -113,6 +113,8 @@ def measure(
         "name": workload.name,
         "title": workload.title,
         "images": images.text,
+        "num_images": workload.job(images, workers)["num_images"],
+        "stored": images.count,
         "views": workload.num_views,
         "batch_size": workload.batch_size,
         "rows": [turn.row for turn in turns],

@@ -128,7 +128,7 @@ WORKLOADS = {
             "SimCLR step of a small ResNet behind two views of 96",
             "photos",
             (replace(SMALL, count=2),),
-            train={"width": 16},
+            train={"width": 8},
             only=("ours_pip", "ours_native", "torchvision"),
         ),
     )

@@ -1,0 +1,69 @@
+"""Statistics and tables."""
+
+import pytest
+
+from ffcv_ssl.benchmarks import report
+
+
+def test_ratio__is_taken_within_each_round(make_row):
+    """A ratio is the median of the rounds' ratios, not the ratio of the medians."""
+    fast, slow = make_row("a", seconds=(1.0, 4.0, 1.0)), make_row("b", seconds=(2.0, 4.0, 6.0))
+    assert report.ratio(fast, slow) == 2.0  # of 2, 1, 6
+    assert report.ratio(slow, fast) == 0.5
+
+
+def test_ratio__counts_images_not_epochs(make_row):
+    """Epochs of different length are compared by their rate."""
+    assert report.ratio(make_row("a", images=50), make_row("b", images=100)) == 0.5
+
+
+def test_ceiling__is_the_fastest_plain_decoder(make_result, make_row):
+    """Of several plain decoders the fastest bounds all loaders."""
+    result = make_result()
+    result["rows"].insert(0, make_row("decode_simplejpeg", "ceiling", (0.3, 0.3, 0.3)))
+    assert report.ceiling(result)["key"] == "decode_native"
+
+
+def test_table__keeps_contestants_that_are_absent(make_result):
+    """Nobody is dropped: the absent one has its line, and its reason is told."""
+    result = make_result()
+    assert ["dali", "absent"] in report.table(result)
+    assert "dali: absent: no module" in report.remarks(result)
+
+
+def test_table__brackets_ratios_to_peers_that_do_less(make_result):
+    """The ratio to a peer without hue stands in brackets, and the remark names what it leaves out."""
+    lines = report.table(make_result())
+    header, ffcv = lines[0], next(line for line in lines if line[0] == "ffcv *")
+    assert ffcv[header.index("pip install is")] == "(4.00x)"
+    assert ffcv[header.index("native shim is")] == "(8.00x)"
+    assert ffcv[header.index("of decode")] == "0.06"
+    assert "* ffcv leaves out hue" in report.remarks(make_result())
+
+
+def test_table__shows_rate_spread_and_views(make_result):
+    """Rates are images by median seconds, the spread is that of the slowest and the fastest epoch."""
+    assert report.table(make_result())[1][:4] == ["ffcv_ssl, pip install", "100", "50 - 100", "200"]
+
+
+def test_ladder__shows_what_each_step_adds(make_result, make_row):
+    """The first step counts whole, the next ones by what they add; a step that a peer lacks says so."""
+    steps = [make_result(f"ladder_{step}", title=f"ladder: {title}") for step, title in (("crop", "crop"), ("flip", "+ flip"))]
+    for step, seconds, lacks in zip(steps, (1.0, 1.5), ([], ["flip"]), strict=True):
+        step["rows"] = [make_row("ours_pip", "ours", (seconds,)), make_row("ffcv", seconds=(1.0,), lacks=lacks)]
+    _, ours, peer = report.ladder_table(steps)
+    assert ours == ["ours_pip", "20.00", "+10.00", "30.00"]
+    assert peer == ["ffcv", "20.00", "lacks", "20.00"]
+
+
+@pytest.mark.parametrize("render", [report.as_text, report.as_markdown])
+def test_rendering__pads_short_lines(render):
+    """A line with fewer cells than the header is filled up."""
+    text = render([["name", "rate"], ["absent"]])
+    assert len({len(line.split("|")) for line in text.splitlines()}) == 1
+
+
+def test_scaling__compares_with_one_thread(make_row, make_result):
+    """Each family has a line, and its gain is that of the most threads over one."""
+    rows = [make_row(f"ours_pip_{count}", "ours", (2.0 / count,), workers=count, name=f"ours, {count} threads") for count in (1, 2)]
+    assert report.scaling_table(make_result(rows=rows))[1] == ["ours", "50", "100", "2.00x"]
