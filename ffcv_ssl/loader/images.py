@@ -4,23 +4,21 @@ The compiled `loader.chunk` does all of it for raw and cached images, and for JP
 JPEGs are decoded by the ladder, one by one; so is everything in a plan that mixes dtypes or has several passes.
 """
 
-import ctypes
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ffcv_ssl.beton.reader import BetonReader
-from ffcv_ssl.codecs import native
-from ffcv_ssl.codecs.decode import decode_box, decode_jpeg, decoder_name
+from ffcv_ssl.codecs.decode import decode_box, decode_jpeg
 from ffcv_ssl.errors import FfcvSslError, PipelineError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
-from ffcv_ssl.kernels.cpu.scratch import Scratch, make_scratch
+from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_views
 from ffcv_ssl.kernels.rows import NUM_COLUMNS
 from ffcv_ssl.loader.boxes import DENOMINATOR, plan_decode
 from ffcv_ssl.loader.chunk import DONE, StoredImages, Workspace, render_chunk
+from ffcv_ssl.loader.memory import ThreadMemory, native_decoder, pread_address
 from ffcv_ssl.loader.placement import ImageCache
 from ffcv_ssl.pipeline.plan import ImagePlan, TensorPlan
 from ffcv_ssl.pipeline.table import ParameterTable
@@ -52,36 +50,6 @@ class Drawing:
         self.boxes[position] = other.boxes[0]
         for mine, new in zip(self.rows, other.rows, strict=True):
             mine[position] = new[0]
-
-
-class ThreadMemory(threading.local):
-    """Memory that one thread reuses; it grows to the largest image that this thread has met."""
-
-    def __init__(self):
-        self._bytes: dict[str, np.ndarray] = {}
-        self._scratch: Scratch | None = None
-        self._source_size = 0, 0  # the largest that the scratch serves
-        self._handle = native.Handle() if native_decoder() else None
-
-    def bytes(self, name: str, size: int) -> np.ndarray:
-        """Return a buffer of at least `size` bytes, uninitialised."""
-        if name not in self._bytes or len(self._bytes[name]) < size:
-            self._bytes[name] = np.empty(size, np.uint8)
-        return self._bytes[name]
-
-    def scratch(self, source_size: tuple[int, int], view_sizes: tuple[tuple[int, int], ...]) -> Scratch:
-        """Return work arrays for images up to `source_size` and for all the views."""
-        largest = max(source_size[0], self._source_size[0]), max(source_size[1], self._source_size[1])
-        if self._scratch is None or largest != self._source_size:
-            self._source_size, self._scratch = largest, make_scratch(largest, view_sizes)
-        return self._scratch
-
-    def workspace(self, num_bytes: int, num_pixels: int, scratch: Scratch) -> Workspace:
-        """Return what `loader.chunk` works with."""
-        handle = self._handle.address if self._handle else 0
-        return Workspace(
-            handle, self.bytes("file", num_bytes), self.bytes("part", num_bytes), self.bytes("pixels", 3 * num_pixels), scratch
-        )
 
 
 class ImageRenderer:
@@ -231,20 +199,6 @@ class ImageRenderer:
 
     def _error(self, sample_id: int, what: str) -> SampleError:
         return SampleError(f"{self.reader.path}: sample {sample_id}, field {self.plan.field!r}: {what}", sample_id, self.plan.field)
-
-
-def native_decoder() -> int:
-    """Return the address of the native shim's `decode`, or 0 where another rung of the ladder decodes."""
-    return native.decode_address() if decoder_name() == "native" else 0
-
-
-def pread_address() -> int:
-    """Return the address of libc's `pread`, or 0 where there is none with 64-bit offsets."""
-    try:
-        function = ctypes.CDLL(None).pread
-    except (AttributeError, OSError, TypeError):
-        return 0
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def render_tensor(images: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray) -> None:
