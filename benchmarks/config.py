@@ -37,6 +37,7 @@ class RunConfig:
     extras: str = _option("first_batch, memory, scaling, names with commas; none for none of them, all for all", "none")
     epochs: int = _option("epochs of the memory measurement, >= 2", 20)
     timeout_s: float = _option("seconds within which a contestant has to answer; FFCV-SSL compiles for minutes", 900.0)
+    keep: bool = _option("keep what the JSON holds of measurements that are not made now", False)
     out: str = _option("JSON with every time; the chart gets the same name and .png", "bench.json", alias="--out")
 
     def __post_init__(self):

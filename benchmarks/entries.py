@@ -58,7 +58,7 @@ def ours(rung: str, name: str, decode: str | None = None, workers: int | None = 
     key = f"ours_{'pip' if rung == 'simplejpeg' else rung}"
     return Entry(
         key=key + (f"_{decode}" if decode else "") + (f"_{workers}" if workers else ""),
-        name=f"ffcv_ssl, {name}" + (f', decode="{decode}"' if decode else "") + (f", {workers} threads" if workers else ""),
+        name=f"ffcv_ssl, {name}" + (f', decode="{decode}"' if decode else "") + _threads(workers),
         kind=OURS,
         program=["ours.py"],
         environment={DECODER: rung},
@@ -72,13 +72,18 @@ def plain_decode(rung: str, workers: int | None = None) -> Entry:
     """Plain decode with one decoder."""
     return Entry(
         key=f"decode_{rung}" + (f"_{workers}" if workers else ""),
-        name=f"plain decode, {rung}" + (f", {workers} threads" if workers else ""),
+        name=f"plain decode, {rung}" + _threads(workers),
         kind=CEILING,
         program=["plain_decode.py"],
         environment={DECODER: rung},
         needs_jpeg=True,
         workers=workers,
     )
+
+
+def _threads(workers: int | None) -> str:
+    """The end of a name that says how many threads."""
+    return f", {workers} thread{'s' if workers > 1 else ''}" if workers else ""
 
 
 RUNGS = {"simplejpeg": "pip install", "native": "native shim"}

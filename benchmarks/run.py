@@ -13,6 +13,7 @@ from ffcv_ssl.benchmarks.config import DataConfig, PeerConfig, RunConfig
 from ffcv_ssl.benchmarks.entries import PEER, Entry, entries
 from ffcv_ssl.benchmarks.rounds import measure
 from ffcv_ssl.benchmarks.workloads import WORKLOADS, Workload
+from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.beton.cores import allowed_cores
 
 FORMAT = 1  # of the JSON
@@ -29,7 +30,7 @@ def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any
     description = machine.describe()
     workers = allowed_cores() if options.workers == -1 else options.workers
     say(machine.as_text(description))
-    result: dict[str, Any] = {"format": FORMAT, "machine": description, "workers": workers, "workloads": []}
+    result = kept(options) | {"format": FORMAT, "machine": description, "workers": workers}
     workloads = [WORKLOADS[name] for name in options.workload_names()]
     contestants = [e for e in entries(peer.pythons(), options.decode_options()) if e.kind != PEER or e.key in peer.names()]
     with tempfile.TemporaryDirectory(prefix="ffcv_ssl_bench_") as scratch:
@@ -38,7 +39,7 @@ def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any
             source = sources[workload.source]
             chosen = taking_part(contestants, workload, source)
             measured = measure(workload, source, chosen, workers, options.repeats, options.timeout_s, note)
-            result["workloads"].append(measured)
+            result["workloads"] = with_measured(result["workloads"], measured)
             say(f"\n{report.result_text(measured)}")
             save(result, options.out)
         say_ladder(result)
@@ -48,6 +49,23 @@ def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any
             save(result, options.out)
     say(f"\n{options.out}, {draw(result, Path(options.out).with_suffix('.png'))}")
     return result
+
+
+def kept(options: RunConfig) -> dict[str, Any]:
+    """What an earlier run has left in the JSON, where it is to be kept."""
+    path = Path(options.out)
+    if not (options.keep and path.exists()):
+        return {"workloads": []}
+    result = json.loads(path.read_text(encoding="utf-8"))
+    if result.get("format") != FORMAT:
+        raise ConfigError(f"{path}: format {result.get('format')}, not {FORMAT}; give another --out.")
+    return result
+
+
+def with_measured(workloads: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The results with a new one in the place of its like, in the order of the workloads."""
+    by_name = {each["name"]: each for each in [*workloads, measured]}
+    return [by_name[name] for name in WORKLOADS if name in by_name]
 
 
 def write_images(data: DataConfig, workloads: Sequence[Workload], extras: Sequence[str], folder: Path) -> dict[str, images.Images]:

@@ -86,6 +86,7 @@ class Workload:
             "num_views": self.num_views,
             "batch_size": self.batch_size,
             "workers": workers,
+            "loader": {},
             "train": None if self.train is None else {**self.train, "threads": workers},
         }
 
@@ -115,10 +116,12 @@ WORKLOADS = {
             "multi-crop, two views of 224 and six of 96",
             "photos",
             (replace(SIMCLR, count=2, scale=(0.14, 1.0)), replace(SMALL, count=6, scale=(0.05, 0.14))),
+            batch_size=16,
+            image_share=0.5,
         ),
         Workload("linear", "linear probe, central crop of 224", "photos", (View(224, crop="center"),)),
         Workload("emp20", "EMP-SSL, 20 patches 16→32", "patches", (replace(PATCH, count=20),), batch_size=100),
-        Workload("emp200", "EMP-SSL, 200 patches 16→32", "patches", (replace(PATCH, count=200),), batch_size=20, image_share=0.1),
+        Workload("emp200", "EMP-SSL, 200 patches 16→32", "patches", (replace(PATCH, count=200),), batch_size=10, image_share=0.05),
         *(
             Workload(f"ladder_{step}", f"ladder: {'' if step == 'crop' else '+ '}{step}", "photos", (view,))
             for step, view in LADDER.items()

@@ -99,7 +99,8 @@ class Pillow(DataLoaderContestant):
 
     def make_chains(self, views: list[dict]) -> Iterator:
         need("PIL", ": pip install pillow")
-        self.notes.append("blur is Pillow's ImageFilter.GaussianBlur (box filters), hue has 8 bits")
+        self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
+        self.notes += ["blur is Pillow's own, by box filters"] if any(view["blur"] for view in views) else []
         return (PillowChain(view) for view in views)
 
 

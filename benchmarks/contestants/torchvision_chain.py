@@ -65,7 +65,7 @@ class Torchvision(DataLoaderContestant):
 
     def make_chains(self, views: list[dict]) -> Iterator[Chain]:
         transforms = import_transforms()
-        self.notes.append("hue has 8 bits")
+        self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
         return (compose(transforms, view) for view in views)
 
 

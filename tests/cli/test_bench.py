@@ -26,12 +26,14 @@ def test_bench__measures_reports_and_draws(run, tmp_path):
 
 
 def test_bench__takes_a_file(run, tmp_path, shapes_files):
-    """A .beton of raw images is measured as it is; plain decode does not take part."""
+    """A .beton of raw images is measured as it is, without plain decode; a second run may keep what the first one measured."""
     out = tmp_path / "bench.json"
     train, _ = shapes_files
     options = ("--data.images=8", "--run.workloads=linear", "--run.repeats=1", "--run.workers=1", "--peer.only=none", f"--out={out}")
     assert run("bench", train, *options).status == 0
-    (linear,) = json.loads(out.read_text())["workloads"]
+    assert run("bench", train, *options, "--run.workloads=crop1", "--run.keep=1").status == 0
+    crop1, linear = json.loads(out.read_text())["workloads"]
+    assert crop1["name"] == "crop1"
     assert [(row["key"], row["status"], row["images"]) for row in linear["rows"]] == [("ours_pip", "ok", 8)]
 
 
