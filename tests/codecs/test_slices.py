@@ -35,22 +35,30 @@ def cut(data, top, bottom, height=HEIGHT):
 
 
 def test_slice__is_a_jpeg_of_the_rows():
-    """Lines 100 to 120 lie in rows 6 and 7 of 16; 4:2:0 needs one more on each side, so rows 5 to 8, and every decoder reads them."""
-    data, line, lines = cut(OURS, 100, 120)
-    assert (line, lines) == (80, 64)
+    """Lines 96 to 119 lie in rows 6 and 7 of 16; the first of them reads chroma of row 5 too. Every decoder reads the slice."""
+    data, line, lines = cut(OURS, 96, 120)
+    assert (line, lines) == (80, 48)
     info = inspect_jpeg(data)
-    assert (info.height, info.width, info.restart_interval) == (64, WIDTH, 8)
-    assert [data[i + 1] for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD9] == [0xD8, 0xD0, 0xD1, 0xD2, 0xD9]
+    assert (info.height, info.width, info.restart_interval) == (48, WIDTH, 8)
+    assert [data[i + 1] for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD9] == [0xD8, 0xD0, 0xD1, 0xD9]
     pixels = simplejpeg.decode_jpeg(data)
-    np.testing.assert_array_equal(pixels[20:40], simplejpeg.decode_jpeg(OURS)[100:120])
+    np.testing.assert_array_equal(pixels[16:40], simplejpeg.decode_jpeg(OURS)[96:120])
 
 
 @pytest.mark.parametrize(
     ("top", "bottom", "expected"),
-    [(0, 1, (0, 32)), (0, 16, (0, 32)), (15, 17, (0, 48)), (48, 64, (32, 48)), (266, 267, (240, 27)), (230, 250, (208, 59))],
+    [
+        (0, 1, (0, 16)),
+        (0, 16, (0, 32)),
+        (15, 17, (0, 32)),
+        (48, 64, (32, 48)),
+        (49, 63, (48, 16)),
+        (256, 267, (240, 27)),
+        (257, 267, (256, 11)),
+    ],
 )
-def test_slice__holds_one_more_row_on_each_side(top, bottom, expected):
-    """First line and number of lines, also where the rows reach an edge of the image."""
+def test_slice__holds_one_more_row_where_upsampling_reads_it(top, bottom, expected):
+    """First line and number of lines: a row of MCUs more where the lines reach the edge of theirs, but none outside the image."""
     assert cut(OURS, top, bottom)[1:] == expected
 
 
@@ -101,7 +109,7 @@ def test_slice__falls_back_where_markers_are_wrong():
         missing = OURS[:place] + OURS[place + 2 :]
         misnumbered = OURS[: place + 1] + bytes([0xD0 + (index + 3) % 8]) + OURS[place + 2 :]
         for data in (missing, misnumbered):
-            assert bool(cut(data, 100, 120)[0]) == (index > 8), index
+            assert bool(cut(data, 100, 120)[0]) == (index > 7), index
     assert cut(OURS[:-2], 230, HEIGHT) == (b"", 0, 0)  # the last row ends with the image
     assert cut(OURS[: markers(OURS)[3]], 100, 120) == (b"", 0, 0)
 
