@@ -16,13 +16,14 @@ from typing import Any
 
 from ffcv_ssl.benchmarks import kernel_times, machine, report, writer_throughput
 from ffcv_ssl.benchmarks.entries import OURS, RUNGS
-from ffcv_ssl.benchmarks.goals import goals_table
+from ffcv_ssl.benchmarks.goals import GOALS, goals_table
 from ffcv_ssl.benchmarks.workloads import GROUPS
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- measured: begin (benchmarks/readme_table.py writes this) -->", "<!-- measured: end -->"
 NOTHING = "Nothing measured here yet: `make bench` prints the tables."
 PEERS = {"ffcv": "FFCV", "ffcv_ssl_fb": "FFCV-SSL", "dali": "DALI, CPU", "torchvision": "torchvision", "pillow": "Pillow"}
+WRITER_GOALS = [goal for goal in GOALS if goal.text.startswith("writer, ")]
 OURS_KEYS = {"ours_pip": RUNGS["simplejpeg"], "ours_native": RUNGS["native"]}
 
 
@@ -91,13 +92,16 @@ def _ratios(each: Mapping[str, Any], own: report.Row) -> list[str]:
 
 
 def _sentences(result: Mapping[str, Any]) -> list[str]:
-    """First batch, memory and training in a sentence each, where they were measured."""
+    """First batch, memory, writer and training in a sentence each, where they were measured."""
     sentences = []
     if rows := result.get("first_batch"):
         cells = [f"{line[0]} {line[-1].partition(' [')[0]} s" for line in report.first_batch_table(rows)[1:] if line[-1][0].isdigit()]
         sentences.append(f"From `import torch` to the first batch of two SimCLR views: {'; '.join(cells)}.")
     if result.get("memory", {}).get("status") == "ok":
         sentences.append(f"Memory above an idle process, {result['memory']['title']}: {report.memory_above(result['memory']):.2f} GB.")
+    if "writer" in result:
+        cells = [f"{goal.text.partition(', against')[0]} {goal.shown(result, 'ours_pip').partition(' ')[0]}" for goal in WRITER_GOALS]
+        sentences.append(f"As `pip install` leaves it, how many times as fast as FFCV's: {'; '.join(cells)}.")
     train = next((each for each in result["workloads"] if each["name"] == "train2"), None)
     if train and (rows := report.measured(train)):
         cells = [f"{row['name']} {median(row['seconds']):.1f} s" for row in rows]
