@@ -61,7 +61,7 @@ static void limit_scans(j_common_ptr jpeg)
         fail_with(jpeg->client_data, "more than " EXPANDED(MAX_SCANS) " scans");
 }
 
-/* Read the header, and refuse an image or a box that `out` was not made for before anything of its size is allocated. */
+/* Read the header, and refuse an image that `out` was not made for before anything of its size is allocated. */
 static void start(Handle *handle, int64_t height, int64_t width, int64_t denominator)
 {
     j_decompress_ptr jpeg = &handle->jpeg;
@@ -71,6 +71,8 @@ static void start(Handle *handle, int64_t height, int64_t width, int64_t denomin
                  jpeg->image_width, (long long)height, (long long)width);
         longjmp(handle->failed, 1);
     }
+    if (denominator < 1 || 8 % denominator)
+        fail_with(handle, "the denominator is 1, 2, 4 or 8");
     jpeg->out_color_space = JCS_RGB;
     jpeg->dct_method = JDCT_ISLOW;
     jpeg->do_fancy_upsampling = TRUE;
@@ -131,7 +133,7 @@ static int64_t decode(int64_t handle_address, int64_t data, int64_t size, int64_
     jpeg_mem_src(jpeg, (unsigned char *)(intptr_t)data, (unsigned long)size);
     start(handle, height, width, denominator);
     const JDIMENSION columns = jpeg->output_width; /* cropping changes it */
-    if (top < 0 || left < 0 || box_height < 1 || box_width < 1 || top + box_height > jpeg->output_height || left + box_width > columns)
+    if (top < 0 || left < 0 || box_height < 1 || box_width < 1 || top > jpeg->output_height - box_height || left > columns - box_width)
         fail_with(handle, "the box reaches out of the image");
     const int whole_rows = is_smoothed(jpeg);
     const JDIMENSION first = whole_rows ? 0 : crop(jpeg, (JDIMENSION)left, (JDIMENSION)box_width);

@@ -5,7 +5,8 @@
     3  OpenCV       where `import cv2` works (it needs libGL)
     4  Pillow       always there
 
-All rungs give libjpeg's pixels (accurate integer DCT, fancy chroma upsampling). The first two treat each of libjpeg's warnings as an
+All rungs give libjpeg's pixels (accurate integer DCT, fancy chroma upsampling; only a progressive file that ends before its last scan is
+smoothed otherwise by libjpeg-turbo before 3.0.1, which a rung may bring). The first two treat each of libjpeg's warnings as an
 error; OpenCV and Pillow hide them, so those two rungs read the entropy-coded data once more in search of what was hidden.
 `FFCV_SSL_DECODER=native|simplejpeg|opencv|pillow` chooses the rung, for measurements and tests.
 """

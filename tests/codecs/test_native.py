@@ -100,12 +100,24 @@ def test_decode__of_an_unfinished_progressive_file():
 
 
 @needs_shim
-@pytest.mark.parametrize("box", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, 0, 5), (0, 0, 5, 0), (80, 0, 4, 4), (0, 115, 4, 4), (2**40, 0, 1, 1)])
+@pytest.mark.parametrize(
+    "box", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, 0, 5), (0, 0, 5, 0), (80, 0, 4, 4), (0, 115, 4, 4), (2**62, 0, 2**62, 1)]
+)
 def test_decode__refuses_a_box_outside_the_image(box):
     """A box that is empty or reaches out of the image is a status, and nothing is written."""
     handle = native.Handle()
     status, pixels = decode(handle, make.encode(PIXELS), (83, 117), box)
     assert (status, handle.message()) == (1, "the box reaches out of the image")
+    assert (pixels == 77).all()
+
+
+@needs_shim
+@pytest.mark.parametrize("denominator", [3, 5, 16])
+def test_decode__refuses_other_scales(denominator):
+    """Scales that libjpeg would round to another size are a status, and nothing is written."""
+    handle = native.Handle()
+    status, pixels = decode(handle, make.encode(PIXELS), (83, 117), denominator=denominator)
+    assert (status, handle.message()) == (1, "the denominator is 1, 2, 4 or 8")
     assert (pixels == 77).all()
 
 
