@@ -16,15 +16,22 @@ WORD = 0xFFFFFFFFFFFFFFFF
 
 def mix(words: np.ndarray) -> np.ndarray:
     """Return the SplitMix64 finalizer of uint64 words (Steele, Lea, Flood 2014)."""
-    words = (words ^ (words >> SHIFTS[0])) * FACTORS[0]
-    words = (words ^ (words >> SHIFTS[1])) * FACTORS[1]
-    return words ^ (words >> SHIFTS[2])
+    mixed = words ^ (words >> SHIFTS[0])
+    mixed *= FACTORS[0]
+    mixed ^= mixed >> SHIFTS[1]
+    mixed *= FACTORS[1]
+    mixed ^= mixed >> SHIFTS[2]
+    return mixed
+
+
+def rotate(state: np.ndarray) -> np.ndarray:
+    """Return a state made ready to take in a word."""
+    return ((state << ROTATE) | (state >> ROTATE_BACK)) + GOLDEN
 
 
 def absorb(state: np.ndarray, words: np.ndarray) -> np.ndarray:
     """Return the state after taking in one more word; broadcasts, and differs when two words change places."""
-    rotated = (state << ROTATE) | (state >> ROTATE_BACK)
-    return mix((rotated + GOLDEN) ^ mix(words + GOLDEN))
+    return mix(rotate(state) ^ mix(words + GOLDEN))
 
 
 def as_words(values: int | Sequence[int] | np.ndarray) -> np.ndarray:
@@ -38,6 +45,14 @@ def as_words(values: int | Sequence[int] | np.ndarray) -> np.ndarray:
 def column_word(column: str) -> int:
     """Return the 64-bit word of a column name; the same in every process."""
     return int.from_bytes(hashlib.blake2b(column.encode(), digest_size=8).digest(), "little")
+
+
+@functools.lru_cache(maxsize=4096)
+def column_key(column: str, attempt: int) -> np.ndarray:
+    """Return what a state takes in for one attempt at a column, (1,) uint64, read-only."""
+    key = mix(as_words(column_word(column) ^ (attempt * int(GOLDEN) & WORD)) + GOLDEN)
+    key.flags.writeable = False
+    return key
 
 
 class Keys:
@@ -59,7 +74,7 @@ class Keys:
         self.name = name
         self._source = seed, epoch, sample_ids, views
         state = absorb(absorb(absorb(as_words(0), as_words(seed)), as_words(epoch)), as_words(sample_ids)[:, None])
-        self._states = absorb(state, as_words(np.asarray(views))[None, :])
+        self._states = rotate(absorb(state, as_words(np.asarray(views))[None, :]))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,6 +93,8 @@ class Keys:
     def uniform(self, parameter: str, attempt: int = 0, where: np.ndarray | None = None) -> np.ndarray:
         """Return float32 uniforms in [0, 1): (N, V), or one-dimensional for the entries chosen by the mask `where`."""
         states = self._states if where is None else self._states[where]
-        word = column_word(f"{self.name}.{parameter}") ^ (attempt * int(GOLDEN) & WORD)
-        bits = absorb(states, as_words(word)) >> MANTISSA_SHIFT
-        return bits.astype(np.float32) * np.float32(2**-24)
+        bits = mix(states ^ column_key(f"{self.name}.{parameter}", attempt))
+        bits >>= MANTISSA_SHIFT
+        uniforms = bits.astype(np.float32)
+        uniforms *= np.float32(2**-24)
+        return uniforms
