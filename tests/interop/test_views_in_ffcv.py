@@ -1,6 +1,7 @@
 """Our views inside stock FFCV 1.0.2: the pixels of our own loader."""
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +10,11 @@ import numpy as np
 import pytest
 
 from ffcv_ssl import fields
-from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.loader import Loader
 from ffcv_ssl.reader import Reader
-from ffcv_ssl.transforms import MultiView, NormalizeImage, RandomResizedCrop, ToDevice
 from ffcv_ssl.writer import DatasetWriter
 from tests.interop.samples import drawn_image
-from tests.interop.view_pipelines import PIPELINES, SEED
+from tests.interop.view_pipelines import PIPELINES, RESUMED_EPOCH, SEED
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
@@ -38,8 +37,8 @@ def file(request, tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("views") / f"{request.param}.beton", request.param)
 
 
-def in_ffcv(file: Path, **options) -> tuple[list[dict], str | None]:
-    """Epochs of views from FFCV's loader, and the error that ended them."""
+def in_ffcv(file: Path, **options) -> tuple[list[dict], str, str]:
+    """Epochs of views from FFCV's loader, and type and text of the error that ended them."""
     out = file.with_suffix(".pickle")
     flags = [f"--{name}={value}" for name, value in options.items()]
     arguments = [sys.executable, "-m", "tests.interop.views_peer", str(file), str(out), *flags]
@@ -48,50 +47,84 @@ def in_ffcv(file: Path, **options) -> tuple[list[dict], str | None]:
     return pickle.loads(out.read_bytes())
 
 
+def in_ours(file: Path, name: str, epoch: int) -> dict[int, np.ndarray]:
+    """The views of an epoch of our loader, by label."""
+    with Loader(str(file), 8, seed=SEED, drop_last=False, pipelines={"image": PIPELINES[name]}) as loader:
+        loader.set_epoch(epoch)
+        return {int(label): image for batch in loader for label, image in zip(batch.label, batch.image.numpy(), strict=True)}
+
+
+def assert_same(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) -> int:
+    """Compare all views that were found and return the number of their values."""
+    for label, views in found.items():
+        np.testing.assert_array_equal(views, expected[label], err_msg=f"sample {label}")
+    return sum(views.size for views in found.values())
+
+
 @pytest.mark.parametrize(("name", "cache"), [("simclr", "os"), ("simclr", "process"), ("emp_ssl", "os"), ("normalized", "os")])
 def test_views__are_those_of_our_loader(file, name, cache, compared):
     """Two epochs of FFCV's loader, in FFCV's order, hold the views that our loader gives every sample with the same seed."""
-    epochs, failure = in_ffcv(file, views=name, cache=cache, epochs=2)
-    assert failure is None
-    with Loader(str(file), 8, seed=SEED, drop_last=False, pipelines={"image": PIPELINES[name]}) as loader:
-        for epoch in epochs:
-            expected = {int(label): image for batch in loader for label, image in zip(batch.label, batch.image.numpy(), strict=True)}
-            assert epoch.keys() == expected.keys() == set(range(NUM_SAMPLES))
-            for label, views in expected.items():
-                np.testing.assert_array_equal(epoch[label], views)
-            compared(OURS_IN_FFCV, f"{name}, {file.stem}", f"{cache} cache", sum(views.size for views in expected.values()))
+    epochs, _, _ = in_ffcv(file, views=name, cache=cache)
+    for number, epoch in enumerate(epochs):
+        assert epoch.keys() == set(range(NUM_SAMPLES))
+        compared(OURS_IN_FFCV, f"{name}, {file.stem}", f"{cache} cache", assert_same(epoch, in_ours(file, name, number)))
     assert any((epochs[0][label] != epochs[1][label]).any() for label in range(NUM_SAMPLES))
 
 
-def test_damaged_image__ends_the_epoch_and_is_raised_by_the_next(tmp_path):
-    """No hang and no other image's pixels: FFCV's epoch ends, and the next one raises the error that names file and sample."""
+def test_epoch__is_ffcvs_own(file, compared):
+    """It goes on where an epoch was left early or dropped its last batch, and follows `next_epoch` where that is set."""
+    epochs, _, _ = in_ffcv(file, run="left_early")
+    assert [len(epoch) for epoch in epochs] == [9, 27, 27]
+    for number, epoch in zip((0, 1, RESUMED_EPOCH), epochs, strict=True):
+        compared(OURS_IN_FFCV, f"simclr, {file.stem}", "epochs cut short", assert_same(epoch, in_ours(file, "simclr", number)))
+
+
+def test_iterators__side_by_side_keep_their_epochs(file, compared):
+    """Two iterators of one loader, begun before either gave a batch, and one of another loader: epochs 0, 1 and 0."""
+    epochs, _, _ = in_ffcv(file, run="side_by_side")
+    for number, epoch in zip((0, 1, 0), epochs, strict=True):
+        assert epoch.keys() == set(range(NUM_SAMPLES))
+        compared(OURS_IN_FFCV, f"simclr, {file.stem}", "side by side", assert_same(epoch, in_ours(file, "simclr", number)))
+
+
+def test_damaged_image__raises_where_its_batch_is_asked_for(tmp_path):
+    """No hang and no other image's pixels: batches before it come, then the error that names file and sample, then the next epoch."""
     file = write(tmp_path / "damaged.beton", "jpg")
     with Reader(str(file)) as reader:
         pointers, sizes = reader.extents("image")
-        middle = int(pointers[5]) + int(sizes[5]) // 2
+        middle = int(pointers[13]) + int(sizes[13]) // 2
     data = bytearray(file.read_bytes())
+    expected = [in_ours(file, "simclr", epoch) for epoch in range(2)]
     data[middle : middle + 40] = b"\xff\xd9" * 20
     file.write_bytes(data)
-    epochs, failure = in_ffcv(file, epochs=2)
-    assert len(epochs) == 1
-    assert 5 not in epochs[0]
-    assert "damaged.beton: sample 5, field 'image'" in failure
+    batches, error, message = in_ffcv(file, run="until_damage")
+    assert (error, len(batches)) == ("SampleError", 2)
+    assert "damaged.beton: sample 13, field 'image': " in message
+    for batch, views in zip(batches, expected, strict=True):
+        assert batch.keys() == set(range(9))
+        assert_same(batch, views)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("options", "message"),
     [
-        (([RandomResizedCrop(8)], {"field": "picture"}), FieldNotFound, "no field 'picture'"),
-        (([RandomResizedCrop(8)], {"field": "label"}), PipelineError, "reads images, and 'label' is a IntField"),
-        (([RandomResizedCrop(8), ToDevice("cpu")], {}), PipelineError, "FFCV's own operation"),
-        (([MultiView([[RandomResizedCrop(8)], [RandomResizedCrop(9)]])], {}), PipelineError, "one decoder per size"),
-        (([RandomResizedCrop(8), NormalizeImage(mean=0, std=255, type="float16")], {}), PipelineError, "normalize to float32"),
+        ({"views": "two sizes"}, "field 'image': .* one decoder per size"),
+        ({"views": "on a device"}, "put FFCV's own operation behind ViewDecoder"),
+        ({"views": "16-bit floats"}, "normalize to float32"),
+        ({"views": "no crop"}, "images differ in size"),
+        ({"run": "misplaced"}, "first operation of an image field's pipeline"),
     ],
 )
-def test_pipeline_that_ffcv_cannot_take__is_refused(file, arguments, error, message):
-    """Before any work, with what to do."""
-    from ffcv_ssl.interop.ffcv import ViewDecoder
+def test_pipeline_that_ffcv_cannot_take__is_refused(file, options, message):
+    """When FFCV's loader is built, with what to do."""
+    found, error, text = in_ffcv(file, **options)
+    assert (found, error) == ([], "PipelineError")
+    assert re.search(message, text)
 
-    pipeline, options = arguments
-    with pytest.raises(error, match=message):
-        ViewDecoder(str(file), pipeline, **options)
+
+def test_import__without_ffcv_says_what_to_install():
+    """Where FFCV is missing the import says so, and names the extra."""
+    program = "import sys; sys.modules['ffcv'] = None; import ffcv_ssl.interop.ffcv"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert "ffcv_ssl.interop.ffcv needs FFCV" in result.stderr
+    assert "pip install 'ffcv_ssl[ffcv]'" in result.stderr

@@ -1,8 +1,8 @@
 """FFCV's side of the view decoder: stock FFCV's loader with our views, in a process of its own, because FFCV waits for ever where it fails.
 
-    python -m tests.interop.views_peer FILE OUT --cache=os --epochs=2 --views=simclr
+    python -m tests.interop.views_peer FILE OUT --views=simclr --cache=os --run=epochs
 
-OUT is a pickle: for every epoch a map from the sample's `label` to its views, and the error that a further epoch raised, or None.
+OUT is a pickle: what came, epoch by epoch as maps from the sample's `label` to its views, and the error that ended it, or None.
 """
 
 import argparse
@@ -14,38 +14,95 @@ from ffcv.fields.basics import IntDecoder
 from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import ToTensor
 
-from ffcv_ssl.errors import SampleError
+from ffcv_ssl.errors import FfcvSslError
 from ffcv_ssl.interop.ffcv import ViewDecoder
-from tests.interop.view_pipelines import PIPELINES, SEED
+from tests.interop.view_pipelines import PIPELINES, RESUMED_EPOCH, SEED
+
+BATCH = 9
+Epoch = dict[int, np.ndarray]
+
+
+def make_loader(options: argparse.Namespace, **more) -> Loader:
+    """Stock FFCV's loader with our decoder in front."""
+    pipelines = {"image": [ViewDecoder(PIPELINES[options.views], seed=SEED), ToTensor()], "label": [IntDecoder(), ToTensor()]}
+    arguments = {"num_workers": 2, "os_cache": options.cache == "os", "order": OrderOption.RANDOM, "seed": 1, "drop_last": False}
+    return Loader(str(options.file), batch_size=BATCH, **({"pipelines": pipelines} | arguments | more))
+
+
+def copied(batch: tuple) -> Epoch:
+    """The views of a batch by label: FFCV uses its memory again."""
+    images, labels = batch
+    return {int(label): np.array(views) for label, views in zip(labels[:, 0], images, strict=True)}
+
+
+def gathered(batches) -> Epoch:
+    """A whole epoch by label."""
+    return {label: views for batch in batches for label, views in copied(batch).items()}
+
+
+def epochs(options: argparse.Namespace):
+    """Two epochs, one after the other."""
+    loader = make_loader(options)
+    for _ in range(2):
+        yield gathered(loader)
+
+
+def left_early(options: argparse.Namespace):
+    """An epoch that is left after its first batch, another one that drops its last batch, and one after a jump."""
+    loader = make_loader(options, drop_last=True)
+    yield copied(next(iter(loader)))
+    yield gathered(loader)
+    loader.next_epoch = RESUMED_EPOCH
+    yield gathered(loader)
+
+
+def side_by_side(options: argparse.Namespace):
+    """Two epochs of one loader in step, with one of another loader on the same file through the other cache."""
+    loader, other = make_loader(options), make_loader(options, os_cache=options.cache != "os")
+    found = [{}, {}, {}]
+    for batches in zip(iter(loader), iter(loader), iter(other), strict=True):
+        for epoch, batch in zip(found, batches, strict=True):
+            epoch.update(copied(batch))
+    yield from found
+
+
+def until_damage(options: argparse.Namespace):
+    """Every batch before a damaged image, in the order of the file, then the epoch again: the loader lives."""
+    loader = make_loader(options, order=OrderOption.SEQUENTIAL)
+    batches = iter(loader)
+    yield copied(next(batches))
+    try:
+        next(batches)
+    except FfcvSslError:
+        assert next(batches, None) is None
+        yield copied(next(iter(loader)))
+        raise
+
+
+def misplaced(options: argparse.Namespace):
+    """The decoder where it cannot stand."""
+    field, pipeline = ("label", [ViewDecoder(PIPELINES[options.views])])
+    yield make_loader(options, pipelines={"image": None, field: pipeline})
+
+
+RUNS = {run.__name__: run for run in (epochs, left_early, side_by_side, until_damage, misplaced)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("file", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--cache", choices=("os", "process"), default="os")
-    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--views", choices=tuple(PIPELINES), default="simclr")
+    parser.add_argument("--cache", choices=("os", "process"), default="os")
+    parser.add_argument("--run", choices=tuple(RUNS), default="epochs")
     options = parser.parse_args()
-    decoder = ViewDecoder(str(options.file), PIPELINES[options.views], seed=SEED, num_workers=2)
-    loader = Loader(
-        str(options.file),
-        batch_size=9,
-        num_workers=2,
-        os_cache=options.cache == "os",
-        order=OrderOption.RANDOM,
-        seed=1,
-        drop_last=False,
-        pipelines={"image": [decoder, ToTensor()], "label": [IntDecoder(), ToTensor()]},
-    )
-    epochs, failure = [], None
-    for _ in range(options.epochs):
-        try:
-            epochs.append({int(i): np.array(views) for images, labels in loader for i, views in zip(labels[:, 0], images, strict=True)})
-        except SampleError as error:
-            failure = str(error)
-            break
-    options.out.write_bytes(pickle.dumps((epochs, failure)))
+    found, failure = [], None
+    try:
+        for epoch in RUNS[options.run](options):
+            found.append(epoch)
+    except FfcvSslError as error:
+        failure = error
+    options.out.write_bytes(pickle.dumps((found, type(failure).__name__, str(failure))))
 
 
 if __name__ == "__main__":
