@@ -1,4 +1,4 @@
-"""Call a C function by its address from compiled code: the native shim's `decode`, libc's `pread` and `memchr`.
+"""Call a C function by its address from compiled code: the native shim's `decode`, libc's `pread`.
 
 An address travels as an ordinary argument, so that kernels which call one can be kept on disk; the machine code holds no symbol that
 the next process would have to find again.

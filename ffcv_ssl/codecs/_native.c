@@ -61,6 +61,14 @@ static void limit_scans(j_common_ptr jpeg)
         fail_with(jpeg->client_data, "more than " EXPANDED(MAX_SCANS) " scans");
 }
 
+/* Forget the image before: libjpeg keeps quantization and Huffman tables, and a file without its own would get those. It costs 0.1 us. */
+static void renew(Handle *handle)
+{
+    jpeg_destroy_decompress(&handle->jpeg);
+    jpeg_create_decompress(&handle->jpeg);
+    handle->jpeg.progress = &handle->progress;
+}
+
 /* Read the header, and refuse an image that `out` was not made for before anything of its size is allocated. */
 static void start(Handle *handle, int64_t height, int64_t width, int64_t denominator)
 {
@@ -130,6 +138,7 @@ static int64_t decode(int64_t handle_address, int64_t data, int64_t size, int64_
         jpeg_abort_decompress(jpeg);
         return FAILED;
     }
+    renew(handle);
     jpeg_mem_src(jpeg, (unsigned char *)(intptr_t)data, (unsigned long)size);
     start(handle, height, width, denominator);
     const JDIMENSION columns = jpeg->output_width; /* cropping changes it */

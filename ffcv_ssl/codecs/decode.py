@@ -158,7 +158,8 @@ _slice = _Slice()
 
 
 def _native_rung() -> Rung:
-    native.Handle()  # an ImportError where there is no shim
+    native.shim()  # an ImportError where there is none
+    native.Handle()  # or where its library is of another version
 
     def decode(data: Buffer, out: np.ndarray, box: Box | None = None) -> None:
         encoded = np.frombuffer(data, np.uint8)

@@ -56,7 +56,7 @@ class Handle:
     """
 
     def __init__(self) -> None:
-        self._module = shim()
+        self._module = _native or shim()  # what the environment says was asked when the decoder was chosen
         self._capsule = self._module.new_handle()
         self.address: int = self._module.address(self._capsule)
 
@@ -84,7 +84,7 @@ def decode(data: np.ndarray, out: np.ndarray, box: tuple[int, int, int, int]) ->
     """
     if not hasattr(_thread, "handle"):
         _thread.handle = Handle()
-    handle, function = _thread.handle, _FUNCTION_TYPE(decode_address())
+    handle, function = _thread.handle, _FUNCTION_TYPE(_native.DECODE_ADDRESS)
     height, width = out.shape[:2]
     if function(handle.address, data.ctypes.data, data.size, out.ctypes.data, height, width, *box, 1):
         raise ImageError(f"JPEG does not decode: {handle.message()}.")

@@ -70,7 +70,7 @@ def layout(data):
         elif marker == DRI and end == body + 2:
             interval = _word(data, body)
         elif marker == SOS:
-            if frame and data[body] == data[frame + 5]:
+            if frame and end > body and data[body] == data[frame + 5]:
                 return _rows_of_mcus(data, frame, end, interval)
             break
         offset = end

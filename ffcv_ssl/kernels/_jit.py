@@ -18,7 +18,7 @@ import numba
 from filelock import FileLock
 from numba import njit
 from numba.core import config, sigutils
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, _CacheLocator
 from numba.core.compiler_lock import global_compiler_lock
 
 from ffcv_ssl import __version__
@@ -52,7 +52,7 @@ def per_sample(function: Callable) -> Callable:
 def compile_in_turn(dispatcher: Any, compile_: Callable, signature: Any) -> Any:
     """Compile or load one overload of a kernel; what another process is compiling is waited for, then loaded.
 
-    No deadlock: a kernel waits only for those that it calls, which call none that wait; and the compiler's lock comes first, so that
+    No deadlock: a kernel waits only for those that it calls, and no kernel calls itself; and the compiler's lock comes first, so that
     two threads cannot hold one lock each and want the other's.
     """
     with global_compiler_lock, contextlib.ExitStack() as scope:
@@ -95,14 +95,15 @@ def cache_folder() -> Path | None:
     `FFCV_SSL_CACHE_DIR` names it; otherwise it is `ffcv_ssl` in the user's cache folder.
     """
     root = os.environ.get("FFCV_SSL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ffcv_ssl")
-    folder = Path(root).expanduser() / "kernels" / source_hash()
+    folder = Path(root) / "kernels" / source_hash()
     try:
+        folder = folder.expanduser()  # RuntimeError: no home
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder), warnings.catch_warnings():
             warnings.simplefilter("error")  # filelock warns where the file system has no locks
             with FileLock(folder / "lock"):
                 return folder
-    except (OSError, NotImplementedError, UserWarning) as error:
+    except (OSError, RuntimeError, UserWarning) as error:
         logger.warning("compiled kernels are not kept: %s cannot be written and locked (%s); set FFCV_SSL_CACHE_DIR.", folder, error)
         return None
 
@@ -134,6 +135,28 @@ class _KernelCacheImpl(CompileResultCacheImpl):
 DAMAGE = EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, ValueError
 
 
+class _CheckedFile(IndexDataCacheFile):
+    """Numba's files, each with a digest at its end, so that damaged machine code is compiled anew and never run."""
+
+    def _dump(self, obj):
+        data = super()._dump(obj)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_data(self, name):
+        return pickle.loads(self._checked(Path(self._data_path(name)).read_bytes()))
+
+    def _load_index(self):
+        if os.path.exists(self._index_path):
+            version = pickle.dumps(self._version, protocol=-1)  # Numba's, in front
+            self._checked(Path(self._index_path).read_bytes()[len(version) :])
+        return super()._load_index()
+
+    def _checked(self, data: bytes) -> bytes:
+        if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+            raise ValueError("a digest does not match")
+        return data
+
+
 class KernelCache(FunctionCache):
     """Numba's function cache with a lock around each load and each save.
 
@@ -141,6 +164,10 @@ class KernelCache(FunctionCache):
     """
 
     _impl_class = _KernelCacheImpl
+
+    def __init__(self, function: Callable):
+        super().__init__(function)
+        self._cache_file = _CheckedFile(self._cache_path, self._impl.filename_base, source_hash())
 
     def _lock(self) -> FileLock:
         return FileLock(os.path.join(self.cache_path, "lock"))

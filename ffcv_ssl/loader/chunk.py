@@ -45,13 +45,26 @@ class Workspace(NamedTuple):
 
 
 @glue
+def read(images, offset, size, out):
+    """Read `size` bytes at an offset of the file; return how many came."""
+    start = out.ctypes.data
+    done = np.int64(0)
+    while done < size:
+        count = call(images.pread, images.descriptor, start + done, size - done, offset + done)
+        if count <= 0:
+            break
+        done += count
+    return done
+
+
+@glue
 def load_image(images, workspace, sample_id, box, pixels):
     """Read one stored image and decode `box` (top, left, height, width, denominator) of it into `pixels`; return the status."""
     size, is_raw = images.num_bytes[sample_id], images.modes[sample_id] == RAW
     if images.pread == 0 or not (is_raw or images.decode != 0):
         return NOT_READ
     target = pixels if is_raw else workspace.data
-    if call(images.pread, images.descriptor, target.ctypes.data, size, images.pointers[sample_id]) != size:
+    if read(images, images.pointers[sample_id], size, target) != size:
         return NOT_READ
     if is_raw:
         return DONE

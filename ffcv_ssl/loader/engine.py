@@ -90,10 +90,13 @@ class Engine:
     def _run_until(self, done: threading.Event) -> None:
         while not done.is_set():
             with self._queue.changed:
-                if self._queue.stopped or not self._queue.jobs:
-                    raise LoaderClosed("the loader was closed while a batch was waited for.")
-                _, job = self._queue.jobs.popleft()
-            job()
+                if self._queue.stopped or self.pid != os.getpid():
+                    raise LoaderClosed("the loader was closed, or the process forked, while a batch was waited for.")
+                job = self._queue.jobs.popleft()[1] if self._queue.jobs else None
+            if job is None:
+                done.wait(POLL_S)  # another thread of the caller runs the job
+            else:
+                job()
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Forget all jobs, and wait for the threads to finish the ones they run."""

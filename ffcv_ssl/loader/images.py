@@ -77,7 +77,7 @@ class ImageRenderer:
         self.reader, self.plan, self.decode = reader, plan, decode
         self.sizes = np.stack((records["height"], records["width"]), axis=1).astype(np.int64)
         pointers, num_bytes = (values.astype(np.int64) for values in reader.extents(plan.field))
-        modes = np.ascontiguousarray(records["mode"])
+        modes = np.array(records["mode"])  # a copy, writable: Numba compiles anew for arrays that are not
         self.images = StoredImages(
             reader.fileno(), pread_address(), native_decoder(), modes, self.sizes, pointers, num_bytes,
             cache.memory, cache.places, cache.cached,
@@ -88,7 +88,7 @@ class ImageRenderer:
         self._view_sizes = tuple(dict.fromkeys(tensor.size for tensor in tensors))
         # Later passes read finished views, so these count as sources too.
         self._smallest_source = tuple(max(size[axis] for size in self._view_sizes) for axis in (0, 1))
-        self._memory = ThreadMemory()
+        self._memory = ThreadMemory(self.images.decode != 0)
         if decode == "fast":
             self._check_fast(cache)
 
@@ -163,7 +163,11 @@ class ImageRenderer:
     def _retry(self, sample_id: np.ndarray, drawing: Drawing, outs: Sequence[np.ndarray], position: int) -> None:
         """Find out why compiled code could not make a sample, and raise it; where a read was interrupted, try again."""
         self._load(int(sample_id[0]), np.array([0, 0, *self.sizes[sample_id[0]]]), np.empty((*self.sizes[sample_id[0]], 3), np.uint8))
-        if self._render_chunk(sample_id, drawing, outs, position)[0] != DONE:
+        if self._render_chunk(sample_id, drawing, outs, position)[0] == DONE:
+            return
+        if self.decode != "fast":
+            self._render_one(int(sample_id[0]), drawing, outs, position)
+        else:
             raise self._error(int(sample_id[0]), "could not be decoded, for a reason that only shows now and then.")
 
     def _render_one(self, sample_id: int, drawing: Drawing, outs: Sequence[np.ndarray], position: int) -> None:

@@ -81,7 +81,7 @@ class Loader:
     on_error
         What to do with a sample that cannot be read: "raise" a SampleError, "skip" it (the batch gets shorter), or "substitute" the
         next readable sample of the order. What was skipped or substituted is logged and listed in `failures`; a batch of which nothing is
-        left is passed over.
+        left is passed over. Damage in a part of a JPEG that no view shows may go unnoticed, unless decode="full".
 
     Attributes
     ----------

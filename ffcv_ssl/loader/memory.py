@@ -12,13 +12,19 @@ from ffcv_ssl.loader.chunk import Workspace
 
 
 class ThreadMemory(threading.local):
-    """Memory that one thread reuses; it grows to the largest image that this thread has met."""
+    """Memory that one thread reuses; it grows to the largest image that this thread has met.
 
-    def __init__(self):
+    Parameters
+    ----------
+    has_handle
+        Whether the thread decodes with the native shim.
+    """
+
+    def __init__(self, has_handle: bool):
         self._bytes: dict[str, np.ndarray] = {}
         self._scratch: Scratch | None = None
         self._source_size = 0, 0  # the largest that the scratch serves
-        self._handle = native.Handle() if native_decoder() else None
+        self._handle = native.Handle() if has_handle else None
 
     def bytes(self, name: str, size: int) -> np.ndarray:
         """Return a buffer of at least `size` bytes, uninitialised."""
@@ -47,7 +53,7 @@ def native_decoder() -> int:
 
 
 def pread_address() -> int:
-    """Return the address of libc's `pread`, or 0 where there is none with 64-bit offsets."""
+    """Return the address of libc's `pread`, or 0 where there is none."""
     try:
         function = ctypes.CDLL(None).pread
     except (AttributeError, OSError, TypeError):

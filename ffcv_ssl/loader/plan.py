@@ -70,7 +70,8 @@ def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> Ima
     records = reader.records[plan.field]
     sizes = np.stack((records["height"], records["width"]), axis=1)
     where = f"{reader.path}: field {plan.field!r}"
-    cache = plan_cache(options.cache, sizes, records["mode"], options.indices, options.share, where)
+    wanted = "os" if (options.cache, options.decode) == ("auto", "fast") else options.cache  # whole images are of no use to "fast"
+    cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.share, where)
     return ImageRenderer(reader, plan, cache, options.decode)
 
 

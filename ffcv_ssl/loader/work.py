@@ -215,7 +215,13 @@ class BatchWork:
     def _drop(self, kept: np.ndarray) -> None:
         """Keep only some positions."""
         self._ids = self._ids[kept]
-        self._tensors = [[tensor[torch.from_numpy(kept)] for tensor in tensors] for tensors in self._tensors]
+        self._tensors = [[_rows(tensor, kept) for tensor in tensors] for tensors in self._tensors]
         self._values = [[out[i] for i in kept] if isinstance(out, list) else out[kept] for out in self._values]
         for drawing in self._drawings:
             drawing.table.values = drawing.table.values[kept]
+
+
+def _rows(tensor: torch.Tensor, kept: np.ndarray) -> torch.Tensor:
+    """Return some rows of a tensor; with NumPy, as torch's own threads do not survive a fork."""
+    bits = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
+    return torch.from_numpy(bits.numpy()[kept]).view(tensor.dtype)

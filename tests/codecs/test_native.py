@@ -1,6 +1,7 @@
 """The native shim by its address, as compiled code calls it; the ladder's tests are run on it too."""
 
 import ctypes
+import io
 import os
 import resource
 import subprocess
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import simplejpeg
+from PIL import Image
 
 from ffcv_ssl.codecs import native
 from ffcv_ssl.codecs.jpeg import SUBSAMPLINGS
@@ -245,7 +247,7 @@ def test_shim__can_be_switched_off(monkeypatch, switch):
         monkeypatch.setenv(name, value)
     assert native.decode_address() == 0
     with pytest.raises(ImportError, match=r"switched off by the environment"):
-        native.Handle()
+        native.shim()
 
 
 def test_shim__says_why_it_is_absent(monkeypatch):
@@ -262,3 +264,22 @@ def test_shim__says_why_it_is_absent(monkeypatch):
 def test_shim__names_its_library():
     """The version that it was built with is at hand for reports."""
     assert native.shim().LIBRARY.startswith("libjpeg-turbo ")
+
+
+@needs_shim
+@pytest.mark.parametrize("removed", [b"\xff\xdb", b"\xff\xc4"])
+def test_tables__of_another_image_are_not_used(removed):
+    """A JPEG without quantization or Huffman tables gives on a used handle what it gives on a fresh one."""
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, "JPEG", quality=30, optimize=True)
+    whole = without = buffer.getvalue()
+    while (start := without.find(removed)) >= 0:
+        without = without[:start] + without[start + 2 + int.from_bytes(without[start + 2 : start + 4], "big") :]
+    results = []
+    for before in ((), (whole,)):
+        handle = native.Handle()
+        for data in before:
+            assert decode(handle, data, PIXELS.shape[:2])[0] == 0
+        status, pixels = decode(handle, without, PIXELS.shape[:2])
+        results.append((status, handle.message() if status else pixels.tobytes()))
+    assert results[0] == results[1]

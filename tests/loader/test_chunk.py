@@ -1,9 +1,12 @@
 """The compiled chunk: the same views as the ladder gives, and a status for every failure."""
 
+import ctypes
 import io
+import os
 
 import numpy as np
 import pytest
+from numba import njit
 from PIL import Image
 
 from ffcv_ssl import views
@@ -131,3 +134,28 @@ def test_fast__without_the_native_decoder_is_refused(jpeg_file, monkeypatch):
     monkeypatch.setattr(images, "native_decoder", lambda: 0)
     with pytest.raises(PipelineError, match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'"):
         epoch(jpeg_file, PIPELINES["simclr"], decode="fast")
+
+
+def test_short_reads__are_continued(tmp_path):
+    """Where the system's `pread` gives half of what was asked, as network file systems may, compiled code reads on."""
+    path = tmp_path / "bytes"
+    path.write_bytes(bytes(range(256)) * 4)
+    calls = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)
+    def short_pread(descriptor, address, count, offset):
+        data = os.pread(descriptor, -(-count // 2), offset)
+        ctypes.memmove(address, data, len(data))
+        calls.append(len(data))
+        return len(data)
+
+    read = njit(chunk.read.py_func)
+    nothing = np.zeros(1, np.int64)
+    out = np.zeros(1000, np.uint8)
+    with path.open("rb") as file:
+        address = ctypes.cast(short_pread, ctypes.c_void_p).value
+        stored = chunk.StoredImages(file.fileno(), address, 0, out, nothing[None], nothing, nothing, out, nothing, out)
+        assert read(stored, 3, 1000, out) == 1000
+        assert read(stored, 1000, 1000, np.zeros(1000, np.uint8)) == 24
+    assert out.tobytes() == path.read_bytes()[3:1003]
+    assert len(calls) > 3
