@@ -80,7 +80,7 @@ def photos(folder: Path, seed: int = 0) -> list[Image]:
     images = []
     for data, start, end in zip(encoded, starts, ends, strict=True):
         boxes = {"one view": (start[0], end[0]), "two views": (start.min(axis=0), end.max(axis=0))}
-        images.append(Image(data, {name: (int(first[0]), int(first[1]), *(last - first).tolist()) for name, (first, last) in boxes.items()}))
+        images.append(Image(data, {name: (*first.tolist(), *(last - first).tolist()) for name, (first, last) in boxes.items()}))
     return images
 
 
