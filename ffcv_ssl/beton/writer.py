@@ -169,9 +169,10 @@ class DatasetWriter:
             raise ConfigError(f"chunksize is at least 1, got {chunksize}.")
         target = resolve_target(self.path)
         job = Job(dataset, self.fields, self._order(dataset, indices, shuffle_indices), self.seed, self.on_error == "skip")
-        with unwinding_on_sigterm(), self._errors_in_words(), replacing(target) as descriptor:
+        # The workers start before there is a file: a process that may not start any, or is ended while it tries, leaves nothing behind.
+        with unwinding_on_sigterm(), self._errors_in_words(), self._batches(job, chunksize) as batches, replacing(target) as descriptor:
             assembly = Assembly(descriptor, self.fields, len(job.indices), self.page_size)
-            self._encode_into(assembly, job, chunksize, descriptor)
+            self._store(batches, assembly, job, descriptor)
             size, page_size = assembly.finish(self._file_metadata(assembly))
             skipped_path = _write_skipped(target, assembly.skipped)
         notes = assembly.notes
@@ -190,11 +191,11 @@ class DatasetWriter:
             seconds=time.perf_counter() - started,
         )
 
-    def _encode_into(self, assembly: Assembly, job: Job, chunk_size: int, descriptor: int) -> None:
-        """Run the job and store what comes."""
+    def _store(self, batches: Iterator[Batch], assembly: Assembly, job: Job, descriptor: int) -> None:
+        """Store what the job gives."""
         num_samples, reached = len(job.indices), 0
         # The thread that flushes starts after the workers: a process with threads should not fork.
-        with self._batches(job, chunk_size) as batches, self._progress_bar(num_samples) as bar, flushing(descriptor):
+        with self._progress_bar(num_samples) as bar, flushing(descriptor):
             for batch in batches:
                 where = f"while writing {len(batch.samples)} samples from sample {job.indices[reached]}"
                 try:
