@@ -14,7 +14,7 @@ from ffcv_ssl.beton.layout import MAX_PAGE_SIZE
 from ffcv_ssl.errors import FfcvSslError, FieldError
 from ffcv_ssl.fields.base import Encoded, Field
 
-_BATCH_BYTES = 1 << 18  # enough to make the cost of a message small
+BATCH_BYTES = 1 << 18  # enough to make the cost of a message small
 _BATCH_SECONDS = 0.2  # so that the progress bar moves, however slow the samples are
 
 
@@ -73,7 +73,7 @@ class Batch:
     """
 
     samples: list[list[StoredValue] | SkippedSample]
-    payload: bytes | bytearray
+    payload: bytes | bytearray | memoryview
 
 
 class SampleFailed(Exception):
@@ -107,7 +107,7 @@ def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]
             samples.append(SkippedSample(failure.index, failure.path, failure.reason.lstrip(",: ")))
         else:
             samples.append([_store(value, payload) for value in encoded])
-        if len(payload) >= _BATCH_BYTES or time.monotonic() >= deadline:
+        if len(payload) >= BATCH_BYTES or time.monotonic() >= deadline:
             yield Batch(samples, payload)
             samples, payload, deadline = [], bytearray(), time.monotonic() + _BATCH_SECONDS
     if samples:

@@ -17,6 +17,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, encode_batches
+from ffcv_ssl.beton.transport import ParentEnd, WorkerEnd, shared_slots
 from ffcv_ssl.errors import WriteError
 
 _CHUNKS_PER_WORKER = 2  # one in work, one waiting
@@ -33,7 +34,10 @@ class _Worker:
 
     def __init__(self, job: Job | None, context: Any, number: int, positions: Any):
         self.connection, far_end = context.Pipe()
-        self.process = context.Process(target=_work, args=(job, far_end, positions, number), name=f"beton-writer-{number}", daemon=True)
+        slots = shared_slots(context.get_start_method() == "fork")
+        self.inbox = ParentEnd(self.connection, slots)
+        arguments = job, far_end, slots, positions, number
+        self.process = context.Process(target=_work, args=arguments, name=f"beton-writer-{number}", daemon=True)
         try:
             self.process.start()
         except BaseException:
@@ -82,7 +86,7 @@ class WorkerPool:
             raise
 
     def batches(self) -> Iterator[Batch]:
-        """Yield all samples of the job in order.
+        """Yield all samples of the job in order; the bytes of a batch are valid until the next is asked for.
 
         Raises
         ------
@@ -101,9 +105,13 @@ class WorkerPool:
                 chunk, batch = self._receive(worker)
                 if batch is None:
                     finished.add(chunk)
+                    continue
+                if chunk == current:  # none of its batches waits: see below
+                    yield batch
                 else:
-                    waiting[chunk].append(batch)
+                    waiting[chunk].append(Batch(batch.samples, bytes(batch.payload)))
                     bytes_waiting += len(batch.payload)
+                worker.inbox.free(batch)
             while current < num_chunks and (waiting[current] or current in finished):
                 while waiting[current]:
                     batch = waiting[current].popleft()
@@ -164,8 +172,7 @@ class WorkerPool:
                 raise message.unpacked()
             if message is None:
                 return worker.chunks.popleft(), None
-            samples, size = message
-            return worker.chunks[0], Batch(samples, _receive_bytes(worker.connection, size))
+            return worker.chunks[0], worker.inbox.batch(message)
         except (EOFError, OSError) as error:
             raise self._death(worker) from error
 
@@ -237,7 +244,7 @@ def _pickled(error: BaseException | None) -> bytes | None:
     return data
 
 
-def _work(inherited_job: Job | None, connection: Connection, positions: Any, number: int) -> None:
+def _work(inherited_job: Job | None, connection: Connection, slots: Any, positions: Any, number: int) -> None:
     """A worker's life: receive the job unless it was inherited by forking, then (start, stop); send batches, then None; None ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -247,35 +254,15 @@ def _work(inherited_job: Job | None, connection: Connection, positions: Any, num
     def begin(position: int) -> None:
         positions[number] = position
 
-    while (chunk := connection.recv()) is not None:
-        start, stop = chunk
+    end = WorkerEnd(connection, slots)
+    while (chunk := end.next_chunk()) is not None:
         try:
-            for batch in encode_batches(job, start, stop, begin):
-                connection.send((batch.samples, len(batch.payload)))
-                _send_bytes(connection, batch.payload)
+            for batch in encode_batches(job, *chunk, begin):
+                end.send(batch)
         except SampleFailed as failure:
             connection.send(_Failure(failure))
             return
         connection.send(None)
-
-
-def _send_bytes(connection: Connection, payload: bytes | bytearray) -> None:
-    """Send bytes whose number the other side knows."""
-    view = memoryview(payload)
-    while view:
-        view = view[os.write(connection.fileno(), view) :]
-
-
-def _receive_bytes(connection: Connection, size: int) -> bytearray:
-    """Receive that many bytes, straight into their place: `Connection.recv_bytes` takes four times as long; EOFError if they end before."""
-    payload = bytearray(size)
-    view = memoryview(payload)
-    while view:
-        count = os.readv(connection.fileno(), [view])
-        if count == 0:
-            raise EOFError
-        view = view[count:]
-    return payload
 
 
 def _end_with_parent() -> None:

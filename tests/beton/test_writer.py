@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ffcv_ssl.beton import BetonReader, DatasetWriter
+from ffcv_ssl.beton import BetonReader, DatasetWriter, transport
 from ffcv_ssl.beton.layout import MAX_PAGE_SIZE, MIN_PAGE_SIZE
 from ffcv_ssl.errors import ConfigError, FieldError, WriteError
 from ffcv_ssl.fields import BytesField, Encoded, Field, FloatField, IntField, JSONField, NDArrayField, RGBImageField
@@ -65,6 +65,17 @@ def test_bytes__do_not_depend_on_the_start_method(tmp_path, start_method):
     write(tmp_path / "here.beton", texts(50))
     write(tmp_path / "there.beton", texts(50), num_workers=2, start_method=start_method)
     assert digest(tmp_path / "here.beton") == digest(tmp_path / "there.beton")
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_bytes__of_every_size_come_from_workers_as_they_are(tmp_path, start_method):
+    """Batches that fit the memory shared with a worker, fill it to the byte or exceed it, in any mixture, give the bytes of one process."""
+    sizes = [1, transport.SLOT_BYTES - 1, transport.SLOT_BYTES, transport.SLOT_BYTES + 1, 3 * transport.SLOT_BYTES, 0, 100_000]
+    dataset = [(np.full(size, i, np.uint8).tobytes(), i) for i, size in enumerate(sizes * 4)]
+    alone, together = tmp_path / "alone.beton", tmp_path / "together.beton"
+    write(alone, dataset)
+    write(together, dataset, num_workers=3, chunksize=5, start_method=start_method)
+    assert digest(alone) == digest(together)
 
 
 def test_order__is_that_of_the_indices(tmp_path):
