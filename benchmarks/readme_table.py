@@ -100,7 +100,8 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
     if result.get("memory", {}).get("status") == "ok":
         sentences.append(f"Memory above an idle process, {result['memory']['title']}: {report.memory_above(result['memory']):.2f} GB.")
     if "writer" in result:
-        cells = [f"{goal.text.partition(', against')[0]} {goal.shown(result, 'ours_pip').partition(' ')[0]}" for goal in WRITER_GOALS]
+        own = [(goal.text.replace(", against FFCV's", ""), goal.shown(result, "ours_pip").partition(" ")[0]) for goal in WRITER_GOALS]
+        cells = [f"{text} {ratio}" for text, ratio in own]
         sentences.append(f"As `pip install` leaves it, how many times as fast as FFCV's: {'; '.join(cells)}.")
     train = next((each for each in result["workloads"] if each["name"] == "train2"), None)
     if train and (rows := report.measured(train)):

@@ -10,16 +10,16 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_collection_modifyitems(items):
     """Skip what this machine cannot run: GPU tests without a GPU, interop without FFCV, real images where they are absent."""
-    if any("gpu" in item.keywords for item in items):
+    if any(item.get_closest_marker("gpu") for item in items):
         import torch
 
         gpu = torch.cuda.is_available()
     for item in items:
-        if "gpu" in item.keywords and not gpu:
+        if item.get_closest_marker("gpu") and not gpu:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-        if "interop" in item.keywords and importlib.util.find_spec("ffcv") is None:
+        if item.get_closest_marker("interop") and importlib.util.find_spec("ffcv") is None:
             item.add_marker(pytest.mark.skip(reason="needs FFCV: make interop"))
-        if "shared_data" in item.keywords and not SHARED_DATA.is_dir():
+        if item.get_closest_marker("shared_data") and not SHARED_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason="needs the real images beside the checkout"))
 
 
