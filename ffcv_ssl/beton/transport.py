@@ -30,12 +30,12 @@ class _Slots:
     """Slots in their turn; both sides count alike. Without memory no batch fits."""
 
     def __init__(self, memory: mmap.mmap | None):
-        self._memory = memoryview(memory) if memory is not None else None
+        self._memory = memoryview(memory if memory is not None else b"")
         self._turn = 0
 
     def fit(self, size: int) -> bool:
         """Whether so many bytes go through a slot; otherwise they take the pipe."""
-        return self._memory is not None and size <= SLOT_BYTES
+        return size <= SLOT_BYTES <= len(self._memory)
 
     def next(self, size: int) -> memoryview:
         """The first `size` bytes of the slot whose turn it is."""
