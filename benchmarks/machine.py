@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ffcv_ssl.beton.cores import allowed_cores
 
-PACKAGES = ("ffcv_ssl", "torch", "numba", "numpy", "pillow", "simplejpeg", "opencv-python")
+PACKAGES = ("ffcv_ssl", "torch", "numba", "numba-cuda", "numpy", "pillow", "simplejpeg", "opencv-python")
 
 
 def describe() -> dict:

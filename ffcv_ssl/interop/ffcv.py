@@ -195,6 +195,8 @@ def calling_object() -> Loader | EpochIterator:
 
 def check_output(where: str, output: OutputPlan) -> None:
     """Refuse views that FFCV could not pass on; PipelineError with what to do."""
+    if output.render_device is not None:
+        raise PipelineError(f"{where}: ViewDecoder renders on the CPU; leave ToDevice out, and put FFCV's behind ViewDecoder.")
     if output.stages:
         raise PipelineError(f"{where}: {output.stages[0]!r} stands behind the views; put FFCV's own operation behind ViewDecoder.")
     if len(output.tensors) > 1 or output.tensors[0].channels_last:

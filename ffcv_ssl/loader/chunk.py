@@ -11,7 +11,7 @@ import numpy as np
 from ffcv_ssl.codecs._call import call
 from ffcv_ssl.codecs.slices import decode_box
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels._jit import glue, per_sample
+from ffcv_ssl.kernels._jit import glue, per_sample, scalar
 from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_view
 
@@ -144,3 +144,51 @@ def render_chunk(images, workspace, sample_ids, boxes, rows, formats, outs, stat
     """
     for i in range(len(sample_ids)):
         statuses[i] = render_sample(images, workspace, sample_ids[i], boxes[i], i, rows, formats, outs)
+
+
+@scalar
+def copy_box(pixels, width, box, out):
+    """Copy a box (top, left, height, width) out of an image `width` pixels wide."""
+    row = 3 * box[3]
+    for y in range(box[2]):
+        source = pixels[3 * ((box[0] + y) * width + box[1]) :]
+        target = out[y * row : (y + 1) * row]
+        for i in range(row):
+            target[i] = source[i]
+
+
+@glue
+def load_boxes(images, workspace, sample_id, boxes, starts, packed):
+    """Decode the boxes of one sample into `packed`, from the bytes `starts` on; return the status."""
+    size, place = images.sizes[sample_id], images.places[sample_id]
+    whole = images.cache[place : place + size[0] * size[1] * 3] if place >= 0 else workspace.pixels
+    if place >= 0:
+        status = cached_image(images, workspace, sample_id, whole)
+        if status != DONE:
+            return status
+    for k in range(len(boxes)):
+        box = boxes[k]
+        if box[2] > 0:
+            if place < 0:
+                status = load_image(images, workspace, sample_id, box, whole)
+                if status != DONE:
+                    return status
+            copy_box(whole, -(-size[1] // box[4]), box, packed[starts[k] :])
+    return DONE
+
+
+@per_sample
+def load_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses):
+    """Read and decode a chunk of samples for a GPU, which renders them.
+
+    Parameters
+    ----------
+    images, workspace, sample_ids, boxes, statuses
+        As in `render_chunk`.
+    starts
+        (n, levels) int64: where in `packed` the pixels of each box go.
+    packed
+        uint8; each box is written as interleaved RGB, without gaps.
+    """
+    for i in range(len(sample_ids)):
+        statuses[i] = load_boxes(images, workspace, sample_ids[i], boxes[i], starts[i], packed)

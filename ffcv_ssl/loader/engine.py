@@ -1,10 +1,11 @@
 """The loader's own threads: jobs in order, errors carried, nothing global."""
 
+import functools
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ffcv_ssl.errors import LoaderClosed
 
@@ -63,6 +64,28 @@ class Engine:
             else:
                 self._queue.jobs.extend(entries)
             self._queue.changed.notify(len(entries))
+
+    def run(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Run jobs before all others, and wait for them; raises what the first of them raised."""
+        done, lock, remaining = threading.Event(), threading.Lock(), [len(jobs)]
+        errors: list[BaseException] = []
+
+        def counted(job: Callable[[], None]) -> None:
+            try:
+                if not errors:
+                    job()
+            except BaseException as error:
+                errors.append(error)
+            with lock:
+                remaining[0] -= 1
+                if remaining[0] == 0:
+                    done.set()
+
+        if jobs:
+            self.submit(done, [functools.partial(counted, job) for job in jobs], first=True)
+            self.wait(done)
+        if errors:
+            raise errors[0]
 
     def cancel(self, owner: object) -> None:
         """Forget the jobs of `owner` that no thread has begun."""

@@ -6,8 +6,10 @@ JPEGs are decoded by the ladder, one by one; so is everything in a plan that mix
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.codecs.decode import decode_box, decode_jpeg
@@ -17,7 +19,9 @@ from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_views
 from ffcv_ssl.kernels.rows import NUM_COLUMNS
 from ffcv_ssl.loader.boxes import DENOMINATOR, plan_decode
+from ffcv_ssl.loader.buffers import BufferPool, as_tensor, pinned_tensor
 from ffcv_ssl.loader.chunk import DONE, StoredImages, Workspace, render_chunk
+from ffcv_ssl.loader.engine import Engine
 from ffcv_ssl.loader.memory import ThreadMemory, native_decoder, pread_address
 from ffcv_ssl.loader.placement import ImageCache
 from ffcv_ssl.pipeline.plan import ImagePlan, TensorPlan
@@ -32,6 +36,8 @@ class Drawing:
 
     Parameters
     ----------
+    sample_ids
+        (N,) int64.
     table
         Their parameters.
     rows
@@ -40,16 +46,63 @@ class Drawing:
         (N, levels, 5) int64, what to decode of each image (`loader.boxes`).
     """
 
+    sample_ids: np.ndarray
     table: ParameterTable
     rows: tuple[np.ndarray, ...]
     boxes: np.ndarray
 
     def replace(self, position: int, other: "Drawing") -> None:
         """Put the one sample of `other` in a position."""
+        self.sample_ids[position] = other.sample_ids[0]
         self.table.values[position] = other.table.values[0]
         self.boxes[position] = other.boxes[0]
         for mine, new in zip(self.rows, other.rows, strict=True):
             mine[position] = new[0]
+
+
+class BatchMemory(Protocol):
+    """What one field's part of a batch is made in."""
+
+    def fill(self, sample_ids: np.ndarray, start: int) -> None:
+        """Make samples (n,) in positions from `start` on, in a thread of the engine; SampleError where one cannot be read or decoded."""
+
+    def ready(self) -> None:
+        """All samples are there, says the thread that made the last."""
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return the views in the order of the plan's tensors; called once, by the thread that takes the batch."""
+
+
+class HostViews:
+    """Views that the CPU renders, in memory of the pool, or in pinned memory where they go to a GPU when they are finished."""
+
+    def __init__(self, renderer: "ImageRenderer", drawing: Drawing, pool: BufferPool):
+        self._renderer, self._drawing = renderer, drawing
+        self._arrays: list[np.ndarray] = []
+        self._tensors: list[torch.Tensor] = []
+        for output in renderer.plan.outputs:
+            for plan in output.tensors:
+                shape = plan.shape(len(drawing.sample_ids))
+                if output.device.type == "cuda":
+                    tensor = pinned_tensor(shape, plan.dtype)
+                    array = (tensor.view(torch.uint16) if plan.lut.dtype == np.uint16 else tensor).numpy()
+                else:
+                    array = pool.take(shape, plan.lut.dtype)
+                    tensor = as_tensor(array, plan.dtype)
+                self._tensors.append(tensor)
+                self._arrays.append(array)
+
+    def fill(self, sample_ids: np.ndarray, start: int) -> None:
+        """Render all views of some samples."""
+        self._renderer.render(sample_ids, self._drawing, self._arrays, start)
+
+    def ready(self) -> None:
+        """From here on the memory belongs to the tensors."""
+        self._arrays = []
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return the memory as tensors."""
+        return self._tensors
 
 
 class ImageRenderer:
@@ -108,7 +161,24 @@ class ImageRenderer:
         rows = tuple(tensor.rows(table) for tensor in self.plan.tensors)
         firsts = [tensor_rows[:, :, 0] for tensor_rows in rows]
         view_sizes = [tensor.size for tensor in self.plan.tensors]
-        return Drawing(table, rows, plan_decode(self.decode, firsts, view_sizes, sizes, self.images.modes[sample_ids]))
+        return Drawing(sample_ids.copy(), table, rows, plan_decode(self.decode, firsts, view_sizes, sizes, self.images.modes[sample_ids]))
+
+    @property
+    def num_pixels(self) -> int:
+        """What the threads have to do per sample: pixels of all views."""
+        return sum(tensor.num_views * tensor.size[0] * tensor.size[1] for tensor in self.plan.tensors)
+
+    @property
+    def output_device(self) -> torch.device:
+        """Device of the finished views."""
+        return self.plan.outputs[0].device
+
+    def prepare(self, engine: Engine) -> None:
+        """Do what must be done before the first batch: nothing, here."""
+
+    def take(self, drawing: Drawing, pool: BufferPool) -> BatchMemory:
+        """Take memory for a batch."""
+        return HostViews(self, drawing, pool)
 
     def render(self, sample_ids: np.ndarray, drawing: Drawing, outs: Sequence[np.ndarray], start: int) -> None:
         """Render samples into positions from `start` of the batch's memory.
@@ -172,18 +242,22 @@ class ImageRenderer:
 
     def _render_one(self, sample_id: int, drawing: Drawing, outs: Sequence[np.ndarray], position: int) -> None:
         """Render one sample with the decoder ladder."""
-        height, width = self.sizes[sample_id]
-        workspace = self._workspace(self.sizes[sample_id][None], int(self.images.num_bytes[sample_id]))
-        place, size = self.images.places[sample_id], height * width * 3
-        memory = workspace.pixels[:size] if place < 0 else self.images.cache[place : place + size]
-        image = memory.reshape(height, width, 3)
-        if not self.images.cached[sample_id]:
-            whole = np.array([0, 0, height, width])
-            self._load(sample_id, whole if place >= 0 else drawing.boxes[position, 0, :DENOMINATOR], image)
-            self.images.cached[sample_id] = place >= 0
+        image = self._image(sample_id, drawing.boxes[position, 0])
+        scratch = self._workspace(self.sizes[sample_id][None], 0).scratch
         for tensor, rows, out in zip(self.plan.tensors, drawing.rows, outs, strict=True):
             here = slice(position, position + 1)
-            render_tensor(image[None], tensor, rows[here], workspace.scratch, out[here])
+            render_tensor(image[None], tensor, rows[here], scratch, out[here])
+
+    def _image(self, sample_id: int, box: np.ndarray) -> np.ndarray:
+        """Return one image (H, W, 3), of which `box` is decoded at least, in memory of this thread or of the cache."""
+        height, width = self.sizes[sample_id]
+        place, size = self.images.places[sample_id], height * width * 3
+        memory = self._memory.bytes("pixels", size)[:size] if place < 0 else self.images.cache[place : place + size]
+        image = memory.reshape(height, width, 3)
+        if not self.images.cached[sample_id]:
+            self._load(sample_id, np.array([0, 0, height, width]) if place >= 0 else box[:DENOMINATOR], image)
+            self.images.cached[sample_id] = place >= 0
+        return image
 
     def _load(self, sample_id: int, box: np.ndarray, image: np.ndarray) -> None:
         """Read one stored image and decode a box of it into `image` (H, W, 3)."""

@@ -73,7 +73,8 @@ class Loader:
         holds 128 pages of 8 MiB, or 20,000 photos of 54 kB. Ranks share it: they read from the same pages at the same time.
     cache
         Where decoded images stay between epochs. "os": nowhere, the file's bytes stay in the page cache. "ram": in memory, 3 bytes per
-        pixel. "auto": in memory if they take at most half of what is free, else nowhere; the log says what was picked.
+        pixel. "device": on the GPU that renders the views. "auto": there, or else in memory, if they take at most half of what is free,
+        else nowhere; the log says what was picked.
     decode
         "exact": of each JPEG the part that the views show, with the pixels of the whole. "full": the whole. "fast": large crops are cut
         from an image scaled by 1/2, 1/4 or 1/8 in the DCT: quicker, and another image (3 to 11 grey levels away on average); needs the
@@ -221,6 +222,8 @@ class Loader:
         if self._engine is None or self._engine.pid != os.getpid():
             self._engine = Engine(self.num_workers)
             weakref.finalize(self, self._engine.stop)
+        for image in self._plan.images:
+            image.prepare(self._engine)
         return self._engine
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""Where the decoded images live between epochs: nowhere (the file stays in the page cache), or in host memory."""
+"""Where the decoded images live between epochs: nowhere (the file stays in the page cache), in host memory, or on the GPU."""
 
 import logging
 from collections.abc import Callable
@@ -11,28 +11,31 @@ from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.fields.image import MODE_RAW
 
 logger = logging.getLogger("ffcv_ssl")
-CACHES = ("os", "ram", "auto")
+CACHES = ("os", "ram", "device", "auto")
 AUTO_SHARE = 0.5  # of the available memory that "auto" takes at most
 CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """Decoded images of one field; filled as the samples are met, by any thread.
+    """Decoded images of one field: in host memory filled as the samples are met, by any thread; on the GPU before the first batch.
 
     Parameters
     ----------
     memory
-        uint8, one image after the other; empty where nothing is kept. The system gives its pages when they are first written.
+        uint8, one image after the other; empty where nothing is kept there. The system gives its pages when they are first written.
     places
-        (num_samples,) int64 offset of each image, -1 for those that are not kept.
+        (num_samples,) int64 offset of each image in `memory`, -1 for those that are not kept there.
     cached
-        (num_samples,) uint8, whether the image is there.
+        (num_samples,) uint8, whether the image is in `memory`.
+    device_places
+        (num_samples,) int64 offset of each image on the GPU, -1 for those that are not kept there; None: none is.
     """
 
     memory: np.ndarray
     places: np.ndarray
     cached: np.ndarray
+    device_places: np.ndarray | None = None
 
 
 def plan_cache(
@@ -43,14 +46,16 @@ def plan_cache(
     share: int,
     where: str,
     available: Callable[[], int] | None = None,
+    device_available: Callable[[], int] | None = None,
 ) -> ImageCache:
     """Decide whether the decoded images of a field stay in memory.
 
     Parameters
     ----------
     cache
-        "os": no, the file's bytes stay in the system's page cache. "ram": yes. "auto": "ram" where JPEGs would else be decoded in every
-        epoch and all decoded images take at most half of the available memory.
+        "os": no, the file's bytes stay in the system's page cache. "ram": yes. "device": on the GPU that renders them. "auto": "device"
+        if a GPU renders and all decoded images take at most half of its free memory; else "ram" where JPEGs would be decoded in every epoch
+        and take at most half of the available memory.
     sizes, modes
         (num_samples, 2) heights and widths and (num_samples,) modes of the stored images.
     indices
@@ -61,15 +66,32 @@ def plan_cache(
         File and field, for messages.
     available
         Tells the memory that may be taken, in bytes. Default: `available_bytes`.
+    device_available
+        Tells the free memory of the GPU that renders; None: the CPU renders.
 
     Raises
     ------
     PipelineError
-        If "ram" does not fit into the available memory.
+        If "ram" or "device" does not fit into the available memory, or no GPU renders under "device".
     """
     kept = np.unique(indices)
     num_bytes = 3 * sizes[kept].astype(np.int64).prod(axis=1)
     total = int(num_bytes.sum())
+    places = np.full(len(sizes), -1, np.int64)
+    nothing = np.empty(0, np.uint8), places, np.zeros(len(sizes), np.uint8)
+    if cache == "device" and device_available is None:
+        raise PipelineError(f"{where}: cache='device' is for views that a GPU renders; put ToDevice('cuda') before the transforms.")
+    if cache in ("device", "auto") and device_available is not None:
+        free = device_available()
+        if cache == "device" and total > free:
+            raise PipelineError(
+                f"{where}: {total / 1e9:.1f} GB of decoded images do not fit the {free / 1e9:.1f} GB that the GPU has free."
+            )
+        if cache == "device" or total <= AUTO_SHARE * free:
+            logger.info("%s: %.3f GB of decoded images will lie on the GPU (%.1f GB are free).", where, total / 1e9, free / 1e9)
+            on_device = places.copy()
+            on_device[kept] = np.cumsum(num_bytes) - num_bytes
+            return ImageCache(*nothing, on_device)
     room = (available or available_bytes)() // share if cache != "os" else 0
     if cache == "ram" and total > room:
         raise PipelineError(
@@ -80,9 +102,8 @@ def plan_cache(
         fits = total <= AUTO_SHARE * room
         cache = "ram" if fits and (modes[kept] != MODE_RAW).any() else "os"
         logger.info("%s: cache='auto' picked %r for %.1f GB of decoded images (%.1f GB available).", where, cache, total / 1e9, room / 1e9)
-    places = np.full(len(sizes), -1, np.int64)
     if cache == "os":
-        return ImageCache(np.empty(0, np.uint8), places, np.zeros(len(sizes), np.uint8))
+        return ImageCache(*nothing)
     places[kept] = np.cumsum(num_bytes) - num_bytes
     return ImageCache(np.empty(total, np.uint8), places, np.zeros(len(sizes), np.uint8))
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, PipelineError
@@ -14,6 +15,9 @@ from ffcv_ssl.loader.placement import plan_cache
 from ffcv_ssl.loader.values import value_reader
 from ffcv_ssl.loader.work import BatchPlan
 from ffcv_ssl.pipeline.plan import ImagePlan, plan_images
+
+if TYPE_CHECKING:
+    from ffcv_ssl.loader.device import Device
 
 Pipelines = dict[str, Sequence[Any] | None]
 
@@ -71,8 +75,20 @@ def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> Ima
     sizes = np.stack((records["height"], records["width"]), axis=1)
     where = f"{reader.path}: field {plan.field!r}"
     wanted = "os" if (options.cache, options.decode) == ("auto", "fast") else options.cache  # whole images are of no use to "fast"
-    cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.share, where)
-    return ImageRenderer(reader, plan, cache, options.decode)
+    device = None if plan.render_device is None else _open_device(plan.render_device)
+    device_available = None if device is None else device.free_bytes
+    cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.share, where, device_available=device_available)
+    if device is None:
+        return ImageRenderer(reader, plan, cache, options.decode)
+    from ffcv_ssl.loader.packed import DeviceRenderer  # Numba's CUDA half takes a while to import
+
+    return DeviceRenderer(reader, plan, cache, options.decode, device)
+
+
+def _open_device(device: torch.device) -> "Device":
+    from ffcv_ssl.loader.device import open_device
+
+    return open_device(device)
 
 
 def common_size(reader: BetonReader, field: str) -> tuple[int, int] | None:

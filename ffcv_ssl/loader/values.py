@@ -67,7 +67,7 @@ class ValueReader:
             return out
         values = torch.from_numpy(out[:, None] if self.keep_axis and out.ndim == 1 else out)
         values = run_stages(self.stages, self.name, values)
-        return values if any(isinstance(stage, ToDevice) for stage in self.stages) else values.to(device)
+        return values if any(isinstance(stage, ToDevice) for stage in self.stages) else ToDevice(device)(values)
 
 
 def value_reader(reader: BetonReader, field: str, name: str, pipeline: Sequence[Any] | None) -> ValueReader:

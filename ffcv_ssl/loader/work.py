@@ -12,9 +12,9 @@ import torch
 
 from ffcv_ssl.errors import SampleError
 from ffcv_ssl.loader.batch import Batch, make_batch
-from ffcv_ssl.loader.buffers import BufferPool, as_tensor, pinned_tensor
+from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.images import Drawing, ImageRenderer
+from ffcv_ssl.loader.images import BatchMemory, Drawing, ImageRenderer
 from ffcv_ssl.loader.order import EpochPosition
 from ffcv_ssl.loader.values import ValueReader
 from ffcv_ssl.pipeline.plan import OutputPlan
@@ -48,13 +48,13 @@ class BatchPlan:
 
     @property
     def num_pixels(self) -> int:
-        """Pixels of all views of a sample."""
-        return sum(tensor.num_views * tensor.size[0] * tensor.size[1] for output in self.outputs for tensor in output.tensors)
+        """What the threads have to do per sample, in pixels of views."""
+        return sum(image.num_pixels for image in self.images)
 
     @property
     def device(self) -> torch.device:
         """Device of the views, where fields without a pipeline go too."""
-        return self.outputs[0].device if self.outputs else torch.device("cpu")
+        return self.images[0].output_device if self.images else torch.device("cpu")
 
 
 def chunk_size(count: int, num_pixels: int, num_threads: int) -> int:
@@ -78,8 +78,7 @@ class BatchWork:
         self._engine, self._pool, self._owner = engine, pool, owner
         self._lock = threading.Lock()
         self._drawings: list[Drawing] = []  # per image field
-        self._arrays: list[list[np.ndarray]] = []  # per image field and tensor, as the next
-        self._tensors: list[list[torch.Tensor]] = []
+        self._memories: list[BatchMemory] = []  # per image field, what the threads fill
         self._values: list[Any] = []  # per other field
         self._skipped: list[int] = []  # positions
         self._remaining = 0  # chunks
@@ -89,7 +88,7 @@ class BatchWork:
         try:
             for image in self._plan.images:
                 self._drawings.append(image.draw(self._plan.seed, self._place.epoch, self._ids))
-                self._take_memory(image)
+                self._memories.append(image.take(self._drawings[-1], self._pool))
             self._values = [value.allocate(self._ids) for value in self._plan.values]
             count = len(self._ids)
             chunk = chunk_size(count, self._plan.num_pixels, max(self._engine.num_workers, 1))
@@ -98,23 +97,6 @@ class BatchWork:
             self._engine.submit(self._owner, [partial(self._chunk, start, min(start + chunk, count)) for start in starts], first=True)
         except BaseException as error:  # carried to the consumer
             self.fail(error)
-
-    def _take_memory(self, image: ImageRenderer) -> None:
-        """Take memory for every tensor of one image field: from the pool, or pinned where the views go to a GPU."""
-        tensors, arrays = [], []
-        for output in image.plan.outputs:
-            for plan in output.tensors:
-                shape = plan.shape(len(self._ids))
-                if output.device.type == "cuda":
-                    tensor = pinned_tensor(shape, plan.dtype)
-                    array = (tensor.view(torch.uint16) if plan.lut.dtype == np.uint16 else tensor).numpy()
-                else:
-                    array = self._pool.take(shape, plan.lut.dtype)
-                    tensor = as_tensor(array, plan.dtype)
-                tensors.append(tensor)
-                arrays.append(array)
-        self._tensors.append(tensors)
-        self._arrays.append(arrays)
 
     def _chunk(self, start: int, stop: int) -> None:
         """Make samples [start, stop) of the batch; the job of a thread."""
@@ -126,15 +108,25 @@ class BatchWork:
             return
         with self._lock:
             self._remaining -= 1
-            if self._remaining == 0:
-                self._arrays = []  # from here on the memory belongs to the tensors
-                self.done.set()
+            is_last = self._remaining == 0
+        if is_last:
+            self._end()
+
+    def _end(self) -> None:
+        """All chunks are done; where a GPU renders, the images are sent to it, ahead of use."""
+        try:
+            if self.error is None and not self.is_empty:
+                for memory in self._memories:
+                    memory.ready()
+            self.done.set()
+        except BaseException as error:  # carried to the consumer
+            self.fail(error)
 
     def _fill(self, start: int, stop: int) -> None:
         """Read, decode and render samples [start, stop)."""
         ids = self._ids[start:stop]
-        for image, drawing, arrays in zip(self._plan.images, self._drawings, self._arrays, strict=True):
-            image.render(ids, drawing, arrays, start)
+        for memory in self._memories:
+            memory.fill(ids, start)
         for value, out in zip(self._plan.values, self._values, strict=True):
             value.read(ids, out, start)
 
@@ -196,16 +188,20 @@ class BatchWork:
         """Return the batch, after the stages; raises what any of its jobs raised."""
         if self.error is not None:
             raise self.error
+        views = [memory.tensors() for memory in self._memories]
+        self._memories = []
         if self._skipped:
-            self._drop(np.delete(np.arange(len(self._ids)), self._skipped))
+            kept = np.delete(np.arange(len(self._ids)), self._skipped)
+            self._drop(kept)
+            views = [[_rows(tensor, kept) for tensor in tensors] for tensors in views]
         finished: dict[str, Any] = {}
-        for image, tensors in zip(self._plan.images, self._tensors, strict=True):
+        for image, tensors in zip(self._plan.images, views, strict=True):
             remaining = iter(tensors)
             for output in image.plan.outputs:
                 finished[output.name] = output.finish([next(remaining) for _ in output.tensors])
         for value, out in zip(self._plan.values, self._values, strict=True):
             finished[value.name] = value.finish(out, self._plan.device)
-        self._tensors, self._values = [], []
+        self._values = []
         plan = self._plan
         tables = {image.plan.field: drawing.table for image, drawing in zip(plan.images, self._drawings, strict=True)}
         return make_batch(
@@ -215,13 +211,14 @@ class BatchWork:
     def _drop(self, kept: np.ndarray) -> None:
         """Keep only some positions."""
         self._ids = self._ids[kept]
-        self._tensors = [[_rows(tensor, kept) for tensor in tensors] for tensors in self._tensors]
         self._values = [[out[i] for i in kept] if isinstance(out, list) else out[kept] for out in self._values]
         for drawing in self._drawings:
             drawing.table.values = drawing.table.values[kept]
 
 
 def _rows(tensor: torch.Tensor, kept: np.ndarray) -> torch.Tensor:
-    """Return some rows of a tensor; with NumPy, as torch's own threads do not survive a fork."""
+    """Return some rows of a tensor; on the CPU with NumPy, as torch's own threads do not survive a fork."""
+    if tensor.device.type != "cpu":
+        return tensor[torch.from_numpy(kept).to(tensor.device)]
     bits = tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
     return torch.from_numpy(bits.numpy()[kept]).view(tensor.dtype)

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.transforms.base import ViewTransform
 from ffcv_ssl.transforms.crop import Crop, Resize
 from ffcv_ssl.transforms.decoders import Decoder
 from ffcv_ssl.transforms.multi_view import MultiView
 from ffcv_ssl.transforms.stages import NormalizeImage, ToDevice, ToTensor, ToTorchImage
+
+RENDERED = ViewTransform, Decoder, NormalizeImage, ToTensor, ToTorchImage  # what the kernel does, at once or by how it writes
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class ParsedPipeline:
     views: tuple[ParsedView, ...]
     stages: tuple[Any, ...]
     has_view_axis: bool
+    device: torch.device | None
+    """The GPU that renders the views; None: the CPU does."""
 
 
 def parse_pipeline(field: str, pipeline: Sequence[Any], common_size: tuple[int, int] | None) -> ParsedPipeline:
@@ -56,35 +62,53 @@ def parse_pipeline(field: str, pipeline: Sequence[Any], common_size: tuple[int, 
         lists = [[*before, *view] for view in elements[multi[0]]]
     else:
         lists, after = [elements], []
-    split = [_split_stages(field, [*view, *after]) for view in lists]
-    if any(stages != split[0][1] for _, stages in split):
-        raise PipelineError(f"field {field!r}: stages behind the views (ToDevice, modules) stand after MultiView, for all views alike.")
-    views = tuple(_parse_view(field, view, common_size) for view, _ in split)
-    return ParsedPipeline(views, tuple(split[0][1]), bool(multi))
+    split = [_split(field, [*view, *after]) for view in lists]
+    rendered, stages, devices = zip(*split, strict=True)
+    if any(others != stages[0] for others in stages) or any(device != devices[0] for device in devices):
+        raise PipelineError(f"field {field!r}: ToDevice and modules stand before or after MultiView, for all views alike.")
+    views = tuple(_parse_view(field, view, common_size) for view in rendered)
+    return ParsedPipeline(views, tuple(stages[0]), bool(multi), devices[0])
 
 
-def _split_stages(field: str, elements: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Split a view's elements into what the kernel renders and the stages behind it."""
-    for index, element in enumerate(elements):
+def _split(field: str, elements: list[Any]) -> tuple[list[Any], list[Any], torch.device | None]:
+    """Split a view's elements into what a kernel renders and the stages behind it; tell on which GPU the kernel runs, if on one."""
+    for element in elements:
         if isinstance(element, MultiView):
             raise PipelineError(f"field {field!r}: MultiView cannot stand inside MultiView.")
         if isinstance(element, type):
             raise PipelineError(f"field {field!r}: {element.__name__} is a class; write {element.__name__}(…).")
-        rendered = isinstance(element, (ViewTransform, Decoder, NormalizeImage, ToTensor, ToTorchImage))
-        if rendered:
-            continue
-        if not isinstance(element, ToDevice) and not callable(element):
+        if not isinstance(element, (*RENDERED, ToDevice)) and not callable(element):
             raise PipelineError(f"field {field!r}: {element!r} is not a transform, nor a callable from tensor to tensor.")
-        rest = elements[index:]
-        for late in rest:
+    views = [index for index, element in enumerate(elements) if isinstance(element, ViewTransform)]
+    moves = [index for index, element in enumerate(elements) if isinstance(element, ToDevice)]
+    device = None
+    if views and moves and moves[0] < views[-1]:
+        if views[0] < moves[0]:
+            names = type(elements[views[0]]).__name__, type(elements[views[-1]]).__name__
+            raise PipelineError(
+                f"field {field!r}: {names[0]} stands before ToDevice and {names[1]} behind it; views are rendered in one place, so put "
+                "ToDevice before all transforms (the GPU renders) or behind them (the CPU does)."
+            )
+        move = elements.pop(moves[0])
+        if move.device.type not in ("cpu", "cuda"):
+            raise PipelineError(
+                f"field {field!r}: ToDevice({str(move.device)!r}) stands before the transforms, but only the CPU and CUDA devices render "
+                "views; put it behind the transforms."
+            )
+        device = move.device if move.device.type == "cuda" else None
+    for index, element in enumerate(elements):
+        if isinstance(element, RENDERED):
+            continue
+        for late in elements[index:]:
             if isinstance(late, (ViewTransform, Decoder)):
                 raise PipelineError(
-                    f"field {field!r}: {type(late).__name__} stands after {type(element).__name__}, but views are rendered on the CPU; "
+                    f"field {field!r}: {type(late).__name__} stands after {type(element).__name__}, which works on finished views; "
                     f"move it before {type(element).__name__}."
                 )
-        layout = [late for late in rest if isinstance(late, ToTorchImage)]  # describes memory: it is written so from the start
-        return elements[:index] + layout, [late for late in rest if not isinstance(late, (ToTensor, ToTorchImage))]
-    return elements, []
+        layout = [late for late in elements[index:] if isinstance(late, ToTorchImage)]  # describes memory: it is written so from the start
+        stages = [late for late in elements[index:] if not isinstance(late, (ToTensor, ToTorchImage))]
+        return elements[:index] + layout, stages, device
+    return elements, [], device
 
 
 def _parse_view(field: str, elements: list[Any], common_size: tuple[int, int] | None) -> ParsedView:

@@ -9,7 +9,7 @@ import torch
 
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels.rows import HEIGHT, NEUTRAL, NUM_COLUMNS, WIDTH
-from ffcv_ssl.pipeline.parse import ParsedView, parse_pipeline
+from ffcv_ssl.pipeline.parse import ParsedPipeline, ParsedView, parse_pipeline
 from ffcv_ssl.pipeline.table import ParameterTable
 from ffcv_ssl.transforms.base import ViewTransform
 from ffcv_ssl.transforms.keys import Keys
@@ -98,6 +98,8 @@ class OutputPlan:
     tensors: tuple[TensorPlan, ...]
     stages: tuple[Any, ...]
     has_view_axis: bool
+    render_device: torch.device | None
+    """The GPU that renders the views; None: the CPU does."""
 
     def finish(self, tensors: Sequence[torch.Tensor]) -> Any:
         """Bring rendered memory into the user's form: layout (B, [V,] 3, H, W), stages, one tensor per size."""
@@ -112,7 +114,7 @@ class OutputPlan:
     def device(self) -> torch.device:
         """Where the finished views are."""
         devices = [stage.device for stage in self.stages if hasattr(stage, "device") and isinstance(stage.device, torch.device)]
-        return devices[-1] if devices else torch.device("cpu")
+        return devices[-1] if devices else self.render_device or torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ class ImagePlan:
     def tensors(self) -> tuple[TensorPlan, ...]:
         """All tensors, in the order of the outputs."""
         return tuple(tensor for output in self.outputs for tensor in output.tensors)
+
+    @property
+    def render_device(self) -> torch.device | None:
+        """The GPU that renders all views; None: the CPU does."""
+        return self.outputs[0].render_device
 
     def draw(self, seed: int, epoch: int, sample_ids: np.ndarray, sizes: np.ndarray) -> ParameterTable:
         """Draw the parameter table of a batch; `sizes` is (N, 2) int32, heights and widths of the stored images."""
@@ -158,15 +165,21 @@ def plan_images(field: str, pipelines: dict[str, Sequence[Any]], common_size: tu
     outputs, first = [], 0
     for name, pipeline in pipelines.items():
         parsed = parse_pipeline(name, pipeline, common_size)
-        outputs.append(_plan_output(name, parsed.views, parsed.stages, parsed.has_view_axis, first))
+        outputs.append(_plan_output(name, parsed, first))
         first += len(parsed.views)
+    if len({output.render_device for output in outputs}) > 1:
+        raise PipelineError(
+            f"field {field!r}: {', '.join(map(repr, pipelines))} share its images, which are decoded for one device; give all of these "
+            "pipelines the same ToDevice before their transforms, or none of them."
+        )
     groups = [group for output in outputs for tensor in output.tensors for group in tensor.groups]
     columns = tuple(dict.fromkeys(column for group in groups for column in group.columns()))
     return ImagePlan(field, tuple(outputs), columns, first)
 
 
-def _plan_output(name: str, views: Sequence[ParsedView], stages: tuple, has_view_axis: bool, first: int) -> OutputPlan:
+def _plan_output(name: str, parsed: ParsedPipeline, first: int) -> OutputPlan:
     """Group equal neighbours, then gather the groups by size."""
+    views = parsed.views
     by_size: dict[tuple[int, int], list[ViewGroup]] = {}
     styles: dict[tuple[int, int], ParsedView] = {}
     start = 0
@@ -180,7 +193,7 @@ def _plan_output(name: str, views: Sequence[ParsedView], stages: tuple, has_view
             raise PipelineError(f"field {name!r}: views of one size share one tensor; give them the same normalization and layout.")
         start = stop
     tensors = tuple(_tensor(groups, size, styles[size]) for size, groups in by_size.items())
-    return OutputPlan(name, tensors, stages, has_view_axis)
+    return OutputPlan(name, tensors, parsed.stages, parsed.has_view_axis, parsed.device)
 
 
 def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:

@@ -100,7 +100,9 @@ class ToDevice:
             raise PipelineError(f"ToDevice: {self.device!r} is not a device ({error}).") from error
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """Move one tensor."""
+        """Move one tensor; a copy to a GPU begins in pinned memory, or it would wait for all that the GPU has still to do."""
+        if self.non_blocking and torch.device(self.device).type == "cuda" and values.device.type == "cpu" and not values.is_pinned():
+            values = values.pin_memory()
         return values.to(self.device, non_blocking=self.non_blocking)
 
 

@@ -1,5 +1,6 @@
 """The CUDA kernels: in Numba's simulator, as PTX, and on a GPU where there is one."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -10,90 +11,116 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from ffcv_ssl.kernels.rows import NUM_COLUMNS
-from tests.reference.images import photo_like
-from tests.reference.kernel import kernel_row, render_rows
+from ffcv_ssl.kernels.cuda.launch import PATCH_PIXELS, SHARED_BYTES, TILES, most_taps, plan_render, shared_bytes, tile_of
+from ffcv_ssl.kernels.rows import AREA, BICUBIC, BILINEAR, NEAREST
+from ffcv_ssl.kernels.scalar.resample import num_taps
+from tests.kernels.cuda_cases import BYTES, FLOATS, HALVES, cases
+from tests.reference.kernel import kernel_row
 
 ROOT = Path(__file__).resolve().parents[2]
-PATCHES = [
-    ((5, 9, 16, 16), (32, 32), {}),
-    ((0, 3, 16, 15), (32, 29), {"flip": True}),
-    ((13, 7, 8, 9), (8, 9), {"grayscale": True}),
-    ((1, 0, 27, 25), (9, 11), {"flip": True, "grayscale": True}),
-]
-
-
-def half_table():
-    """The (3, 256) bit patterns of float16 values normalised per channel."""
-    mean, std = np.array([[120.0], [118.0], [110.0]]), np.array([[60.0], [61.0], [65.0]])
-    return ((np.arange(256)[None] - mean) / std).astype(np.float16).view(np.uint16)
-
-
-def patch_cases():
-    """Inputs of the patch kernel, two images with two views each, and the CPU kernel's results."""
-    for box, size, options in PATCHES:
-        images = np.stack([photo_like(29, 31, seed) for seed in (1, 2)])
-        rows = np.stack([[kernel_row(box, **options), kernel_row((2, 1, 16, 16))] for _ in images])
-        expected = np.stack([render_rows(image, list(views), size, half_table()) for image, views in zip(images, rows, strict=True)])
-        yield images, rows.astype(np.float32), half_table(), expected
 
 
 @pytest.mark.simulator
-def test_patch_views__in_the_simulator_is_the_cpu_kernel(tmp_path):
-    """In true float32 the CUDA loop gives the CPU kernel's bits, for enlarged, reduced, flipped and grey patches."""
-    arrays = {
-        f"{name}{i}": array
-        for i, case in enumerate(patch_cases())
-        for name, array in zip(("images", "rows", "lut", "out"), case, strict=True)
-    }
+def test_views__in_the_simulator_are_those_of_the_cpu_kernel(tmp_path):
+    """In true float32 the CUDA kernels give the CPU kernel's bits: small and large views, every column, dtype and layout."""
+    all_cases = list(cases())
+    arrays = {f"{case.name}/{name}": value for case in all_cases for name, value in dataclasses.asdict(case).items() if name != "name"}
     np.savez(tmp_path / "cases.npz", **arrays)
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-m", "tests.kernels.simulate_patches", str(tmp_path / "cases.npz")]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    names = [case.name for case in all_cases]
+    command = [sys.executable, "-m", "tests.kernels.simulate_views", str(tmp_path / "cases.npz"), *names]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.split() == ["equal"] * len(PATCHES)
+    assert run.stdout.splitlines() == [f"{name} equal" for name in names]
 
 
-@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
-def test_patch_views__compiles_without_float64_or_spills(capability):
-    """The kernel's PTX holds no float64, no local memory, and at most 48 KiB of shared memory."""
+def signatures(lut):
+    """Kernel name → argument types, for a lookup table of one dtype."""
+    from numba import from_dtype, types
+
+    def array(dtype, ndim):
+        return types.Array(dtype, ndim, "C")
+
+    value, number = from_dtype(lut.dtype), types.int64
+    inputs = array(types.uint8, 1), array(types.int64, 3), array(types.float32, 3)
+    table, out = array(value, 2), array(value, 1)
+    totals, sharp = array(types.int32, 2), array(types.float32, 4)
+    return {
+        "render_patches": (*inputs, table, *[number] * 6, out),
+        "sum_luma": (*inputs, *[number] * 5, totals),
+        "write_views": (*inputs, table, *[number] * 5, totals, totals, number, number, sharp, out),
+        "blur_views": (sharp, array(types.int32, 1), inputs[2], table, *[number] * 3, out),
+    }
+
+
+@pytest.mark.parametrize(("capability", "lut"), [((7, 5), BYTES), ((8, 0), BYTES), ((9, 0), BYTES), ((9, 0), HALVES), ((9, 0), FLOATS)])
+@pytest.mark.parametrize("name", ["render_patches", "sum_luma", "write_views", "blur_views"])
+def test_kernels__compile_without_float64_or_spills(name, capability, lut):
+    """The PTX holds no float64, no local memory, and no shared memory beyond what the launch asks for."""
     cuda = pytest.importorskip("numba.cuda", reason="numba-cuda is an extra")
-    from numba import types
+    from ffcv_ssl.kernels.cuda import patches, views
 
-    from ffcv_ssl.kernels.cuda.patches import patch_views
-
-    arrays = ((types.uint8, 4), (types.float32, 3), (types.uint16, 2), (types.uint16, 5))
-    signature = tuple(types.Array(dtype, ndim, "C") for dtype, ndim in arrays)
+    kernel = getattr(patches, name, None) or getattr(views, name)
     device = mock.Mock(compute_capability=capability)
     with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=device):
-        ptx, _ = cuda.compile_ptx(patch_views.py_func, signature, cc=capability)
+        ptx, _ = cuda.compile_ptx(kernel.py_func, signatures(lut)[name], cc=capability)
     assert f".target sm_{capability[0]}{capability[1]}" in ptx
     assert ".f64" not in ptx
     assert "__local_depot" not in ptx
-    assert sum(int(size) for size in re.findall(r"\.shared .*\[(\d+)\]", ptx)) <= 48 * 1024
+    assert sum(int(size) for size in re.findall(r"\.shared .*\[(\d+)\]", ptx)) == 0
+
+
+@pytest.mark.parametrize("resample", [NEAREST, AREA, BILINEAR, BICUBIC])
+def test_most_taps__is_never_exceeded_and_not_far_off(resample):
+    """No output position reads more source positions than planned; one reads at most two fewer."""
+    for source, size in [(16, 32), (32, 16), (275, 224), (500, 224), (7, 7), (1, 9), (640, 31), (225, 224)]:
+        rows = kernel_row((0, 0, source, source), resample=resample)[None, None]
+        planned = most_taps(rows, (size, size))
+        read = max(num_taps(resample, i, source, size) for i in range(size))
+        assert read <= planned <= read + 2
+
+
+def test_plan__uses_shared_memory_where_it_fits():
+    """Patches of up to 48 x 48 are rendered in shared memory, unless they are shrunk so much that the weights leave no room."""
+    small = kernel_row((0, 0, 64, 64), radius=4, sigma=1.3)[None, None]
+    assert plan_render(small, (48, 48)).in_shared
+    assert PATCH_PIXELS == 48 * 48
+    assert shared_bytes(plan_render(small, (48, 48))) <= SHARED_BYTES
+    huge = kernel_row((0, 0, 6000, 6000), radius=4, sigma=1.3)[None, None]
+    plan = plan_render(huge, (32, 32))
+    assert not plan.in_shared
+    assert tile_of(plan) == TILES[-1]
+    assert shared_bytes(plan) <= SHARED_BYTES
+    assert plan.blurred.tolist() == [0]
+    assert plan.slots.tolist() == [[0]]
+    assert shared_bytes(plan_render(kernel_row((0, 0, 64, 64), radius=31, sigma=10)[None, None], (64, 64))) <= SHARED_BYTES
+    assert shared_bytes(plan_render(kernel_row((0, 0, 64, 64), radius=32, sigma=10)[None, None], (64, 64))) > SHARED_BYTES
 
 
 @pytest.mark.gpu
-def test_patch_views__on_the_gpu_is_the_cpu_kernel():
+def test_views__on_the_gpu_are_those_of_the_cpu_kernel():
     """On a GPU, where multiply-adds fuse, at most 0.1 % of the values differ, each by one grey level."""
     from numba import cuda
 
-    from ffcv_ssl.kernels.cuda.patches import THREADS, patch_views
+    from ffcv_ssl.kernels.cuda.launch import launch
 
-    for images, rows, lut, expected in patch_cases():
-        out = cuda.device_array(expected.shape, np.uint16)
-        patch_views[images.shape[:1] + rows.shape[1:2], THREADS](*(cuda.to_device(array) for array in (images, rows, lut)), out)
-        level = np.argsort(np.argsort(lut.view(np.float16), axis=1), axis=1)
-        distance = np.abs(levels(out.copy_to_host(), lut, level) - levels(expected, lut, level))
-        assert distance.max() <= 1
-        assert (distance > 0).mean() <= 1e-3
+    for case in cases():
+        plan = plan_render(case.rows, case.size)
+        sharp = cuda.device_array((max(len(plan.blurred), 1), 3, *case.size), np.float32)
+        totals = cuda.to_device(np.zeros(case.rows.shape[:2], np.int32))
+        inputs = tuple(cuda.to_device(array) for array in (case.pixels, case.sources, case.rows, case.lut))
+        blurred = cuda.to_device(plan.blurred if len(plan.blurred) else np.zeros(1, np.int32))
+        slots = cuda.to_device(plan.slots if plan.slots.size else np.zeros((1, 1), np.int32))
+        out = cuda.device_array(case.expected.size, case.expected.dtype)
+        launch(plan, inputs, (totals, slots, blurred, sharp), case.channels_last, out)
+        distance = np.abs(levels(out.copy_to_host(), case) - levels(case.expected.reshape(-1), case))
+        assert distance.max() <= 1, case.name
+        assert (distance > 0).mean() <= 1e-3, case.name
 
 
-def levels(views, lut, level):
-    """Grey level of every value of (N, V, 3, h, w) bit patterns."""
-    return np.stack([level[c][np.searchsorted(lut[c].view(np.float16), views[:, :, c].view(np.float16))] for c in range(3)], axis=2)
-
-
-def test_rows__are_what_the_kernels_read():
-    """The neutral row has a value for every column."""
-    assert kernel_row((0, 0, 1, 1)).shape == (NUM_COLUMNS,)
+def levels(values, case):
+    """Grey level of every value: its place in the table of its channel (all tables rise)."""
+    shaped = values.reshape(case.expected.shape)
+    planes = np.moveaxis(shaped, -1, 2) if case.channels_last else shaped
+    numeric = (lambda array: array.view(np.float16)) if case.lut.dtype == np.int16 else (lambda array: array)
+    return np.stack([np.searchsorted(numeric(case.lut[c]), numeric(np.ascontiguousarray(planes[:, :, c]))) for c in range(3)], axis=2)

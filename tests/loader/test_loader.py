@@ -478,7 +478,7 @@ BAD_ARGUMENTS = [
     ({"on_error": "skip", "world_size": 2}, "substitute"),
     ({"pipelines": {"image": [RandomHorizontalFlip(), RandomResizedCrop(8)]}}, "first transform"),
     ({"pipelines": {"image": [NormalizeImage([1], [2]), RandomHorizontalFlip()]}}, "before NormalizeImage"),
-    ({"pipelines": {"image": [ToDevice("cpu"), RandomHorizontalFlip()]}}, "before ToDevice"),
+    ({"pipelines": {"image": [RandomResizedCrop(8), ToDevice("cuda"), RandomHorizontalFlip()]}}, "before all transforms"),
     ({"pipelines": {"image": [RandomResizedCrop(8), 3]}}, "not a transform"),
     ({"pipelines": {"image": RandomResizedCrop(8)}}, "list"),
     ({"pipelines": {"image": [RandomResizedCrop(8), RandomHorizontalFlip]}}, "is a class"),

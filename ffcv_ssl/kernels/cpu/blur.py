@@ -3,7 +3,7 @@
 import numpy as np
 
 from ffcv_ssl.kernels._jit import per_sample
-from ffcv_ssl.kernels.scalar.blur import next_weight, reflected
+from ffcv_ssl.kernels.scalar.blur import fill_weights, reflected
 
 BLOCK = (
     2048  # values that one sweep works on (8 KiB): long enough that a loop's remainder does not count (half of the time with rows of 224)
@@ -14,13 +14,7 @@ SWEEP = 3  # taps that one sweep adds, so that sums are loaded and stored a thir
 @per_sample
 def gaussian_taps(radius, falloff, weights):
     """Fill one side of the normalised filter, centre first, into `weights` float32; the sweep's last taps may lie beyond the radius: 0."""
-    weights[0] = np.float32(1)
-    total = np.float32(1)
-    for x in range(1, radius + 1):
-        weights[x] = next_weight(weights[x - 1], falloff, x)
-        total += np.float32(2) * weights[x]
-    for x in range(radius + 1):
-        weights[x] /= total
+    fill_weights(radius, falloff, weights)
     for x in range(radius + 1, radius + SWEEP):
         weights[x] = np.float32(0)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ffcv_ssl.kernels._jit import per_sample, scalar
-from ffcv_ssl.kernels.scalar.resample import first_tap, num_taps, tap_weight
+from ffcv_ssl.kernels.scalar.resample import fill_taps
 
 ROWS = np.uint64(4)  # source rows that one sweep of the vertical pass adds
 ZERO, ONE, TWO, THREE = (np.uint64(i) for i in range(4))  # unsigned: an index that may be negative does not vectorise
@@ -17,16 +17,8 @@ def axis_taps(source_size, size, resample, first, count, weights):
     """
     most = 0
     for i in range(size):
-        first[i] = first_tap(resample, i, source_size, size)
-        count[i] = num_taps(resample, i, source_size, size)
+        first[i], count[i] = fill_taps(resample, i, source_size, size, weights[i])
         most = max(most, count[i])
-        total = np.float32(0)
-        for t in range(count[i]):
-            weights[i, t] = tap_weight(resample, first[i] + t, i, source_size, size)
-            total += weights[i, t]
-        scale = np.float32(1) / total
-        for t in range(count[i]):
-            weights[i, t] *= scale
     for i in range(size):
         for t in range(count[i], most + 4):
             weights[i, t] = np.float32(0)

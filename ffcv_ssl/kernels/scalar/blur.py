@@ -1,6 +1,10 @@
 """Gaussian blur of one axis: weights and reflected borders."""
 
+import numpy as np
+
 from ffcv_ssl.kernels._jit import scalar
+
+ONE, TWO = np.float32(1), np.float32(2)
 
 
 @scalar
@@ -9,6 +13,17 @@ def next_weight(weight, falloff, step):
     for _ in range(2 * step - 1):
         weight = weight * falloff
     return weight
+
+
+@scalar
+def fill_weights(radius, falloff, weights):
+    """Fill one side of the normalised filter, centre first, into `weights` (at least radius + 1,) float32."""
+    weights[0] = total = ONE
+    for x in range(1, radius + 1):
+        weights[x] = next_weight(weights[x - 1], falloff, x)
+        total += TWO * weights[x]
+    for x in range(radius + 1):
+        weights[x] /= total
 
 
 @scalar

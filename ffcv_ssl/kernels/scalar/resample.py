@@ -64,3 +64,17 @@ def tap_weight(resample, position, index, source_size, size):
     """Weight of source pixel `position` for output position `index`, before normalisation."""
     distance = (2 * position + 1) * size - (2 * index + 1) * source_size
     return filter_weight(resample, np.float32(distance) / np.float32(2 * max(source_size, size)))
+
+
+@scalar
+def fill_taps(resample, index, source_size, size, weights):
+    """Fill the normalised weights of output position `index` into `weights`; return the first source position and their number."""
+    first, count = first_tap(resample, index, source_size, size), num_taps(resample, index, source_size, size)
+    total = ZERO
+    for t in range(count):
+        weights[t] = tap_weight(resample, first + t, index, source_size, size)
+        total += weights[t]
+    scale = ONE / total
+    for t in range(count):
+        weights[t] *= scale
+    return first, count

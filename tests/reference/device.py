@@ -1,0 +1,68 @@
+"""A GPU made of NumPy: what `loader.device.Device` does, with copies in host memory and the CPU kernel in place of the CUDA kernels."""
+
+import numpy as np
+import torch
+
+from ffcv_ssl.kernels import rows as col
+from ffcv_ssl.loader.device import Shipment
+from tests.reference.kernel import render_rows
+
+
+class ReferenceDevice:
+    """Renders with `kernels.cpu`, from the arguments that a launch on a GPU gets; counts copies and launches."""
+
+    def __init__(self, device):
+        self.device, self.num_shipments, self.num_launches = device, 0, 0
+
+    def free_bytes(self):
+        return 1 << 30
+
+    def pinned(self, num_bytes):
+        return torch.full((num_bytes,), 0xAB, dtype=torch.uint8)
+
+    def ship(self, host):
+        self.num_shipments += 1
+        return Shipment(host.clone(), None)
+
+    def receive(self, shipment):
+        return shipment.data
+
+    def use(self, tensor):
+        assert tensor is not None
+
+    def array(self, tensor):
+        return tensor
+
+    def settle(self):
+        pass
+
+    def table(self, lut):
+        return torch.from_numpy(lut.view(np.int16) if lut.dtype == np.uint16 else lut)
+
+    def empty(self, shape, dtype):
+        return torch.full(shape, 77, dtype=dtype)
+
+    def zeros(self, shape, dtype):
+        return torch.zeros(shape, dtype=dtype)
+
+    def launch(self, plan, inputs, work, channels_last, out):
+        """Render every view alone, from the box that its source and row point at."""
+        self.num_launches += 1
+        pixels, sources, rows, lut = (tensor.numpy() for tensor in inputs)
+        _, slots, blurred, sharp = work
+        if not plan.in_shared:
+            assert (slots.numpy() == plan.slots).all()
+            assert (blurred.numpy()[: len(plan.blurred)] == plan.blurred).all()
+            assert len(sharp) == max(len(plan.blurred), 1)
+        count, num_views, _ = rows.shape
+        shape = (count, num_views, *((*plan.size, 3) if channels_last else (3, *plan.size)))
+        target = out.numpy().reshape(shape)
+        for n in range(count):
+            for v in range(num_views):
+                origin, stride = sources[n, v]
+                row = rows[n, v].copy()
+                top, left, height, width = row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]].astype(int)
+                first = origin + top * stride + 3 * left
+                lines = [pixels[first + y * stride : first + y * stride + 3 * width] for y in range(height)]
+                row[[col.TOP, col.LEFT]] = 0
+                target[n, v] = render_rows(np.stack(lines).reshape(height, width, 3), [row], plan.size, lut, channels_last)[0]
