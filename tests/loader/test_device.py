@@ -172,11 +172,11 @@ def test_device__substitute_of_a_substitute(devices, tmp_path, caplog):
     def first_batch(front):
         pipelines = {name: [*front, RandomResizedCrop(8)] for name in fields}
         options = {"decode": "full", "on_error": "substitute", "with_ids": True, "num_workers": 0}
-        with Loader(path, 3, seed=0, pipelines=pipelines, **options) as loader:
+        with Loader(path, 2, seed=0, pipelines=pipelines, **options) as loader:
             return next(iter(loader))
 
     batch, expected = first_batch([ToDevice("cuda")]), first_batch([])
-    assert batch.ids.tolist() == expected.ids.tolist() == [0, 4, 2]
+    assert batch.ids.tolist() == expected.ids.tolist() == [0, 5]
     assert torch.equal(batch.a, expected.a)
     assert torch.equal(batch.b, expected.b)
 
