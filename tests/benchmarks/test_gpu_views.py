@@ -1,9 +1,14 @@
 """The GPU benchmark, as far as it can be tested without one: what it renders is what the CPU renders."""
 
+import contextlib
+
+import numpy as np
 import pytest
 import torch
 
 from ffcv_ssl.benchmarks import gpu_views
+from ffcv_ssl.loader import Loader
+from ffcv_ssl.ssl.backbones import backbone
 from ffcv_ssl.views import emp_ssl, simclr
 from tests.reference.device import ReferenceDevice
 
@@ -42,6 +47,29 @@ def test_workloads__have_the_sizes_of_the_goals():
     for workload in by_name.values():
         (tensor,) = gpu_views.plan_images("image", {"image": workload.pipeline}, workload.size).outputs[0].tensors
         assert tensor.dtype == (torch.bfloat16 if workload.name.startswith("emp") else torch.uint8)
+
+
+def test_training__is_timed_over_as_many_epochs_as_it_takes(tmp_path, monkeypatch):
+    """A file of three batches feeds warm-up and seven steps; the stall is a share."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch, "autocast", lambda *arguments: contextlib.nullcontext())
+    path = tmp_path / "patched.beton"
+    gpu_views.write(path, "raw", list(np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)))
+    pipelines = {"image": emp_ssl(2, patch=4, size=8, normalize=gpu_views.NORMALIZE)}
+    with Loader(path, 4, seed=0, pipelines=pipelines) as loader:
+        row = gpu_views.train(loader, backbone("resnet18", width=4, stem="cifar"), steps=7)
+        assert loader.epoch > 3
+    assert row["images_per_s"] > 0
+    assert 0 <= row["stall"] < 1
+
+
+def test_table__names_who_is_absent():
+    """A line tells speed, share of the roofline, distance to the CPU, and peers that could not be measured."""
+    row = {"name": "simclr 96", "views_per_s": 2e6, "bytes_per_s": 4e11, "of_roofline": 0.2, "goal": None}
+    row |= {"largest_distance": 1, "share_different": 1e-5, "kornia": 1e5, "torchvision v2": "absent (torchvision)"}
+    line = gpu_views.rendering_text(row)
+    assert "2,000,000 views/s" in line
+    assert "20.0 x kornia, torchvision v2: absent (torchvision)" in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")

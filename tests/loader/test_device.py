@@ -181,6 +181,27 @@ def test_device__substitute_of_a_substitute(devices, tmp_path, caplog):
     assert torch.equal(batch.b, expected.b)
 
 
+def test_device__image_and_mask_share_their_geometry(devices, tmp_path):
+    """Two stored fields draw the same crops and flips: the mask, resampled to the nearest pixel, stays a mask."""
+    path = tmp_path / "masks.beton"
+    fields = {"image": RGBImageField("raw"), "mask": RGBImageField("raw")}
+    images = [photo_like(30 + i, 41 - i, i) for i in range(6)]
+    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset(
+        [(image, np.uint8(200) * (image > 99)) for image in images]
+    )
+    geometry = RandomResizedCrop(12, interpolation="nearest"), RandomHorizontalFlip()
+    views = {"image": [ToDevice("cuda"), *chain(12)], "mask": [ToDevice("cuda"), MultiView([*geometry], n=1)]}
+    with Loader(path, 6, seed=2, pipelines=views, with_params=True) as there:
+        batch = next(iter(there))
+    with Loader(path, 6, seed=2, pipelines={"image": chain(12), "mask": [*geometry]}) as here:
+        expected = next(iter(here))
+    for column in ("crop.top", "crop.left", "crop.height", "crop.width", "flip.applied"):
+        assert (batch.params["image"][column] == batch.params["mask"][column]).all()
+    assert torch.equal(batch.image, expected.image)
+    assert torch.equal(batch.mask[:, 0], expected.mask)
+    assert batch.mask.unique().tolist() == [0, 200]
+
+
 def test_device__says_why_a_scaled_decode_fails(devices, damaged_file):
     """Under decode="fast" the reason is the decoder's."""
     pytest.importorskip("ffcv_ssl.codecs._native", reason="decode='fast' needs the native decoder")
