@@ -80,7 +80,7 @@ def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> Ima
     cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.share, where, device_available=device_available)
     if device is None:
         return ImageRenderer(reader, plan, cache, options.decode)
-    from ffcv_ssl.loader.packed import DeviceRenderer  # Numba's CUDA half takes a while to import
+    from ffcv_ssl.loader.device_renderer import DeviceRenderer  # Numba's CUDA half takes a while to import
 
     return DeviceRenderer(reader, plan, cache, options.decode, device)
 

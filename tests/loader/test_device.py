@@ -108,7 +108,7 @@ def test_device__under_all_options(devices, jpeg_file, options):
 
 def test_device__holds_all_images(devices, jpeg_file, monkeypatch):
     """Under cache="device" the images travel once, before the first batch, and are not read again."""
-    monkeypatch.setattr("ffcv_ssl.loader.packed.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("ffcv_ssl.loader.device_renderer.BLOCK_BYTES", 10_000)
     expected = epoch(jpeg_file, PIPELINES["simclr"], indices=range(20))
     pipelines = only(jpeg_file, [ToDevice("cuda"), *PIPELINES["simclr"]])
     options = {"seed": 3, "order": OrderOption.RANDOM, "drop_last": False, "indices": range(20), "cache": "device"}
