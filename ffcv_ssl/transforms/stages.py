@@ -88,7 +88,10 @@ class ToTorchImage:
 
 @dataclass(frozen=True)
 class ToDevice:
-    """Move the batch to `device`, a `torch.device` or its name; what follows runs there."""
+    """Move the batch to `device`, a `torch.device` or its name; what follows runs there.
+
+    Before a view's first transform it makes a CUDA device render the views, from decoded images that travel in one copy per batch.
+    """
 
     device: torch.device | str
     non_blocking: bool = True
