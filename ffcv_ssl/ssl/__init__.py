@@ -1,6 +1,7 @@
 """Losses, backbones, heads, optimizers, schedules, probes and metrics; torch only."""
 
 from ffcv_ssl.ssl.backbones import BACKBONES, STEMS, ResNet, backbone, resnet18, resnet50
+from ffcv_ssl.ssl.barlow_twins import BarlowTwins, barlow_twins_loss, small_projector_off_weight
 from ffcv_ssl.ssl.emp_ssl import EmpSSL, emp_ssl_loss, largest_coding_rate, norm_of_mean, total_coding_rate
 from ffcv_ssl.ssl.heads import EmpProjector, mlp, simclr_projector
 from ffcv_ssl.ssl.method import Method, Normalize
@@ -9,11 +10,13 @@ from ffcv_ssl.ssl.optimizers import LARS, parameter_groups
 from ffcv_ssl.ssl.probes import LinearProbe, knn_accuracy, knn_predictions, linear_probe
 from ffcv_ssl.ssl.schedules import warmup_cosine
 from ffcv_ssl.ssl.simclr import SimCLR, nt_xent
+from ffcv_ssl.ssl.vicreg import VICReg, vicreg_loss
 
 __all__ = [
     "BACKBONES",
     "LARS",
     "STEMS",
+    "BarlowTwins",
     "EmpProjector",
     "EmpSSL",
     "LinearProbe",
@@ -21,8 +24,10 @@ __all__ = [
     "Normalize",
     "ResNet",
     "SimCLR",
+    "VICReg",
     "alignment",
     "backbone",
+    "barlow_twins_loss",
     "emp_ssl_loss",
     "knn_accuracy",
     "knn_predictions",
@@ -36,7 +41,9 @@ __all__ = [
     "resnet18",
     "resnet50",
     "simclr_projector",
+    "small_projector_off_weight",
     "total_coding_rate",
     "uniformity",
+    "vicreg_loss",
     "warmup_cosine",
 ]
