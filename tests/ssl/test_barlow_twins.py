@@ -95,9 +95,9 @@ def test_barlow_twins_loss__gradient_descent_raises_agreement(num_views):
     """Steps down the gradient lower the loss and both of its terms: the signs are right."""
     torch.manual_seed(0)
     embeddings = (torch.randn(24, 1, 4) @ torch.randn(4, 6) + torch.randn(24, num_views, 6)).requires_grad_()
-    optimizer = torch.optim.SGD([embeddings], lr=0.2)
+    optimizer = torch.optim.SGD([embeddings], lr=3.0)
     history = []
-    for _ in range(15):
+    for _ in range(30):
         terms = barlow_twins_loss(embeddings, 1.0)
         optimizer.zero_grad()
         terms[0].backward()

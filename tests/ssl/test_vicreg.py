@@ -43,7 +43,8 @@ def naive_terms(views):
 def test_vicreg_loss__equals_naive_loop(num_views, b, d):
     """Each term and the gradient agree with the float64 loop, for batches smaller and larger than the embedding."""
     torch.manual_seed(0)
-    embeddings = (torch.randn(b, 1, d, dtype=torch.float64) + 0.5 * torch.randn(b, num_views, d)).requires_grad_()
+    scales = torch.linspace(0.2, 2, d)  # deviations on both sides of the hinge
+    embeddings = (scales * (torch.randn(b, 1, d, dtype=torch.float64) + 0.5 * torch.randn(b, num_views, d))).requires_grad_()
     twin = embeddings.detach().clone().requires_grad_()
     loss, *terms = vicreg_loss(embeddings, 25.0, 10.0, 2.0)
     expected = naive_terms(list(twin.unbind(dim=1)))
@@ -85,9 +86,9 @@ def test_vicreg_loss__gradient_descent_lowers_every_term(num_views):
     """Steps down the gradient bring views together, variances up and covariances down: the signs are right."""
     torch.manual_seed(0)
     embeddings = (torch.randn(24, 1, 2) @ torch.randn(2, 6) / 2 + 0.4 * torch.randn(24, num_views, 6)).requires_grad_()
-    optimizer = torch.optim.SGD([embeddings], lr=0.5)
+    optimizer = torch.optim.SGD([embeddings], lr=2.0)
     history = []
-    for _ in range(20):
+    for _ in range(30):
         terms = vicreg_loss(embeddings, 5.0, 5.0, 1.0)
         optimizer.zero_grad()
         terms[0].backward()
