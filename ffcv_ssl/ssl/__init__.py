@@ -2,18 +2,20 @@
 
 from ffcv_ssl.ssl.backbones import BACKBONES, STEMS, ResNet, backbone, resnet18, resnet50
 from ffcv_ssl.ssl.barlow_twins import BarlowTwins, barlow_twins_loss, small_projector_off_weight
+from ffcv_ssl.ssl.byol import BYOL, byol_loss
 from ffcv_ssl.ssl.emp_ssl import EmpSSL, emp_ssl_loss, largest_coding_rate, norm_of_mean, total_coding_rate
-from ffcv_ssl.ssl.heads import EmpProjector, mlp, simclr_projector
+from ffcv_ssl.ssl.heads import EmpProjector, byol_predictor, mlp, simclr_projector
 from ffcv_ssl.ssl.method import Method, Normalize
 from ffcv_ssl.ssl.metrics import alignment, rankme, uniformity
 from ffcv_ssl.ssl.optimizers import LARS, parameter_groups
 from ffcv_ssl.ssl.probes import LinearProbe, knn_accuracy, knn_predictions, linear_probe
-from ffcv_ssl.ssl.schedules import warmup_cosine
+from ffcv_ssl.ssl.schedules import rising_momentum, warmup_cosine
 from ffcv_ssl.ssl.simclr import SimCLR, nt_xent
 from ffcv_ssl.ssl.vicreg import VICReg, vicreg_loss
 
 __all__ = [
     "BACKBONES",
+    "BYOL",
     "LARS",
     "STEMS",
     "BarlowTwins",
@@ -28,6 +30,8 @@ __all__ = [
     "alignment",
     "backbone",
     "barlow_twins_loss",
+    "byol_loss",
+    "byol_predictor",
     "emp_ssl_loss",
     "knn_accuracy",
     "knn_predictions",
@@ -40,6 +44,7 @@ __all__ = [
     "rankme",
     "resnet18",
     "resnet50",
+    "rising_momentum",
     "simclr_projector",
     "small_projector_off_weight",
     "total_coding_rate",

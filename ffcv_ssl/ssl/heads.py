@@ -35,6 +35,21 @@ def simclr_projector(num_features: int, hidden: int, out: int, num_layers: int =
     return mlp([num_features, *[hidden] * (num_layers - 1), out], batch_norm, last_bias=not batch_norm)
 
 
+def byol_predictor(out: int, hidden: int) -> nn.Sequential:
+    """BYOL's predictor: linear, batch normalization, ReLU, linear without bias, as released.
+
+    BYOL's projector has the same form: `simclr_projector(num_features, hidden, out)`.
+
+    Parameters
+    ----------
+    out
+        Length of the embeddings it takes and of those it predicts; 256 in the paper.
+    hidden
+        Width of the hidden layer; 4096 in the paper.
+    """
+    return mlp([out, hidden, out], batch_norm=True, last_bias=False)
+
+
 class EmpProjector(nn.Module):
     """EMP-SSL's head as released: `pre_feature` (its output is what the bag of patches averages), then `projection`.
 

@@ -1,6 +1,6 @@
 """What every method shares: views in, loss out, so that one loop trains them all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,8 @@ class Normalize(nn.Module):
 class Method(nn.Module):
     """A backbone, a projector and a loss on the embeddings of V views.
 
-    A method's file holds its loss as a plain function of (B, V, D) embeddings and a subclass that implements `loss`.
+    A method's file holds its loss as a plain function of (B, V, D) embeddings and a subclass that implements `loss`, or `forward` where
+    the loss takes more than the embeddings. Parameters that no optimizer trains have `requires_grad` False.
 
     Parameters
     ----------
@@ -65,9 +66,12 @@ class Method(nn.Module):
 
     def embed(self, views: Tensor) -> Tensor:
         """Map (B, V, 3, H, W) views to (B, V, D) embeddings."""
+        return self.encode(views, lambda images: self.projector(self.features(images)))
+
+    def encode(self, views: Tensor, encoder: Callable[[Tensor], Tensor]) -> Tensor:
+        """Map (B, V, 3, H, W) views to (B, V, D) by `encoder` of (N, 3, H, W), `views_per_forward` views of each image at a time."""
         chunks = views.split(self.views_per_forward or views.shape[1], dim=1)
-        embeddings = [self.projector(self.features(chunk.flatten(0, 1))).unflatten(0, chunk.shape[:2]) for chunk in chunks]
-        return torch.cat(embeddings, dim=1)
+        return torch.cat([encoder(chunk.flatten(0, 1)).unflatten(0, chunk.shape[:2]) for chunk in chunks], dim=1)
 
     def loss(self, embeddings: Tensor) -> tuple[Tensor, Logs]:
         """Map (B, V, D) float32 embeddings to the scalar to minimise and detached scalars worth logging."""
@@ -78,3 +82,17 @@ class Method(nn.Module):
         embeddings = self.embed(views)
         with torch.autocast(views.device.type, enabled=False):
             return self.loss(embeddings.float())
+
+    def after_step(self, share_done: float) -> Logs:
+        """Do what follows an optimizer step: nothing, unless a method says otherwise.
+
+        Parameters
+        ----------
+        share_done
+            Share of training done before the step, 0..1, the one that the step's learning rate followed.
+
+        Returns
+        -------
+        Scalars worth logging with the step, detached.
+        """
+        return {}

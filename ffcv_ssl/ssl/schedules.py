@@ -1,4 +1,4 @@
-"""Learning-rate schedules as plain functions of the share of training done."""
+"""Schedules of learning rate and momentum as plain functions of the share of training done."""
 
 import math
 
@@ -19,3 +19,20 @@ def warmup_cosine(progress: float, warmup: float = 0.0, final: float = 0.0) -> f
         return progress / warmup
     done = min((progress - warmup) / (1 - warmup), 1.0)
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def rising_momentum(progress: float, momentum: float) -> float:
+    """Momentum of a moving average: from `momentum` to 1 along half a cosine.
+
+    Parameters
+    ----------
+    progress
+        Share of training done, 0..1.
+    momentum
+        At the start, in [0, 1].
+
+    References
+    ----------
+    Grill et al., arXiv 2006.07733, implementation details: 1 - (1 - momentum) (cos(π progress) + 1) / 2.
+    """
+    return 1 - (1 - momentum) * warmup_cosine(progress)

@@ -35,7 +35,8 @@ def fit(
     Parameters
     ----------
     method
-        Called with views (B, V, 3, H, W); returns (loss, logs). Stands on the device that is to train it.
+        Called with views (B, V, 3, H, W); returns (loss, logs). Its `after_step` follows each step of the optimizer.
+        Stands on the device that is to train it.
     loader
         Yields named tuples whose first field holds the views; has `__len__`, `state_dict()` and `load_state_dict()`.
     optimizer
@@ -116,6 +117,7 @@ def fit(
                     scaler.scale(loss).backward()
                     scaler.step(optimizer)
                     scaler.update()
+                    logs = {**logs, **method.after_step(share_before)}
 
                     progress.step += 1
                     progress.images += views.shape[0]

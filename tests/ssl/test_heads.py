@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ffcv_ssl.ssl import EmpProjector, mlp, simclr_projector
+from ffcv_ssl.ssl import EmpProjector, byol_predictor, mlp, simclr_projector
 
 
 def kinds(module):
@@ -21,6 +21,16 @@ def test_simclr_projector__follows_both_recipes():
     assert [layer.bias is not None for layer in plain if isinstance(layer, nn.Linear)] == [True, True]
     deep = simclr_projector(20, 32, 32, num_layers=3)
     assert [layer.bias is not None for layer in deep if isinstance(layer, nn.Linear)] == [True, True, False]
+
+
+def test_byol_predictor__has_the_released_layers():
+    """256-4096-256 with batch normalization and ReLU between; the last layer has no bias."""
+    head = byol_predictor(256, 4096)
+    assert kinds(head) == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert [(layer.in_features, layer.out_features, layer.bias is not None) for layer in (head[0], head[3])] == [
+        (256, 4096, True),
+        (4096, 256, False),
+    ]
 
 
 def test_emp_projector__has_the_released_layers():

@@ -1,9 +1,11 @@
 """Values of the schedule at its corners."""
 
+import math
+
 import pytest
 import torch
 
-from ffcv_ssl.ssl import warmup_cosine
+from ffcv_ssl.ssl import rising_momentum, warmup_cosine
 
 
 def test_warmup_cosine__values_at_start_middle_and_end():
@@ -28,3 +30,9 @@ def test_warmup_cosine__equals_torchs_cosine_per_step():
         assert 0.3 * warmup_cosine(step / 50) == pytest.approx(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
+
+
+def test_rising_momentum__values_at_start_middle_and_end():
+    """From the given momentum over the middle to 1, along a cosine; never above 1 afterwards."""
+    values = [rising_momentum(share, 0.9) for share in (0.0, 0.25, 0.5, 1.0, 1.5)]
+    assert values == pytest.approx([0.9, 1 - 0.05 * (1 + math.sqrt(0.5)), 0.95, 1.0, 1.0], abs=1e-12)

@@ -10,7 +10,7 @@ from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import Normalize, SimCLR, nt_xent, resnet18, simclr_projector
 
 
-def naive_nt_xent(embeddings, temperature):
+def naive_nt_xent(embeddings, temperature, decoupled=False):
     """One anchor and one positive at a time, in float64."""
     num_images, num_views, _ = embeddings.shape
     z = [[embeddings[b, v] / embeddings[b, v].pow(2).sum().sqrt() for v in range(num_views)] for b in range(num_images)]
@@ -18,7 +18,8 @@ def naive_nt_xent(embeddings, temperature):
     for b in range(num_images):
         for v in range(num_views):
             others = [(i, j) for i in range(num_images) for j in range(num_views) if (i, j) != (b, v)]
-            denominator = sum((z[b][v] @ z[i][j] / temperature).exp() for i, j in others)
+            candidates = [(i, j) for i, j in others if i != b] if decoupled else others
+            denominator = sum((z[b][v] @ z[i][j] / temperature).exp() for i, j in candidates)
             positives = [j for j in range(num_views) if j != v]
             terms.append(sum(-((z[b][v] @ z[b][j] / temperature).exp() / denominator).log() for j in positives) / len(positives))
     return sum(terms) / len(terms)
@@ -26,12 +27,13 @@ def naive_nt_xent(embeddings, temperature):
 
 @pytest.mark.parametrize("num_views", [2, 3])
 @pytest.mark.parametrize("temperature", [0.15, 0.5])
-def test_nt_xent__equals_naive_loop(num_views, temperature):
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_nt_xent__equals_naive_loop(num_views, temperature, decoupled):
     """Value and gradient agree with a float64 loop over anchors and positives."""
     torch.manual_seed(0)
     embeddings = torch.randn(5, num_views, 7, dtype=torch.float64, requires_grad=True)
     twin = embeddings.detach().clone().requires_grad_()
-    loss, expected = nt_xent(embeddings, temperature), naive_nt_xent(twin, temperature)
+    loss, expected = nt_xent(embeddings, temperature, decoupled), naive_nt_xent(twin, temperature, decoupled)
     loss.backward()
     expected.backward()
     torch.testing.assert_close(loss, expected)
@@ -49,11 +51,34 @@ def test_nt_xent__prefers_agreeing_views():
     assert losses[1] == pytest.approx(math.log(11), rel=1e-5)  # uniform over 2B - 1 candidates
 
 
-def test_nt_xent__smallest_batch_and_low_temperature_stay_finite():
+def test_nt_xent__decoupled_counts_other_images_only():
+    """Collapsed embeddings score log(V (B - 1)); distinct ones that agree score lowest, below 0; shuffled ones highest."""
+    distinct = torch.eye(6)[:, None, :].expand(6, 2, 6)
+    shuffled = torch.stack([torch.eye(6), torch.eye(6).roll(1, dims=0)], dim=1)
+    losses = [nt_xent(z, 0.2, decoupled=True).item() for z in (distinct, torch.ones(6, 2, 6), shuffled)]
+    assert losses[0] < 0 < losses[1] < losses[2]
+    assert losses[0] == pytest.approx(math.log(10) - 1 / 0.2, rel=1e-5)
+    assert losses[1] == pytest.approx(math.log(10), rel=1e-5)
+
+
+def test_nt_xent__decoupled_pull_does_not_fade():
+    """Near agreement the coupled gradient vanishes with the share of the negatives, the decoupled one does not: the paper's point."""
+    torch.manual_seed(0)
+    agreeing = torch.eye(4)[:, None, :] + 0.1 * torch.randn(4, 2, 4)
+    norms = []
+    for decoupled in (False, True):
+        leaf = agreeing.clone().requires_grad_()
+        nt_xent(leaf, 0.1, decoupled).backward()
+        norms.append(leaf.grad.norm().item())
+    assert norms[1] > 10 * norms[0]
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_nt_xent__smallest_batch_and_low_temperature_stay_finite(decoupled):
     """Two images, temperature .05, also from bfloat16 embeddings: loss and gradient are finite."""
     torch.manual_seed(0)
     embeddings = torch.randn(2, 2, 16).bfloat16().requires_grad_()
-    loss = nt_xent(embeddings.float(), 0.05)
+    loss = nt_xent(embeddings.float(), 0.05, decoupled)
     loss.backward()
     assert loss.isfinite()
     assert embeddings.grad.isfinite().all()
@@ -94,6 +119,17 @@ def test_simclr__refuses_one_view_and_bad_temperature():
         small_simclr().loss(torch.randn(4, 1, 8))
     with pytest.raises(ConfigError, match="temperature"):
         small_simclr(temperature=0.0)
+
+
+def test_simclr__is_coupled_unless_asked():
+    """The method passes `decoupled` on, False by default; decoupled, a batch of one image is a ConfigError."""
+    torch.manual_seed(0)
+    embeddings = torch.randn(6, 2, 8)
+    coupled, decoupled = (small_simclr(temperature=0.2, **options).loss(embeddings)[0] for options in ({}, {"decoupled": True}))
+    assert torch.equal(coupled, nt_xent(embeddings, 0.2))
+    assert torch.equal(decoupled, nt_xent(embeddings, 0.2, decoupled=True))
+    with pytest.raises(ConfigError, match="at least 2 in a batch"):
+        small_simclr(decoupled=True).loss(torch.randn(1, 2, 8))
 
 
 def test_views_per_forward__separates_batch_statistics():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
-from ffcv_ssl.ssl import EmpProjector, EmpSSL, Normalize, SimCLR, resnet18, simclr_projector
+from ffcv_ssl.ssl import BYOL, EmpProjector, EmpSSL, Normalize, SimCLR, byol_predictor, resnet18, rising_momentum, simclr_projector
 from ffcv_ssl.train import LogConfig, OptimConfig, RunRecord, TrainConfig, build_optimizer, fit, load_checkpoint
 from ffcv_ssl.train.record import read_rows
 from tests.reference.memory_loader import MemoryLoader
@@ -16,6 +16,7 @@ from tests.reference.memory_loader import MemoryLoader
 OPTIM = {
     "simclr": OptimConfig(name="sgd", lr=0.05, nesterov=True, weight_decay=1e-4, warmup=0.2),
     "emp_ssl": OptimConfig(name="lars", lr=0.3, nesterov=True, weight_decay=1e-4, eta=0.005, clip=True),
+    "byol": OptimConfig(name="lars", lr=0.3, weight_decay=1e-4, eta=0.01),
     "adamw": OptimConfig(name="adamw", lr=1e-3, weight_decay=1e-2),
 }
 
@@ -27,7 +28,10 @@ def small_method(name):
     normalize = Normalize([127.5] * 3, [127.5] * 3)
     if name == "emp_ssl":
         return EmpSSL(network, EmpProjector(network.num_features, 16, 8), normalize)
-    return SimCLR(network, simclr_projector(network.num_features, 16, 8), normalize, temperature=0.2)
+    projector = simclr_projector(network.num_features, 16, 8)
+    if name == "byol":
+        return BYOL(network, projector, byol_predictor(8, 16), normalize, momentum=0.9)
+    return SimCLR(network, projector, normalize, temperature=0.2)
 
 
 class Run:
@@ -66,9 +70,9 @@ def stop_after(loader, step):
     return loader
 
 
-@pytest.mark.parametrize("name", ["simclr", "emp_ssl"])
+@pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol"])
 def test_fit__lowers_the_loss(tmp_path, name):
-    """Both methods end with a lower loss than they began with, and the rows hold the schedule's rates."""
+    """All methods end with a lower loss than they began with, and the rows hold the schedule's rates."""
     run = Run(tmp_path, name, epochs=8)
     progress = run.fit()
     rows = run.rows()
@@ -81,7 +85,7 @@ def test_fit__lowers_the_loss(tmp_path, name):
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["simclr", "emp_ssl", "adamw"])
+@pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol", "adamw"])
 @pytest.mark.parametrize("step", [3, 4, 6])
 def test_fit__resumes_bit_for_bit(tmp_path, name, step):
     """Stopped within, at the end of and behind an epoch, then continued in new objects, the curve and weights equal the unbroken run's."""
@@ -98,6 +102,43 @@ def test_fit__resumes_bit_for_bit(tmp_path, name, step):
     assert second.rows() == unbroken.rows()
     for key, value in unbroken.method.state_dict().items():
         assert torch.equal(value, second.method.state_dict()[key]), key
+
+
+def test_fit__byol_target_follows_the_step(tmp_path):
+    """The moving average follows each step once, at the share of training that the step's rate followed, and its momentum is logged."""
+    run = Run(tmp_path, "byol")
+    shares, after_step = [], run.method.after_step
+
+    def watched(share_done):
+        shares.append((share_done, run.optimizer.param_groups[0]["lr"]))
+        return after_step(share_done)
+
+    run.method.after_step = watched
+    run.fit()
+    assert [share for share, _ in shares] == [step / 12 for step in range(12)]
+    assert [lr for _, lr in shares] == [row[1] for row in run.rows()]
+    assert [row[0] for row in run.rows(["momentum"])] == [rising_momentum(step / 12, 0.9) for step in range(12)]
+
+
+def test_fit__byol_target_sees_the_stepped_weights(tmp_path):
+    """At momentum 0 the first step leaves the target with the online weights as they are after the step."""
+    run = Run(tmp_path, "byol", epochs=1, loader=MemoryLoader(num_images=8))
+    run.method.momentum = 0.0
+    before = run.method.projector[0].weight.clone()
+    run.fit()
+    assert not torch.equal(run.method.projector[0].weight, before)
+    assert torch.equal(run.method.target_projector[0].weight, run.method.projector[0].weight)
+    assert torch.equal(run.method.target_backbone.conv1.weight, run.method.backbone.conv1.weight)
+
+
+def test_fit__byol_learns_without_collapse(tmp_path):
+    """The loss falls by half while the unit targets keep spread, and nearest neighbours of the features share their class."""
+    run = Run(tmp_path, "byol", epochs=25)
+    run.fit()
+    rows = run.rows(["loss", "cosine", "target_variance"])
+    assert sum(row[0] for row in rows[-4:]) < 0.5 * sum(row[0] for row in rows[:4])
+    assert all(row[1] == pytest.approx(1 - row[0] / 4, abs=1e-5) for row in rows)
+    assert min(row[2] for row in rows) > 0.3
 
 
 def test_fit__resumes_bit_for_bit_in_bfloat16(tmp_path):
