@@ -11,6 +11,19 @@ from ffcv_ssl.ssl.method import Logs, Method, Normalize
 from ffcv_ssl.ssl.schedules import rising_momentum
 
 
+SHORTEST = 1e-6  # length below which an embedding has no direction; the released code's floor
+
+
+def unit(embeddings: Tensor) -> Tensor:
+    """Scale (..., D) to unit length; what is shorter than `SHORTEST` becomes 0 and gets no gradient.
+
+    A narrow head, its last layer without bias, gives exact zeros where all its ReLUs are shut; the gradient of a plain normalization is
+    then 1 / eps and ends the run.
+    """
+    has_direction = torch.linalg.vector_norm(embeddings.detach(), dim=-1, keepdim=True) > SHORTEST
+    return F.normalize(embeddings * has_direction, dim=-1)
+
+
 def mean_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
     """Mean cosine between the prediction of one view and the target of another, over images and ordered pairs of different views.
 
@@ -19,7 +32,7 @@ def mean_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
     predictions, targets
         (B, V, D) floating point, V >= 2; normalized here.
     """
-    p, t = F.normalize(predictions, dim=2), F.normalize(targets, dim=2)
+    p, t = unit(predictions), unit(targets)
     num_views = p.shape[1]
     # All V² cosines are one product of sums; the V of a view with itself are taken off.
     all_pairs = (p.sum(dim=1) * t.sum(dim=1)).sum(dim=1)
@@ -116,7 +129,7 @@ class BYOL(Method):
         with torch.autocast(views.device.type, enabled=False):
             predictions, targets = predictions.float(), targets.float()
             loss = byol_loss(predictions, targets)
-            variance = 1 - F.normalize(targets, dim=2).mean(dim=(0, 1)).square().sum()
+            variance = 1 - unit(targets).mean(dim=(0, 1)).square().sum()
             return loss, {"cosine": 1 - loss.detach() / 4, "target_variance": variance}
 
     @torch.no_grad()

@@ -73,6 +73,21 @@ def test_byol_loss__is_minimised_by_agreement_across_views():
     assert byol_loss(crossed, crossed).item() == pytest.approx(4)
 
 
+def test_byol_loss__takes_embeddings_without_direction():
+    """A prediction or target of exact zeros counts as orthogonal; the gradient stays small and is 0 at that prediction."""
+    torch.manual_seed(0)
+    predictions, targets = torch.randn(4, 2, 6), torch.randn(4, 2, 6)
+    predictions[1, 0] = 0
+    targets[2, 1] = 0
+    predictions.requires_grad_()
+    loss = byol_loss(predictions, targets)
+    loss.backward()
+    assert 0 < loss.item() < 8
+    assert 0 < predictions.grad.abs().max() < 10
+    assert (predictions.grad[1, 0] == 0).all()
+    assert byol_loss(torch.zeros(3, 2, 5), torch.randn(3, 2, 5)).item() == pytest.approx(4)
+
+
 def test_byol__only_the_online_networks_reach_the_optimizer():
     """The groups hold every parameter of backbone, projector and predictor and none of the target; a backward pass gives it no gradient."""
     method = small_byol()
