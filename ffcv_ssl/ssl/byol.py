@@ -10,7 +10,6 @@ from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl.method import Logs, Method, Normalize
 from ffcv_ssl.ssl.schedules import rising_momentum
 
-
 SHORTEST = 1e-6  # length below which an embedding has no direction; the released code's floor
 
 
