@@ -1,7 +1,7 @@
 """How batches get from a worker to its parent: what they are through a pipe, their bytes through memory that a fork shares.
 
-Bytes that go through the pipe cost as much as all else together where files are kept as they are (2,520 photos, 245 MB, two workers: 0.77 s
-of CPU time; this way 0.60 s; 0.42 s without workers).
+Bytes that go through the pipe cost as much as all else together where files are kept as they are (2,520 photos, two workers: 0.77 s of CPU
+time; this way 0.60 s; 0.42 s without workers; `benchmarks/LOG.md`).
 """
 
 from __future__ import annotations

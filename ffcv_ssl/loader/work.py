@@ -17,7 +17,6 @@ from ffcv_ssl.loader.engine import Engine
 from ffcv_ssl.loader.images import BatchMemory, Drawing, ImageRenderer
 from ffcv_ssl.loader.order import EpochPosition
 from ffcv_ssl.loader.values import ValueReader
-from ffcv_ssl.pipeline.plan import OutputPlan
 
 logger = logging.getLogger("ffcv_ssl")
 MAX_CHUNK = 32  # samples, unless these are small
@@ -40,11 +39,6 @@ class BatchPlan:
     on_error: str
     failures: list[SampleError] = field(default_factory=list)
     """Samples that could not be read, in the order in which they were met."""
-
-    @property
-    def outputs(self) -> list[OutputPlan]:
-        """All rendered fields."""
-        return [output for image in self.images for output in image.plan.outputs]
 
     @property
     def num_pixels(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ffcv_ssl.benchmarks import gpu_views
+from ffcv_ssl.benchmarks import gpu_training, gpu_views
 from ffcv_ssl.loader import Loader
 from ffcv_ssl.ssl.backbones import backbone
 from ffcv_ssl.views import emp_ssl, simclr
@@ -54,10 +54,10 @@ def test_training__is_timed_over_as_many_epochs_as_it_takes(tmp_path, monkeypatc
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch, "autocast", lambda *arguments: contextlib.nullcontext())
     path = tmp_path / "patched.beton"
-    gpu_views.write(path, "raw", list(np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)))
+    gpu_training.write(path, "raw", list(np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)))
     pipelines = {"image": emp_ssl(2, patch=4, size=8, normalize=gpu_views.NORMALIZE)}
     with Loader(path, 4, seed=0, pipelines=pipelines) as loader:
-        row = gpu_views.train(loader, backbone("resnet18", width=4, stem="cifar"), steps=7)
+        row = gpu_training.train(loader, backbone("resnet18", width=4, stem="cifar"), steps=7)
         assert loader.epoch > 3
     assert row["images_per_s"] > 0
     assert 0 <= row["stall"] < 1

@@ -34,6 +34,13 @@ def prepare_axis(resample, source_size, size, start, stop, taps, memory, numbers
 
 
 @cuda.jit(device=True)
+def crop_corner(row, source):
+    """Byte where the crop of a view begins, and bytes per row of its image."""
+    stride = source[U32(STRIDE)]
+    return source[U32(ORIGIN)] + np.int64(row[col.TOP]) * stride + 3 * np.int64(row[col.LEFT]), stride
+
+
+@cuda.jit(device=True)
 def resample_pixel(pixels, offset, stride, memory, weights_y, count_y, weights_x, count_x):
     """Weigh `count_y` x `count_x` RGB pixels from byte `offset` on, along y first, as `kernels.cpu.resize` does.
 

@@ -5,12 +5,11 @@ from numba import cuda, float32, int32
 
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels.cuda.device import (
-    ORIGIN,
-    STRIDE,
     U32,
     U64,
     ZERO,
     color_steps,
+    crop_corner,
     finish_value,
     lane,
     prepare_axis,
@@ -76,8 +75,7 @@ def render_patches(pixels, sources, rows, lut, height, width, taps, most_radius,
             fill_weights(radius, row[col.FALLOFF], memory[gauss:])
     cuda.syncthreads()
 
-    stride = sources[n, v, STRIDE]
-    corner = sources[n, v, ORIGIN] + np.int64(row[col.TOP]) * stride + 3 * np.int64(row[col.LEFT])
+    corner, stride = crop_corner(row, sources[n, v])
     flip = row[col.FLIP] != ZERO
     early = steps_before_contrast(row)
     luma_sum = np.int32(0)

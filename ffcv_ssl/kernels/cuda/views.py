@@ -5,13 +5,12 @@ from numba import cuda, float32, int32
 
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels.cuda.device import (
-    ORIGIN,
-    STRIDE,
     U32,
     U64,
     ZERO,
     blurred_value,
     color_steps,
+    crop_corner,
     finish_value,
     lane,
     prepare_axis,
@@ -65,13 +64,6 @@ def tile_pixel(pixels, corner, stride, memory, numbers, taps, tile_height, tile_
     count_y, count_x = numbers[U32(table_y + tile_height + y)], numbers[U32(table_x + tile_width + x)]
     weights_x = np.int32((tile_height + x) * taps)
     return resample_pixel(pixels, offset, stride, memory, np.int32(y * taps), count_y, weights_x, count_x)
-
-
-@cuda.jit(device=True)
-def crop_corner(row, source):
-    """Byte where the crop of a view begins, and bytes per row of its image."""
-    stride = source[U32(STRIDE)]
-    return source[U32(ORIGIN)] + np.int64(row[col.TOP]) * stride + 3 * np.int64(row[col.LEFT]), stride
 
 
 @cuda.jit
