@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def recipe(method: str) -> Any:
-    """The program of a method."""
-    return import_module(f"ffcv_ssl.recipes.{method}")
+    """The recipe of a method."""
+    return import_module(f"ffcv_ssl.recipes.{method}").RECIPE
 
 
 def recipe_config(method: str, demo: "DemoConfig", files: "DemoFiles", folder: Path) -> dict[str, Any]:
@@ -75,19 +75,12 @@ def recipe_config(method: str, demo: "DemoConfig", files: "DemoFiles", folder: P
     if demo.size > LARGEST_CIFAR_STEM:
         flags |= {"model.stem": "imagenet"}
     yaml = resources("ffcv_ssl.recipes") / f"{method}_demo.yaml"
-    configs = parse(method, recipe(method).SECTIONS, [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())])
+    configs = parse(method, recipe(method).sections, [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())])
     batch_size = min(configs["train"].batch_size, max(2, files.num_train // 2))  # of few images still a batch or two
     return configs | {"train": replace(configs["train"], batch_size=batch_size)}
 
 
 def pipelines(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The views that the recipes train on, to show them."""
-    from ffcv_ssl import views
-
-    simclr, emp_ssl = configs["simclr"]["view"], configs["emp_ssl"]["view"]
-    return {
-        "simclr": views.simclr(
-            simclr.size, n=simclr.num_views, scale=(simclr.min_scale, 1.0), strength=simclr.strength, gray=simclr.gray, blur=simclr.blur
-        ),
-        "emp_ssl": views.emp_ssl(emp_ssl.num_views, patch=emp_ssl.patch, size=emp_ssl.size),
-    }
+    views = {method: config["view"] for method, config in configs.items()}
+    return {method: view.pipeline(view.size, view.num_views) for method, view in views.items()}

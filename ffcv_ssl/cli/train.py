@@ -11,6 +11,11 @@ from ffcv_ssl.errors import ConfigError
 METHODS = {  # the modules of ffcv_ssl.recipes
     "simclr": "two strongly augmented views of each image, told apart from all others",
     "emp_ssl": "many small patches of each image, pulled together while each view's batch is spread out",
+    "barlow_twins": "features correlated with themselves across views, and with no other feature",
+    "vicreg": "views kept close, variances kept up, covariances kept down",
+    "byol": "what a slowly following copy of the network sees in one view, predicted from another",
+    "simclr_instance": "noisy copies of a patch, told apart from the other patches of the same image",
+    "supervised": "with labels: the yardstick",
 }
 
 

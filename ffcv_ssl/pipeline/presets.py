@@ -37,49 +37,64 @@ def _finish(views: list[Any], normalize: Normalize, dtype: Any, device: Any) -> 
     return views if normalize is None else [*views, NormalizeImage(*normalize, dtype)]
 
 
-def _augment(crop: Any, jitter: RandomColorJitter, gray: float, blur: GaussianBlur, solarize: float) -> list[Any]:
+def _augment(crop: Any, flip: float, jitter: RandomColorJitter, gray: float, blur: GaussianBlur, solarize: float) -> list[Any]:
     """Return the chain that all methods share; steps that never happen are left out."""
-    steps = [crop, RandomHorizontalFlip(), jitter]
+    steps = [crop]
+    steps += [RandomHorizontalFlip(flip)] if flip else []
+    steps += [jitter] if jitter.jitter_prob else []
     steps += [RandomGrayscale(gray)] if gray else []
     steps += [blur] if blur.blur_prob else []
     return steps + ([RandomSolarization(solarize)] if solarize else [])
 
 
-def simclr(
+def augmented(
     size: Size = 224,
     *,
     n: int = 2,
-    strength: float = 1.0,
     scale: tuple[float, float] = SIMCLR_SCALE,
+    flip: float = 0.5,
+    jitter: float = 0.8,
+    strengths: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2),
     gray: float = 0.2,
-    blur: float = 0.5,
+    blur: float | Sequence[float] = 0.5,
+    solarize: float | Sequence[float] = 0.0,
     normalize: Normalize = None,
     dtype: Any = np.float32,
     device: Any = None,
 ) -> list[Any]:
-    """Return `n` equal views as in SimCLR (Chen et al. 2020, appendix A); `strength` scales the jitter."""
-    jitter = RandomColorJitter(0.8, 0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
-    view = _augment(RandomResizedCrop(size, scale=scale), jitter, gray, GaussianBlur(blur), 0.0)
-    return _finish([MultiView(view, n=n)], normalize, dtype, device)
+    """Return `n` random crops, augmented by the chain that SimCLR and its relatives share.
 
-
-def byol(
-    size: Size = 224,
-    *,
-    scale: tuple[float, float] = SIMCLR_SCALE,
-    blur: tuple[float, float] = (1.0, 0.1),
-    solarize: tuple[float, float] = (0.0, 0.2),
-    normalize: Normalize = None,
-    dtype: Any = np.float32,
-    device: Any = None,
-) -> list[Any]:
-    """Return two views as in BYOL (Grill et al. 2020, table 6): the first always blurred, the second sometimes solarized."""
-    jitter = RandomColorJitter(0.8, 0.4, 0.4, 0.2, 0.1)
-    views = [
-        _augment(RandomResizedCrop(size, scale=scale), jitter, 0.2, GaussianBlur(view_blur), view_solarize)
-        for view_blur, view_solarize in zip(blur, solarize, strict=True)
-    ]
+    Parameters
+    ----------
+    size, n
+        Side of a view in pixels (or height and width); views of each image.
+    scale
+        Least and largest share of the image's area that a crop covers.
+    flip, jitter, gray
+        Probabilities.
+    strengths
+        Brightness, contrast, saturation and hue of the jitter; see `RandomColorJitter`.
+    blur, solarize
+        Probabilities: one for all views, or one for each of the `n`.
+    normalize, dtype, device
+        See the module.
+    """
+    blurs, solarizes = ([p] * n if isinstance(p, (int, float)) else list(p) for p in (blur, solarize))
+    if not n == len(blurs) == len(solarizes):
+        raise PipelineError(f"blur and solarize have one probability, or one for each of {n} views; got {blur!r} and {solarize!r}.")
+    crop, color = RandomResizedCrop(size, scale=scale), RandomColorJitter(jitter, *strengths)
+    views = [_augment(crop, flip, color, gray, GaussianBlur(p), q) for p, q in zip(blurs, solarizes, strict=True)]
     return _finish([MultiView(views)], normalize, dtype, device)
+
+
+def simclr(size: Size = 224, *, strength: float = 1.0, **options: Any) -> list[Any]:
+    """Return views as in SimCLR (Chen et al. 2020, appendix A); `strength` scales the jitter, `options` are those of `augmented`."""
+    return augmented(size, strengths=(0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength), **options)
+
+
+def byol(size: Size = 224, **options: Any) -> list[Any]:
+    """Return two views as in BYOL (Grill et al. 2020, table 6): the first always blurred, the second sometimes solarized."""
+    return augmented(size, **{"strengths": (0.4, 0.4, 0.2, 0.1), "blur": (1.0, 0.1), "solarize": (0.0, 0.2), **options})
 
 
 def barlow_twins(size: Size = 224, **options: Any) -> list[Any]:
@@ -93,14 +108,22 @@ def vicreg(size: Size = 224, **options: Any) -> list[Any]:
 
 
 def emp_ssl(
-    n: int = 20, *, patch: Size = 16, size: Size = 32, normalize: Normalize = None, dtype: Any = np.float32, device: Any = None
+    n: int = 20, *, patch: Size | float = 16, size: Size = 32, normalize: Normalize = None, dtype: Any = np.float32, device: Any = None
 ) -> list[Any]:
-    """Return `n` views as in EMP-SSL's released code: `patch`² pixels, upsampled to `size`².
+    """Return `n` views as in EMP-SSL's released code: patches of `patch`² pixels, resized to `size`².
+
+    A `patch` below 1 is a share of the image's area instead, of aspect ratio 3/4 to 4/3 and resized by a bicubic filter: the released
+    code's patches of ImageNet (.25).
 
     Deviation: the blur is a true Gaussian of 13 taps; the released code calls Pillow's approximation by box filters.
     """
+    crop: Any
+    if isinstance(patch, float) and patch < 1:
+        crop = RandomResizedCrop(size, scale=(patch, patch), interpolation="bicubic")
+    else:
+        crop = RandomPatchCrop(size, patch=patch)  # type: ignore[arg-type]  # which refuses what is no size
     jitter = RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.2)
-    view = _augment(RandomPatchCrop(size, patch=patch), jitter, 0.2, GaussianBlur(0.1, kernel_size=13), 0.1)
+    view = _augment(crop, 0.5, jitter, 0.2, GaussianBlur(0.1, kernel_size=13), 0.1)
     return _finish([MultiView(view, n=n)], normalize, dtype, device)
 
 
@@ -118,7 +141,7 @@ def multi_crop(
         raise PipelineError("multi_crop: sizes, counts and scales have one entry per crop size.")
     views = []
     for size, count, scale in zip(sizes, counts, scales, strict=True):
-        view = _augment(RandomResizedCrop(size, scale=scale), RandomColorJitter(0.8, 0.8, 0.8, 0.8, 0.2), 0.2, GaussianBlur(0.5), 0.0)
+        view = _augment(RandomResizedCrop(size, scale=scale), 0.5, RandomColorJitter(0.8, 0.8, 0.8, 0.8, 0.2), 0.2, GaussianBlur(0.5), 0.0)
         views += [view] * count
     return _finish([MultiView(views)], normalize, dtype, device)
 

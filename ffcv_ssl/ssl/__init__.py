@@ -5,12 +5,14 @@ from ffcv_ssl.ssl.barlow_twins import BarlowTwins, barlow_twins_loss, small_proj
 from ffcv_ssl.ssl.byol import BYOL, byol_loss
 from ffcv_ssl.ssl.emp_ssl import EmpSSL, emp_ssl_loss, largest_coding_rate, norm_of_mean, total_coding_rate
 from ffcv_ssl.ssl.heads import EmpProjector, byol_predictor, mlp, simclr_projector
+from ffcv_ssl.ssl.instance_simclr import GaussianNoise, InstanceSimCLR
 from ffcv_ssl.ssl.method import Method, Normalize
 from ffcv_ssl.ssl.metrics import alignment, rankme, uniformity
 from ffcv_ssl.ssl.optimizers import LARS, parameter_groups
 from ffcv_ssl.ssl.probes import LinearProbe, knn_accuracy, knn_predictions, linear_probe
 from ffcv_ssl.ssl.schedules import rising_momentum, warmup_cosine
 from ffcv_ssl.ssl.simclr import SimCLR, nt_xent
+from ffcv_ssl.ssl.supervised import Supervised
 from ffcv_ssl.ssl.vicreg import VICReg, vicreg_loss
 
 __all__ = [
@@ -21,11 +23,14 @@ __all__ = [
     "BarlowTwins",
     "EmpProjector",
     "EmpSSL",
+    "GaussianNoise",
+    "InstanceSimCLR",
     "LinearProbe",
     "Method",
     "Normalize",
     "ResNet",
     "SimCLR",
+    "Supervised",
     "VICReg",
     "alignment",
     "backbone",

@@ -6,21 +6,28 @@ from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig
 from ffcv_ssl.train.device import pick_device, pick_precision, prepare_torch
 from ffcv_ssl.train.evaluate import Evaluation, extract_features, frozen, raw_pixels
 from ffcv_ssl.train.loop import fit
+from ffcv_ssl.train.recipe import Configs, Recipe, run
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
+from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
 
 __all__ = [
     "Checkpoint",
+    "Configs",
+    "CropViews",
     "DataConfig",
     "EvalConfig",
     "Evaluation",
+    "GrowingLoader",
     "LogConfig",
     "ModelConfig",
     "OptimConfig",
     "Progress",
+    "Recipe",
     "Result",
     "RunRecord",
     "TrainConfig",
+    "Views",
     "build_backbone",
     "build_normalize",
     "build_optimizer",
@@ -35,4 +42,5 @@ __all__ = [
     "prepare_torch",
     "raw_pixels",
     "require",
+    "run",
 ]

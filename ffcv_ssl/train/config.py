@@ -33,6 +33,14 @@ class DataConfig:
     image: str = option("name of the image field", "image")
     label: str = option("name of the label field, integers from 0", "label")
     workers: int = option("threads of the loader; -1: as many as there are cores, 0: none beside the training's own", -1)
+    fraction: float = option("share of the training images to train on, in (0, 1], drawn with train.seed; evaluation uses them all", 1.0)
+    cache: Literal["os", "ram", "device", "auto"] = option(
+        "where decoded images stay between epochs: os nowhere, ram in memory, device on the GPU (needs render=gpu)", "os"
+    )
+    render: Literal["cpu", "gpu"] = option("what renders the views", "cpu")
+
+    def __post_init__(self):
+        require(0 < self.fraction <= 1, f"fraction is a share in (0, 1], got {self.fraction}.")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.ssl import knn_accuracy, linear_probe, rankme
 from ffcv_ssl.train.config import DataConfig, EvalConfig
 from ffcv_ssl.train.device import autocast
+from ffcv_ssl.transforms import ToDevice
 
 RANKME_SAMPLES = 25_600  # as in its paper
 Encoder = Callable[[Tensor], Tensor]  # (N, 3, H, W) uint8 -> (N, D)
@@ -85,7 +86,7 @@ class Evaluation:
     config
         What to measure.
     pipeline
-        Of the image field: a plain view, or many random patches, whose features are averaged.
+        Of the image field, without device: a plain view, or many random patches, whose features are averaged.
     device, precision
         Where and in which precision to encode.
     num_views
@@ -111,6 +112,8 @@ class Evaluation:
     ):
         self.config, self.label, self.device, self.precision = config, data.label, device, precision
         self.loaders: list[Loader] = []
+        if device.type == "cuda":
+            pipeline = [*pipeline, ToDevice(device)]
         for path in (data.train, data.val) if data.val else ():
             loader = Loader(
                 path,

@@ -46,19 +46,23 @@ def test_split_method__reads_config_files(tmp_path):
 
 def test_train__asks_for_a_method(run):
     """Without method the choices are named; an unknown one gets a hint."""
-    assert "give --method=simclr|emp_ssl" in run("train").err
+    assert "give --method=simclr|emp_ssl|barlow_twins" in run("train").err
     outcome = run("train", "--method=simcrl")
     assert outcome.status == 2
     assert "Did you mean 'simclr'?" in outcome.err
 
 
 def test_train__help_of_a_method(run):
-    """--help with a method lists that recipe's options."""
+    """--help with a method lists that recipe's options; its program bears its name and says something of its own."""
+    helps = {}
     for method in METHODS:
         outcome = run("train", f"--method={method}", "--help")
         assert outcome.status == 0
+        assert outcome.out.startswith(f"usage: {method} ")
         assert "--optim.lr=X" in outcome.out
-    assert "--loss.invariance=X" in outcome.out
+        helps[method] = outcome.out
+    assert len(set(helps.values())) == len(METHODS)
+    assert "--view.patch=X" in helps["emp_ssl"]
 
 
 def test_train__bad_input_is_two(run):

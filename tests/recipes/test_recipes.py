@@ -14,13 +14,13 @@ import yaml
 
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.fields import IntField, RGBImageField
-from ffcv_ssl.recipes import emp_ssl, simclr
+from ffcv_ssl.recipes import barlow_twins, byol, emp_ssl, simclr, simclr_instance, supervised, vicreg
 from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-PROGRAMS = {"simclr": simclr, "emp_ssl": emp_ssl}
+PROGRAMS = {module.RECIPE.name: module for module in (simclr, emp_ssl, barlow_twins, vicreg, byol, simclr_instance, supervised)}
 SMALL = {
     "simclr": ["--view.size=16", "--model.width=4", "--loss.hidden=16", "--loss.out=8"],
     "emp_ssl": [
@@ -145,7 +145,7 @@ def test_recipe__ctrl_c_ends_with_130_and_a_checkpoint(files, tmp_path):
 def test_yaml__is_accepted_by_its_program(path):
     """Each YAML file parses under the method it names."""
     name = yaml.safe_load(path.read_text())["method"]
-    configs = parse(name, PROGRAMS[name].SECTIONS, ["--config-file", str(path), "--data.train=train.beton", "--log.out=elsewhere"])
+    configs = parse(name, PROGRAMS[name].RECIPE.sections, ["--config-file", str(path), "--data.train=train.beton", "--log.out=elsewhere"])
     assert configs["log"].out == "elsewhere"
 
 

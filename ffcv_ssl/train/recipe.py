@@ -1,0 +1,127 @@
+"""A run from configuration to result: data, model, loop, evaluation. Recipes say which views and which method."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.loader import Loader, OrderOption
+from ffcv_ssl.ssl import Method
+from ffcv_ssl.train.build import build_optimizer
+from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
+from ffcv_ssl.train.device import prepare_torch
+from ffcv_ssl.train.evaluate import Evaluation, frozen
+from ffcv_ssl.train.loop import fit
+from ffcv_ssl.train.record import RunRecord
+from ffcv_ssl.train.result import Result, finish
+from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
+from ffcv_ssl.transforms import ToDevice
+
+Configs = Any  # a namespace with an instance for each of a recipe's sections: c.view.size, c.loss.out
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a program of `recipes/` adds to the parts that all of them share.
+
+    Parameters
+    ----------
+    name
+        Of the method, as in the recipe's file name.
+    summary
+        What `ffcv-ssl train --help` says about it.
+    method
+        Builds the method, on the CPU, from the configuration.
+    loss
+        Dataclass of the section "loss": projector and loss.
+    view
+        Dataclass of the section "view", a `Views`.
+    more
+        Further sections, by name.
+    more_scores
+        Scores of the trained method beside those of its backbone on whole images; called with the frozen method and the configuration,
+        device and precision.
+    """
+
+    name: str
+    summary: str
+    method: Callable[[Configs], Method]
+    loss: type
+    view: type[Views] = CropViews
+    more: Mapping[str, type] = field(default_factory=dict)
+    more_scores: Callable[[Method, Configs, torch.device, str], dict[str, float]] | None = None
+
+    @property
+    def sections(self) -> dict[str, type]:
+        """Section name → dataclass of its options."""
+        return {
+            "data": DataConfig,
+            "view": self.view,
+            "model": ModelConfig,
+            "loss": self.loss,
+            "optim": OptimConfig,
+            "train": TrainConfig,
+            "eval": EvalConfig,
+            **self.more,
+            "log": LogConfig,
+        }
+
+
+def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result:
+    """Train and evaluate; `configs` holds an instance for each of the recipe's sections."""
+    c = SimpleNamespace(**configs)
+    record = RunRecord(recipe.name, configs, resume=c.train.resume)
+    device, precision = prepare_torch(c.train)
+    with (
+        record,
+        GrowingLoader(partial(open_loader, c, device), c.view.size_at) as loader,
+        Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation,
+    ):
+        method = recipe.method(c).to(device)
+        optimizer = build_optimizer(method, c.optim, c.train.batch_size)
+        online = partial(evaluation.knn, method.features)
+        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times)
+        with frozen(method):
+            scores = evaluation.scores(method.features)
+            if recipe.more_scores is not None:
+                scores |= recipe.more_scores(method, c, device, precision)
+        counts = {"num_views": c.view.num_views, "steps_per_epoch": len(loader)}
+        return finish(record, progress, scores, device=device, precision=precision, **counts)
+
+
+def open_loader(c: Configs, device: torch.device, size: int) -> Loader:
+    """The training loader of views of `size` pixels: bytes, which the model normalizes on its device."""
+    views = c.view.pipeline(size, c.view.num_views)
+    if c.data.render == "gpu":
+        if device.type != "cuda":
+            raise ConfigError(f"data.render: views are to be rendered on a GPU, and this run is on the {device.type}. Use data.render=cpu.")
+        views = [ToDevice(device), *views]
+    elif device.type == "cuda":
+        views = [*views, ToDevice(device)]
+    return Loader(
+        c.data.train,
+        batch_size=c.train.batch_size,
+        order=OrderOption.RANDOM,
+        seed=c.train.seed,
+        indices=subset(c),
+        pipelines={c.data.image: views},
+        num_workers=c.data.workers,
+        cache=c.data.cache,
+    )
+
+
+def subset(c: Configs) -> np.ndarray | None:
+    """Samples to train on: None for all, or a share of them drawn with the run's seed, sorted."""
+    if c.data.fraction == 1:
+        return None
+    from ffcv_ssl.reader import Reader
+
+    with Reader(c.data.train) as reader:
+        num_samples = reader.num_samples
+    chosen = np.random.default_rng(c.train.seed).permutation(num_samples)[: max(1, round(c.data.fraction * num_samples))]
+    return np.sort(chosen)

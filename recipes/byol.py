@@ -1,0 +1,47 @@
+"""BYOL: predict, from one view, what a slowly following copy of the network sees in another.
+
+Command    python recipes/byol.py --config-file recipes/byol_cifar10.yaml --data.train=train.beton --data.val=val.beton
+           (`ffcv-ssl train` runs the same program; --help lists every option.)
+Hardware   one GPU, or a CPU with recipes/byol_cpu.yaml
+Sources    arXiv 2006.07733 and github.com/google-deepmind/deepmind-research, byol/.
+           Deviations: the loss is computed over all ordered pairs of views, which for two is the paper's symmetric sum; batch
+           normalization's running statistics of the target are its own, as released.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.ssl import BYOL, byol_predictor, simclr_projector
+from ffcv_ssl.train import Configs, Recipe, build_backbone, build_normalize, option
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The projector, the predictor and the target network."""
+
+    momentum: float = option("share of itself that the target network keeps at a step, at the start; rises to 1, in [0, 1]", 0.99)
+    layers: int = option("linear layers of the projector, >= 1", 2)
+    hidden: int = option("width of the hidden layers of projector and predictor", 4096)
+    out: int = option("length of the embeddings", 256)
+
+
+def method(c: Configs) -> BYOL:
+    """The network and its loss."""
+    backbone = build_backbone(c.model)
+    projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers)
+    predictor = byol_predictor(c.loss.out, c.loss.hidden)
+    return BYOL(backbone, projector, predictor, build_normalize(c.model), c.loss.momentum, c.model.views_per_forward)
+
+
+RECIPE = Recipe("byol", "Train BYOL and evaluate its features.", method, LossConfig)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    return run_recipe(RECIPE, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
