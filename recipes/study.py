@@ -212,7 +212,7 @@ def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | No
             flags = [f"--{option}={_flag_value(value)}" for option, value in {**settings, **overrides, "train.seed": seed}.items()]
             arguments = [f"--config-file={path}", *flags, f"--log.out={folder}"]
             try:
-                config = config_dict(parse(method, import_module(f"ffcv_ssl.recipes.{method}").SECTIONS, arguments))
+                config = config_dict(parse(method, import_module(f"ffcv_ssl.recipes.{method}").RECIPE.sections, arguments))
             except ConfigError as error:
                 raise ConfigError(f"{study.name}, {', '.join(f'{axis} {label}' for axis, label in point.items())}: {error}") from error
             cells.append(Cell(point, config["train"]["seed"], folder, arguments, config))

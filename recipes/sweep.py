@@ -32,7 +32,7 @@ from ffcv_ssl.train import option
 from ffcv_ssl.train.stop import StopSignals
 
 # What does not decide a result: where and how watched the run is.
-FREE = {("train", name) for name in ("resume", "device", "threads", "checkpoint_minutes")} | {("data", "workers")}
+FREE = {("train", name) for name in ("resume", "device", "threads", "checkpoint_minutes")} | {("data", "workers"), ("data", "cache")}
 POLL_S = 0.2
 Runner = Callable[[Cell, "SweepSignals"], int]  # trains a cell and returns its exit status
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from ffcv_ssl.errors import ConfigError, TrainingStopped
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.recipes import sweep
 from ffcv_ssl.recipes.report import is_accuracy, pareto_frontier, summary, title_of
-from ffcv_ssl.recipes.study import make_cells, read_study
+from ffcv_ssl.recipes.study import STUDIES, make_cells, read_study, study_names
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 
@@ -163,7 +164,7 @@ def test_read_study__refuses_what_it_does_not_understand(tmp_path, changes, mess
         ({"base": "simclr_cup"}, {}, "no such recipe.*Did you mean 'simclr_cpu'"),
         ({"set": {"loss.temprature": 1}}, {}, "temperature 0.1: unknown option --loss.temprature"),
         ({}, {"loss.temperature": "1"}, "varies it on its axis"),
-        ({"grid": {"view.num_views": [2, 1]}, "x": "view.num_views"}, {}, "num_views is at least 2"),
+        ({"grid": {"view.num_views": [2, 0]}, "x": "view.num_views"}, {}, "num_views is at least 1"),
         ({"grid": {"kind": {"a b": {}, "a-b": {}, "ab": {}}}, "x": "kind"}, {}, "share the folder"),
     ],
 )
@@ -364,3 +365,50 @@ def test_sweep__ctrl_c_stops_the_cell_politely_and_the_same_command_resumes_it(f
     assert sweep.main(arguments(tmp_path, files, **{"log.every": 1})) == 0
     assert "seed 0: resumed" in capsys.readouterr().out
     assert [row["step"] for row in read_rows(cell / "train.csv")] == list(range(1, 3 * EPOCHS + 1))
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_study__every_cell_is_accepted_by_its_program(name, tmp_path):
+    """Each study's cells parse with its own recipes, and with the ones for CPUs that its comment names."""
+    study = read_study(name)
+    head = comments_of(name)
+    base = next(word.partition("=")[2] for word in " ".join(head).split() if word.startswith("--sweep.base="))
+    for chosen in ("", base):
+        cells = make_cells(study, tmp_path, chosen, {"data.train": "train.beton", "data.val": "val.beton"})
+        assert len(cells) == len(study.points()) * len(study.seeds)
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_study__opens_with_its_command_and_its_cost(name):
+    """The first line is the command; then come what it redoes, what it costs with the right number of runs, and what it found."""
+    command = f"# python recipes/sweep.py --config-file=recipes/studies/{name}.yaml --data.train=train.beton --data.val=val.beton"
+    head, study = comments_of(name), read_study(name)
+    assert head[0] == command
+    assert head[1].startswith("# redoes: ")
+    assert f"({len(study.points()) * len(study.seeds)} runs" in head[2]
+    assert "cost: " in head[2]
+    assert "result: " in head[2]
+    assert head[3].startswith("# on a CPU: --sweep.base=")
+
+
+def comments_of(name):
+    return [line for line in (STUDIES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
+
+
+def test_study__emp_batch_rescales_the_invariance_with_the_coding_rate():
+    """The weights follow R(B) = r/2 ln(1 + D / (eps_sq r)), r = min(B, D), to a tenth."""
+
+    def rate(batch_size):
+        rank = min(batch_size, 1024)
+        return rank / 2 * math.log(1 + 1024 / (0.2 * rank))
+
+    for batch_size, settings in read_study("emp_batch").axes["batch size"].items():
+        assert settings["train.batch_size"] == batch_size
+        assert settings["loss.invariance"] == pytest.approx(200 * rate(batch_size) / rate(100), abs=0.05)
+
+
+def test_studies__stand_in_the_index_and_among_the_papers():
+    """recipes/README.md names every study, and PAPERS.md says for which table or figure."""
+    for index in ("README.md", "PAPERS.md"):
+        text = (STUDIES.parent / index).read_text()
+        assert [name for name in study_names() if f"`{name}`" not in text] == []
