@@ -34,7 +34,7 @@ def draw_study(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
     study
         Says what is drawn over what.
     outcomes
-        The finished runs; points without one are left out.
+        The finished runs, at least one; points without one are left out. How many seeds a point has stands in the title.
     path
         The file to write.
     """
@@ -51,7 +51,8 @@ def draw_study(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
         _draw_panel(ax, study, outcomes, dict(zip(others, places, strict=True)), is_first=ax is axes[0])
     if study.frontier:
         _draw_frontier(axes[-1], study, outcomes)
-    figure.suptitle(study.title, fontsize=11)
+    counts = {sum(outcome.cell.point == point for outcome in outcomes) for point in study.points()} - {0}
+    figure.suptitle(f"{study.title} (n = {' to '.join(map(str, sorted({min(counts), max(counts)})))})", fontsize=11)
     figure.savefig(path)
 
 

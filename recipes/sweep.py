@@ -205,6 +205,9 @@ def program(argv: Sequence[str] | None = None) -> int:
     study = read_study(config.study)
     out = Path(config.out or f"runs/{study.name}")
     cells = make_cells(study, out, config.base, overrides)
+    for file in dict.fromkeys(cell.config["data"][name] for cell in cells for name in ("train", "val")):
+        if file and not Path(file).exists():
+            raise ConfigError(f"{file}: no such file; every cell would fail.")
     failures = run(study, cells, out)
     if (out / "table.md").exists():
         print(f"written to {out}: cells.csv, table.md, figure.png")

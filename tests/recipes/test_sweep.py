@@ -22,7 +22,7 @@ from ffcv_ssl.recipes.study import STUDIES, make_cells, read_study, study_names
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 
-EPOCHS = 150  # of 3 steps: some seconds, long enough to be interrupted
+EPOCHS = 100  # of 3 steps: some seconds, long enough to be interrupted
 PNG = b"\x89PNG\r\n\x1a\n"
 STUDY = {
     "base": "simclr_cpu",
@@ -327,6 +327,19 @@ def test_split_arguments__parts_the_sweeps_own_from_the_cells():
 def arguments(folder, files, **more):
     settings = {**SMALL, **files, "sweep.out": folder / "out", **more}
     return [str(folder / "study.yaml"), *(f"--{option}={value}" for option, value in settings.items())]
+
+
+def test_sweep__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
+    """A missing data file, an unknown option and an unknown study end with status 2 before anything is trained."""
+    study_of(tmp_path)
+    for given, message in (
+        (arguments(tmp_path, files, **{"data.val": "nowhere.beton"}), "nowhere.beton: no such file"),
+        (arguments(tmp_path, files, **{"train.epoch": 1}), "Did you mean '--train.epochs'"),
+        (["probe"], "Did you mean 'probes'"),
+    ):
+        assert sweep.main(given) == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 def test_sweep__trains_for_real(files, tmp_path, capsys):
