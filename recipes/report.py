@@ -44,7 +44,7 @@ def is_accuracy(key: str) -> bool:
 
 def title_of(key: str) -> str:
     """The key for a reader: `scores.online_linear` is `online linear, %`."""
-    words = key.rpartition(".")[2].replace("_", " ").replace("knn", "kNN")
+    words = key.rpartition(".")[2].replace("_", " ").replace("knn", "kNN").replace("mlp", "MLP")
     return f"{words}, %" if is_accuracy(key) else words
 
 

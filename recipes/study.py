@@ -225,6 +225,7 @@ def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | No
 
 def _places(where: str, axis: str, places: Any) -> dict[Label, Settings]:
     """The places of one axis with their settings, from a list of values or from named variants."""
+    found: dict[Label, Settings]
     if isinstance(places, list) and places:
         if "." not in axis:
             raise ConfigError(f"{where}: a list is of values for an option 'section.field'; give names with settings instead.")

@@ -34,7 +34,7 @@ from ffcv_ssl.train.stop import StopSignals
 # What does not decide a result: where and how watched the run is.
 FREE = {("train", name) for name in ("resume", "device", "threads", "checkpoint_minutes")} | {("data", "workers"), ("data", "cache")}
 POLL_S = 0.2
-Runner = Callable[[Cell, "SweepSignals"], int]  # trains a cell and returns its exit status
+Runner = Callable[[Cell, StopSignals], int]  # trains a cell and returns its exit status
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class SweepSignals(StopSignals):
     SIGNALS = (*StopSignals.SIGNALS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []))
 
 
-def train_cell(cell: Cell, stop: SweepSignals) -> int:
+def train_cell(cell: Cell, stop: StopSignals) -> int:
     """Run `ffcv-ssl train` as a process of its own, its output in log.txt, and hand a stop request on once.
 
     In a session of its own: Ctrl-C would reach it twice else, from the terminal and from here, and the second is not polite: no checkpoint.
@@ -116,7 +116,7 @@ def run(study: Study, cells: Sequence[Cell], out: Path, train: Runner = train_ce
     return failures
 
 
-def _finish_cell(cell: Cell, stop: SweepSignals, train: Runner, name: str) -> tuple[Outcome | None, str]:
+def _finish_cell(cell: Cell, stop: StopSignals, train: Runner, name: str) -> tuple[Outcome | None, str]:
     """What the cell measured, trained if need be; or why there is nothing."""
     if difference := _difference(cell):
         return None, f"{cell.folder} holds a run with {difference}. Delete it, or choose another --sweep.out."

@@ -108,10 +108,10 @@ def test_cells__are_every_combination_of_places_and_seeds(tmp_path):
     """The grid's product, the recipe's settings under the study's under the place's under the command line's."""
     grid = {"loss.temperature": [0.1, "2e-1"], "colour": {"grey": {"view.gray": 1.0, "optim.lr": 0.3}, "as it is": None}}
     study = study_of(tmp_path, grid=grid, set={"train.epochs": 7, "optim.lr": 0.1})
-    cells = cells_of(study, tmp_path / "out", **{"train.batch_size": "64"})
+    cells = cells_of(study, tmp_path / "out", **{"train.batch_size": "64", "train.epochs": "9"})
     found = [(cell.config["loss"]["temperature"], cell.config["view"]["gray"], cell.config["optim"]["lr"], cell.seed) for cell in cells]
     assert found == [(t, *rest, seed) for t in (0.1, 0.2) for rest in ((1.0, 0.3), (0.2, 0.1)) for seed in (0, 1)]
-    assert {(cell.config["train"]["epochs"], cell.config["train"]["batch_size"]) for cell in cells} == {(7, 64)}
+    assert {(cell.config["train"]["epochs"], cell.config["train"]["batch_size"]) for cell in cells} == {(9, 64)}
     assert len({cell.folder for cell in cells}) == 8
     assert [cell.folder for cell in cells] == [Path(cell.config["log"]["out"]) for cell in cells]
     assert cells[0].name == "temperature 0.1, colour grey, seed 0"
@@ -305,7 +305,13 @@ def test_summary__one_run_has_no_deviation():
 
 @pytest.mark.parametrize(
     ("key", "title"),
-    [("scores.knn", "kNN, %"), ("scores.bag_linear", "bag linear, %"), ("scores.rankme", "rankme"), ("images_per_s", "images per s")],
+    [
+        ("scores.knn", "kNN, %"),
+        ("scores.bag_linear", "bag linear, %"),
+        ("scores.rankme", "rankme"),
+        ("images_per_s", "images per s"),
+        ("scores.online_mlp", "online MLP, %"),
+    ],
 )
 def test_titles__percent_for_accuracies_alone(key, title):
     """What is a share of samples is shown in percent, what is none is not."""
