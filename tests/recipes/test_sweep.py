@@ -22,7 +22,7 @@ from ffcv_ssl.recipes.study import STUDIES, make_cells, read_study, study_names
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 
-EPOCHS = 100  # of 3 steps: some seconds, long enough to be interrupted
+EPOCHS = 60  # of 3 steps: some seconds, long enough to be interrupted
 PNG = b"\x89PNG\r\n\x1a\n"
 STUDY = {
     "base": "simclr_cpu",
