@@ -47,15 +47,19 @@ class Normalize(nn.Module):
 
 @contextmanager
 def running_statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batch normalization computes as before, but leaves its running statistics and its count of batches alone."""
-    tracking = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
-    for part in tracking:
-        part.track_running_stats = False
+    """Within the block batch normalization updates copies of its running statistics and count of batches.
+
+    (To switch their tracking off would save other tensors for the backward pass, which a recomputation may not.)
+    """
+    normalizations = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    kept = [(part, name, buffer) for part in normalizations for name, buffer in part.named_buffers(recurse=False)]
+    for part, name, buffer in kept:
+        setattr(part, name, buffer.clone())
     try:
         yield
     finally:
-        for part in tracking:
-            part.track_running_stats = True
+        for part, name, buffer in kept:
+            setattr(part, name, buffer)
 
 
 class Method(nn.Module):

@@ -166,8 +166,10 @@ def fit(
                         score()
             save()
     except LoaderFailed as failure:
-        save()
-        message = f"the loader failed after {where()}: {failure.__cause__} The checkpoint {checkpoint.path} holds that step."
+        if world_size() == 1:  # else the loaders of other processes are one batch further than the weights
+            save()
+        kept = f"The checkpoint {checkpoint.path} holds step {checkpoint.saved_step}."
+        message = f"the loader failed after {where()}: {failure.__cause__} {kept}"
         raise TrainingStopped(message) from failure.__cause__
     return progress
 

@@ -37,7 +37,7 @@ def training_network(method: Method, train: TrainConfig, device: torch.device) -
     Raises
     ------
     ConfigError
-        If the device cannot do what is asked for.
+        If the device cannot do what is asked for, or two options do not go together.
     """
     _check(train, device)
     method.recompute = train.recompute
@@ -51,7 +51,9 @@ def training_network(method: Method, train: TrainConfig, device: torch.device) -
 
 
 def _check(train: TrainConfig, device: torch.device) -> None:
-    """Refuse what the device cannot do."""
+    """Refuse what the device cannot do, and what does not go together."""
+    if train.recompute and train.compile == "reduce-overhead":
+        raise ConfigError("train.compile: CUDA graphs (reduce-overhead) cannot recompute; use default with train.recompute.")
     if device.type != "cpu":
         return
     if train.sync_batch_norm:
