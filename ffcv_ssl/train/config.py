@@ -101,7 +101,7 @@ class TrainConfig:
         "under torchrun, batch-normalization statistics over all processes instead of within each; GPUs only", False
     )
     compile: Literal["no", "default", "reduce-overhead", "max-autotune-no-cudagraphs"] = option(
-        "of the backbone, by torch.compile in this mode; reduce-overhead records CUDA graphs", "no"
+        "of the backbone, by torch.compile in this mode, within the first step; reduce-overhead records CUDA graphs", "no"
     )
     recompute: bool = option(
         "forget the activations of each pass and compute them again in the backward pass: less memory, more time, the same gradients",
