@@ -93,11 +93,9 @@ def fit(
         raise TrainingStopped(f"{what} is not finite at {where()}. {kept} A lower optim.lr may help.")
 
     def save() -> None:
-        bad_loss, bad_weight = highest(not losses.are_finite(), not checkpoint.is_finite())
-        if bad_loss:
-            refuse("the loss")
-        if bad_weight:
-            refuse("a weight")
+        for is_bad, what in zip(highest(not losses.are_finite(), not checkpoint.is_finite()), ("the loss", "a weight"), strict=True):
+            if is_bad:
+                refuse(what)
         checkpoint.save(progress)
 
     def score() -> None:
