@@ -13,7 +13,9 @@ from ffcv_ssl.ssl import Method, warmup_cosine
 from ffcv_ssl.train.checkpoint import Checkpoint, Progress
 from ffcv_ssl.train.config import OptimConfig, TrainConfig
 from ffcv_ssl.train.device import autocast, gradient_scaler, pick_precision
+from ffcv_ssl.train.distributed import averaged, highest, is_main, local_rank, world_size
 from ffcv_ssl.train.evaluate import frozen
+from ffcv_ssl.train.network import training_network
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.stop import StopSignals
 
@@ -31,6 +33,9 @@ def fit(
     """Train `method` on the views of `loader`.
 
     The learning rate follows `warmup_cosine` over the share of training done: of the epochs or of the minutes, whichever is further.
+
+    Within a `process_group` every process calls this, with its share of the images. All start from rank 0's weights or from the checkpoint,
+    and decide alike whether to go on; rank 0 alone evaluates and writes. Rows then hold the mean over processes of what is logged.
 
     Parameters
     ----------
@@ -62,13 +67,14 @@ def fit(
     device = next(method.parameters()).device
     precision = pick_precision(train.precision, device)
     scaler = gradient_scaler(device, precision)
-    steps_per_epoch = len(loader)
+    steps_per_epoch = len(loader)  # the same in all processes
     total_steps = train.epochs * steps_per_epoch
     if total_steps == 0:
         raise ConfigError(f"train.batch_size: the training file has fewer than {train.batch_size} images, which leaves no batch.")
 
     checkpoint = Checkpoint(record.checkpoint_path, method, optimizer, scaler, loader)
-    progress = checkpoint.restore() if train.resume and checkpoint.path.exists() else Progress()
+    (may_resume,) = highest(train.resume and checkpoint.path.exists())  # where one process finds it, all need it
+    progress = checkpoint.restore() if may_resume else Progress()
     record.begin(progress.step)
     speed = Speed(progress)
     losses = UnreadLosses()
@@ -87,18 +93,22 @@ def fit(
         raise TrainingStopped(f"{what} is not finite at {where()}. {kept} A lower optim.lr may help.")
 
     def save() -> None:
-        if not losses.are_finite():
-            refuse("the loss")
-        if not checkpoint.is_finite():
-            refuse("a weight")
+        for is_bad, what in zip(highest(not losses.are_finite(), not checkpoint.is_finite()), ("the loss", "a weight"), strict=True):
+            if is_bad:
+                refuse(what)
         checkpoint.save(progress)
 
     def score() -> None:
-        with frozen(method):
-            record.eval_row(progress.step, progress.step / steps_per_epoch, progress.seconds, evaluate())
+        if is_main():
+            with frozen(method):
+                record.eval_row(progress.step, progress.step / steps_per_epoch, progress.seconds, evaluate())
 
     try:
-        with StopSignals() as stop, record.progress_bar(total_steps, progress.step) as bar:
+        with (
+            StopSignals(ignore_repeats=local_rank() is not None) as stop,
+            training_network(method, train, device) as network,
+            record.progress_bar(total_steps, progress.step) as bar,
+        ):
             if progress.step == 0:
                 save()  # so that there is a good one from the start
                 if times:
@@ -111,34 +121,42 @@ def fit(
                     factor = warmup_cosine(share_before, optim.warmup, optim.final)
                     for group in optimizer.param_groups:
                         group["lr"] = group["initial_lr"] * factor
-                    with autocast(device, precision):
-                        loss, logs = method(views)
                     optimizer.zero_grad(set_to_none=True)
+                    with autocast(device, precision):
+                        loss, logs = network(views)
                     scaler.scale(loss).backward()
                     scaler.step(optimizer)
                     scaler.update()
                     logs = {**logs, **method.after_step(share_before)}
 
                     progress.step += 1
-                    progress.images += views.shape[0]
+                    progress.images += views.shape[0] * world_size()
                     speed.add(asked_at, got_at, time.perf_counter())
                     losses.add(loss)
+                    # What each process sees for itself, agreed on: all take equally many steps, at equal rates.
+                    is_bad, is_due, signal, progress.seconds, progress.waited_s = highest(
+                        progress.step % read_every == 0 and not losses.are_finite(),
+                        checkpoint.age_s() >= 60 * train.checkpoint_minutes,
+                        stop.received or 0,
+                        progress.seconds,
+                        progress.waited_s,
+                    )
                     is_last = share_done() >= 1
-                    if progress.step % read_every == 0 and not losses.are_finite():
+                    if is_bad:
                         refuse("the loss")
                     if progress.step % record.log.every == 0 or is_last:
                         rates = speed.rates(num_views=views.shape[1])
-                        values = {"loss": loss.item(), **{name: value.item() for name, value in logs.items()}}
+                        values = averaged({"loss": loss.item(), **{name: value.item() for name, value in logs.items()}})
                         epoch, lr = progress.step / steps_per_epoch, optimizer.param_groups[0]["lr"]
                         record.train_row({"step": progress.step, "epoch": epoch, "lr": lr, **values, **rates})
                         bar.set_postfix_str("loss {loss:.4g}, {images_per_s:.0f} images/s, waits {data_wait:.0%}".format(**values, **rates))
                     bar.update()
 
-                    if stop.received is not None:
+                    if signal:
                         save()
                         message = f"stopped by a signal after {where()}; --train.resume=1 continues from {checkpoint.path}."
-                        raise TrainingStopped(message, exit_status=128 + stop.received)
-                    if checkpoint.age_s() >= 60 * train.checkpoint_minutes:
+                        raise TrainingStopped(message, exit_status=128 + int(signal))
+                    if is_due:
                         save()
                     if is_last:
                         break
@@ -146,8 +164,10 @@ def fit(
                         score()
             save()
     except LoaderFailed as failure:
-        save()
-        message = f"the loader failed after {where()}: {failure.__cause__} The checkpoint {checkpoint.path} holds that step."
+        if world_size() == 1:  # else the loaders of other processes are one batch further than the weights
+            save()
+        kept = f"The checkpoint {checkpoint.path} holds step {checkpoint.saved_step}."
+        message = f"the loader failed after {where()}: {failure.__cause__} {kept}"
         raise TrainingStopped(message) from failure.__cause__
     return progress
 
@@ -157,20 +177,25 @@ class LoaderFailed(Exception):
 
 
 def timed(loader: Any) -> Iterator[tuple[Any, float, float]]:
-    """One epoch of batches, each with the moments at which it was asked for and at which it came (`time.perf_counter`)."""
-    try:
-        batches = iter(loader)
-    except Exception as error:
-        raise LoaderFailed from error
+    """One epoch of batches, each with the moments at which it was asked for and at which it came (`time.perf_counter`).
+
+    A batch that one process cannot load ends the epoch of all.
+    """
+    batches: Iterator[Any] | None = None
     while True:
         asked_at = time.perf_counter()
+        batch, error = None, None
         try:
+            batches = iter(loader) if batches is None else batches
             batch = next(batches)
         except StopIteration:
             return
-        except Exception as error:
-            raise LoaderFailed from error
-        yield batch, asked_at, time.perf_counter()
+        except Exception as caught:
+            error = caught
+        got_at = time.perf_counter()
+        if highest(error is not None)[0]:
+            raise LoaderFailed from error or RuntimeError("another process could not load its share, and says why.")
+        yield batch, asked_at, got_at
 
 
 class UnreadLosses:
