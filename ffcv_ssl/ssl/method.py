@@ -1,6 +1,7 @@
 """What every method shares: views in, loss out, so that one loop trains them all."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,14 @@ class Method(nn.Module):
         What turns uint8 images into the backbone's input.
     views_per_forward
         How many views of each image share one pass, and with it their batch-normalization statistics; 0: all of them.
+
+    Attributes
+    ----------
+    uses_labels
+        Whether `forward` also takes the (B,) int64 labels of the images.
     """
+
+    uses_labels: ClassVar[bool] = False
 
     def __init__(self, backbone: nn.Module, projector: nn.Module, normalize: Normalize, views_per_forward: int = 0):
         super().__init__()

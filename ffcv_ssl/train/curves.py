@@ -12,7 +12,7 @@ def draw_curves(train_rows: Rows, eval_rows: Rows, path: str | Path, title: str 
     Parameters
     ----------
     train_rows, eval_rows
-        Rows of train.csv and eval.csv; the accuracies are whatever columns of `eval_rows` start with "knn" or "linear".
+        Rows of train.csv and eval.csv; the accuracies are whatever columns of `eval_rows` start with "knn", "linear" or "online".
     path
         The file to write.
     title
@@ -30,7 +30,7 @@ def draw_curves(train_rows: Rows, eval_rows: Rows, path: str | Path, title: str 
     loss.set(title="loss", xlabel="step")
     rate.plot(steps, [row["lr"] for row in train_rows], linewidth=1)
     rate.set(title="learning rate", xlabel="step")
-    names = [name for name in (eval_rows[-1] if eval_rows else {}) if name.startswith(("knn", "linear"))]
+    names = [name for name in (eval_rows[-1] if eval_rows else {}) if name.startswith(("knn", "linear", "online"))]
     for name in names:
         points = [(row["step"], 100 * row[name]) for row in eval_rows if name in row]
         accuracy.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=name)
