@@ -22,7 +22,7 @@ def draw_curves(train_rows: Rows, eval_rows: Rows, path: str | Path, title: str 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     loss, rate, accuracy = figure.subplots(1, 3)
     steps = [row["step"] for row in train_rows]
@@ -36,6 +36,6 @@ def draw_curves(train_rows: Rows, eval_rows: Rows, path: str | Path, title: str 
         accuracy.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=name)
     accuracy.set(title="accuracy on the validation file, %", xlabel="step")
     if names:
-        accuracy.legend()
+        accuracy.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")  # beside the curves: probes make many
     figure.suptitle(title)
     figure.savefig(path, dpi=120)

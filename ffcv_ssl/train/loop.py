@@ -15,7 +15,7 @@ from ffcv_ssl.train.checkpoint import Checkpoint, Progress
 from ffcv_ssl.train.config import OptimConfig, TrainConfig
 from ffcv_ssl.train.device import autocast, gradient_scaler, pick_precision
 from ffcv_ssl.train.evaluate import frozen
-from ffcv_ssl.train.online import class_labels, note
+from ffcv_ssl.train.online import catch_up, class_labels, note
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.stop import StopSignals
 
@@ -78,6 +78,7 @@ def fit(
     checkpoint = Checkpoint(record.checkpoint_path, method, optimizer, scaler, loader, probes)
     progress = checkpoint.restore() if train.resume and checkpoint.path.exists() else Progress()
     record.begin(progress.step)
+    catch_up(progress, record.tables["eval"].rows)
     speed = Speed(progress)
     losses = UnreadLosses()
     read_every = record.log.every if device.type == "cuda" else 1  # reading a loss waits for the GPU

@@ -1,6 +1,6 @@
 """What is measured while a run goes on: labels for those who need them, online probes, and when an accuracy was reached."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,9 +121,17 @@ def score(
     return judge(found._replace(train=found.train[:, :num_features], val=found.val[:, :num_features])) | accuracies
 
 
-def note(progress: Progress, scores: dict[str, float], took_s: float) -> None:
+def note(progress: Progress, scores: Mapping[str, float], took_s: float) -> None:
     """Add an evaluation's seconds to the progress, and the training time at which its kNN accuracy first reached a threshold."""
     progress.evaluation_seconds += took_s
     for percent in THRESHOLDS:
         if scores.get("knn", 0.0) >= percent / 100:
             progress.seconds_to.setdefault(percent, progress.seconds)
+
+
+def catch_up(progress: Progress, eval_rows: Sequence[Mapping[str, float]]) -> None:
+    """Note the last evaluation of a finished run, which came after its checkpoint; `eval_rows` are those up to that step."""
+    for row in eval_rows[-1:]:
+        missing_s = row.get("evaluation_seconds", 0.0) - progress.evaluation_seconds
+        if missing_s > 0:
+            note(progress, row, missing_s)

@@ -63,9 +63,9 @@ class Result:
         """Return a few lines to print at the end."""
         speed = f"{self.images_per_s:.0f} images/s, {self.views_per_s:.0f} views/s, waiting for data {self.data_wait:.0%}"
         lines = [f"{self.method}: {self.epochs:.4g} epochs in {self.seconds:.0f} s on {self.device} ({self.precision}): {speed}"]
-        lines += [f"{name:18} {value:.4f}" for name, value in self.scores.items()]
+        lines += [f"{name:20} {value:.4f}" for name, value in self.scores.items()]
         others = {"view_epochs": self.view_epochs, "evaluation_seconds": self.evaluation_seconds, **self.seconds_to}
-        lines += [f"{name:18} {value:.4g}" for name, value in others.items()]
+        lines += [f"{name:20} {value:.4g}" for name, value in others.items()]
         return "\n".join([*lines, f"written to {self.folder}"])
 
 
