@@ -102,6 +102,7 @@ setup(
         "ffcv": ["ffcv>=1.0.2"],
         "bench": ["psutil>=5.9"],
         "viz": ["scikit-learn>=1.4"],
+        "wandb": ["wandb>=0.16"],
         "dev": [
             "numba-cuda[cu13]>=0.20",
             "pytest>=8",

@@ -8,6 +8,7 @@ from ffcv_ssl.ssl.heads import EmpProjector, byol_predictor, mlp, simclr_project
 from ffcv_ssl.ssl.instance_simclr import GaussianNoise, InstanceSimCLR
 from ffcv_ssl.ssl.method import Method, Normalize
 from ffcv_ssl.ssl.metrics import alignment, rankme, uniformity
+from ffcv_ssl.ssl.online import OnlineProbes
 from ffcv_ssl.ssl.optimizers import LARS, parameter_groups
 from ffcv_ssl.ssl.probes import LinearProbe, knn_accuracy, knn_predictions, linear_probe
 from ffcv_ssl.ssl.schedules import rising_momentum, warmup_cosine
@@ -28,6 +29,7 @@ __all__ = [
     "LinearProbe",
     "Method",
     "Normalize",
+    "OnlineProbes",
     "ResNet",
     "SimCLR",
     "Supervised",

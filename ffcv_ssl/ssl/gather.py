@@ -1,9 +1,10 @@
-"""The embeddings of all processes, for losses that need the whole batch."""
+"""What processes that train together tell each other: embeddings, for losses that need the whole batch, and gradients."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 
@@ -38,6 +39,19 @@ def gather(embeddings: Tensor) -> Tensor:
     embeddings
         Floating point, of one shape in all processes; rank 0's come first.
     """
-    if not (dist.is_available() and dist.is_initialized()):
+    if not _is_joined():
         return embeddings
     return _Gather.apply(embeddings.contiguous())
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace the gradients by their mean over processes, for what trains outside of `DistributedDataParallel`."""
+    if _is_joined():
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +91,11 @@ class Method(nn.Module):
     recompute
         Whether the activations of a pass are forgotten and computed again in the backward pass: less memory, a third more time, the same
         gradients. False, unless set.
+    uses_labels
+        Whether `forward` also takes the (B,) int64 labels of the images.
     """
 
+    uses_labels: ClassVar[bool] = False
     images_per_forward = 0
     recompute = False
 
@@ -112,11 +116,12 @@ class Method(nn.Module):
 
     def encode(self, views: Tensor, encoder: Callable[[Tensor], Tensor]) -> Tensor:
         """Map (B, V, 3, H, W) views to (B, V, D) by `encoder` of (N, 3, H, W), in passes over some images and some of their views."""
-        rows = []
-        for images in views.split(self.images_per_forward or views.shape[0]):
-            passes = images.split(self.views_per_forward or views.shape[1], dim=1)
-            rows.append(torch.cat([self._encode_at_once(some, encoder) for some in passes], dim=1))
-        return torch.cat(rows)
+        return torch.cat([torch.cat([self._encode_at_once(some, encoder) for some in row], dim=1) for row in self.passes(views)])
+
+    def passes(self, values: Tensor) -> list[Sequence[Tensor]]:
+        """Split (B, V, …) into the parts that share a forward pass: rows of images, and in each row groups of views."""
+        rows = values.split(self.images_per_forward or len(values))
+        return [row.split(self.views_per_forward or values.shape[1], dim=1) for row in rows]
 
     def _encode_at_once(self, views: Tensor, encoder: Callable[[Tensor], Tensor]) -> Tensor:
         """One pass."""

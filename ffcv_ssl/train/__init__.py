@@ -7,6 +7,7 @@ from ffcv_ssl.train.device import pick_device, pick_precision, prepare_torch
 from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
 from ffcv_ssl.train.evaluate import Evaluation, extract_features, frozen, raw_pixels
 from ffcv_ssl.train.loop import fit
+from ffcv_ssl.train.online import ProbeConfig
 from ffcv_ssl.train.recipe import Configs, Recipe, run
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
@@ -23,6 +24,7 @@ __all__ = [
     "LogConfig",
     "ModelConfig",
     "OptimConfig",
+    "ProbeConfig",
     "Progress",
     "Recipe",
     "Result",

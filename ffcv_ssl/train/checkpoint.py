@@ -32,12 +32,18 @@ class Progress:
         Training time, waiting for data included; start-up, evaluation and saving excluded.
     waited_s
         Part of `seconds` spent waiting for data.
+    evaluation_seconds
+        Spent in evaluations.
+    seconds_to
+        kNN accuracy in % → `seconds` when an evaluation first found it.
     """
 
     step: int = 0
     images: int = 0
     seconds: float = 0.0
     waited_s: float = 0.0
+    evaluation_seconds: float = 0.0
+    seconds_to: dict[int, float] = field(default_factory=dict)
 
 
 def save_atomically(content: Any, path: Path) -> None:
@@ -91,6 +97,8 @@ class Checkpoint:
         What trains.
     loader
         Has `state_dict()` and `load_state_dict()`; its state is small and JSON-able.
+    probes
+        None, or what trains beside the method; has `state_dict()` and `load_state_dict()`.
 
     Attributes
     ----------
@@ -103,6 +111,7 @@ class Checkpoint:
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     loader: Any
+    probes: Any = None
     saved_step: int = field(default=0, init=False)
     saved_at: float = field(default_factory=time.monotonic, init=False)
 
@@ -131,6 +140,7 @@ class Checkpoint:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "loader": self.loader.state_dict(),
+            "probes": {} if self.probes is None else self.probes.state_dict(),
             "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
         }
 
@@ -148,6 +158,8 @@ class Checkpoint:
             self.optimizer.load_state_dict(content["optimizer"])
             self.scaler.load_state_dict(content["scaler"])
             self.loader.load_state_dict(content["loader"])
+            if self.probes is not None:
+                self.probes.load_state_dict(content["probes"])
             _restore_generators(content["rng"])
             progress = Progress(**content["progress"])
         except FfcvSslError as error:

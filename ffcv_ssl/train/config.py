@@ -28,7 +28,7 @@ def require(condition: bool, message: str) -> None:
 class DataConfig:
     """Which files to train and evaluate on."""
 
-    train: str = option("the .beton file to train on; its labels, if any, are used by the evaluation alone")
+    train: str = option("the .beton file to train on; its labels serve evaluation, probes and supervised training")
     val: str = option("the .beton file to evaluate on; empty: no evaluation", "")
     image: str = option("name of the image field", "image")
     label: str = option("name of the label field, integers from 0", "label")
@@ -153,6 +153,8 @@ class LogConfig:
     every: int = option("steps between two rows of train.csv, >= 1", 10)
     tensorboard: bool = option("also write TensorBoard events to log.out", True)
     progress: bool = option("show a progress bar (only on a terminal)", True)
+    wandb: bool = option("also log to Weights & Biases; needs `pip install wandb`", False)
+    wandb_project: str = option("name of the project there", "ffcv_ssl")
 
     def __post_init__(self):
         require(self.every >= 1, f"every is at least 1, got {self.every}.")

@@ -148,11 +148,18 @@ class Evaluation:
             found += extract_features(encoder, loader, self.label, self.device, self.precision)
         return Features(*found)
 
-    def knn(self, encoder: Encoder) -> dict[str, float]:
-        """Accuracy of the kNN vote, 0..1, as {"knn": …}."""
-        if not self.loaders:
-            return {}
-        return {"knn": knn_accuracy(*self.features(encoder), k=self.config.k, temperature=self.config.temperature)}
+    def quick(self, features: Features) -> dict[str, float]:
+        """What a training can be interrupted for: knn, the accuracy of the kNN vote, 0..1, and rankme, the effective rank."""
+        knn = knn_accuracy(*features, k=self.config.k, temperature=self.config.temperature)
+        return {"knn": knn, "rankme": rankme(features.train[:RANKME_SAMPLES])}
+
+    def full(self, features: Features, standardize: bool = True) -> dict[str, float]:
+        """The quick scores, those of a linear classifier and the length of the features; see `scores`."""
+        scores = self.quick(features)
+        if self.config.linear_epochs:
+            probe = linear_probe(*features, epochs=self.config.linear_epochs, standardize=standardize)
+            scores |= {"linear": probe.last, "linear_best": probe.best, "linear_train": probe.train}
+        return scores | {"num_features": features.train.shape[1]}
 
     def scores(self, encoder: Encoder, standardize: bool = True) -> dict[str, float]:
         """Accuracies of kNN and linear classifier, effective rank and length of the features.
@@ -167,13 +174,7 @@ class Evaluation:
         Returns
         -------
         dict
-            knn; linear, linear_best (highest of all epochs), linear_train: shares of samples, 0..1; rankme; num_features.
+            knn; linear, linear_best (highest of all epochs), linear_train: shares of samples, 0..1; rankme; num_features. Empty without
+            validation file.
         """
-        if not self.loaders:
-            return {}
-        features = self.features(encoder)
-        scores = {"knn": knn_accuracy(*features, k=self.config.k, temperature=self.config.temperature)}
-        if self.config.linear_epochs:
-            probe = linear_probe(*features, epochs=self.config.linear_epochs, standardize=standardize)
-            scores |= {"linear": probe.last, "linear_best": probe.best, "linear_train": probe.train}
-        return scores | {"rankme": rankme(features.train[:RANKME_SAMPLES]), "num_features": features.train.shape[1]}
+        return self.full(self.features(encoder), standardize) if self.loaders else {}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ffcv_ssl.errors import ConfigError, TrainingStopped
-from ffcv_ssl.ssl import Method, warmup_cosine
+from ffcv_ssl.ssl import Method, OnlineProbes, warmup_cosine
 from ffcv_ssl.train.checkpoint import Checkpoint, Progress
 from ffcv_ssl.train.config import OptimConfig, TrainConfig
 from ffcv_ssl.train.device import autocast, gradient_scaler, pick_precision
 from ffcv_ssl.train.distributed import averaged, highest, is_main, local_rank, world_size
 from ffcv_ssl.train.evaluate import frozen
 from ffcv_ssl.train.network import training_network
+from ffcv_ssl.train.online import catch_up, class_labels, note
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.stop import StopSignals
 
@@ -29,6 +31,8 @@ def fit(
     record: RunRecord,
     evaluate: Callable[[], dict[str, float]] = dict,
     times: int = 0,
+    label: str = "label",
+    probes: OnlineProbes | None = None,
 ) -> Progress:
     """Train `method` on the views of `loader`.
 
@@ -40,10 +44,10 @@ def fit(
     Parameters
     ----------
     method
-        Called with views (B, V, 3, H, W); returns (loss, logs). Its `after_step` follows each step of the optimizer.
-        Stands on the device that is to train it.
+        Called with views (B, V, 3, H, W), and with labels (B,) where it `uses_labels`; returns (loss, logs). Its `after_step` follows
+        each step of the optimizer. Stands on the device that is to train it.
     loader
-        Yields named tuples whose first field holds the views; has `__len__`, `state_dict()` and `load_state_dict()`.
+        Yields batches whose first field holds the views; has `__len__`, `state_dict()` and `load_state_dict()`.
     optimizer
         Its groups hold `initial_lr`, their highest learning rate.
     train, optim
@@ -54,6 +58,10 @@ def fit(
         Scores of the frozen method; it may not change the method nor draw from the global generators. Its time is not training time.
     times
         How often it is called, evenly spaced, first before the first step; the scores after the last step are the caller's to take.
+    label
+        Name of the loader's field of labels, for methods and probes that use them.
+    probes
+        Classifiers that train beside the method; they are part of the checkpoint.
 
     Returns
     -------
@@ -72,13 +80,17 @@ def fit(
     if total_steps == 0:
         raise ConfigError(f"train.batch_size: the training file has fewer than {train.batch_size} images, which leaves no batch.")
 
-    checkpoint = Checkpoint(record.checkpoint_path, method, optimizer, scaler, loader)
+    checkpoint = Checkpoint(record.checkpoint_path, method, optimizer, scaler, loader, probes)
     (may_resume,) = highest(train.resume and checkpoint.path.exists())  # where one process finds it, all need it
     progress = checkpoint.restore() if may_resume else Progress()
     record.begin(progress.step)
+    if is_main():
+        catch_up(progress, record.tables["eval"].rows)
     speed = Speed(progress)
     losses = UnreadLosses()
     read_every = record.log.every if device.type == "cuda" else 1  # reading a loss waits for the GPU
+    needs_labels = method.uses_labels or probes is not None
+    watching = nullcontext if probes is None else probes.watching
     method.train()
 
     def share_done() -> float:
@@ -93,15 +105,20 @@ def fit(
         raise TrainingStopped(f"{what} is not finite at {where()}. {kept} A lower optim.lr may help.")
 
     def save() -> None:
+        speed.settle(device)
         for is_bad, what in zip(highest(not losses.are_finite(), not checkpoint.is_finite()), ("the loss", "a weight"), strict=True):
             if is_bad:
                 refuse(what)
         checkpoint.save(progress)
 
     def score() -> None:
+        speed.settle(device)
         if is_main():
+            begun_at = time.perf_counter()
             with frozen(method):
-                record.eval_row(progress.step, progress.step / steps_per_epoch, progress.seconds, evaluate())
+                scores = evaluate()
+            note(progress, scores, time.perf_counter() - begun_at)
+            record.eval_row(progress, steps_per_epoch, scores)
 
     try:
         with (
@@ -116,23 +133,28 @@ def fit(
             while share_done() < 1:
                 for batch, asked_at, got_at in timed(loader):
                     views = batch[0].to(device, non_blocking=True)
+                    labels = class_labels(batch, label, device) if needs_labels else None
 
                     share_before = share_done()
                     factor = warmup_cosine(share_before, optim.warmup, optim.final)
                     for group in optimizer.param_groups:
                         group["lr"] = group["initial_lr"] * factor
                     optimizer.zero_grad(set_to_none=True)
-                    with autocast(device, precision):
-                        loss, logs = network(views)
+                    with autocast(device, precision), watching():
+                        loss, logs = network(views, labels) if method.uses_labels else network(views)
                     scaler.scale(loss).backward()
                     scaler.step(optimizer)
                     scaler.update()
                     logs = {**logs, **method.after_step(share_before)}
+                    if probes is not None and labels is not None:
+                        logs |= probes.step(labels, views.shape[1])
 
                     progress.step += 1
                     progress.images += views.shape[0] * world_size()
                     speed.add(asked_at, got_at, time.perf_counter())
                     losses.add(loss)
+                    if progress.step % read_every == 0:
+                        speed.settle(device)
                     # What each process sees for itself, agreed on: all take equally many steps, at equal rates.
                     is_bad, is_due, signal, progress.seconds, progress.waited_s = highest(
                         progress.step % read_every == 0 and not losses.are_finite(),
@@ -156,12 +178,12 @@ def fit(
                         save()
                         message = f"stopped by a signal after {where()}; --train.resume=1 continues from {checkpoint.path}."
                         raise TrainingStopped(message, exit_status=128 + int(signal))
-                    if is_due:
-                        save()
                     if is_last:
                         break
                     if int(times * share_before) < int(times * share_done()):
                         score()
+                    if is_due:
+                        save()
             save()
     except LoaderFailed as failure:
         if world_size() == 1:  # else the loaders of other processes are one batch further than the weights
@@ -233,6 +255,13 @@ class Speed:
             self.has_begun, asked_at = True, got_at
         self.progress.waited_s += got_at - asked_at
         self.progress.seconds += done_at - asked_at
+
+    def settle(self, device: torch.device) -> None:
+        """Wait for what a GPU was asked to do, and count the wait as training."""
+        if device.type == "cuda":
+            begun_at = time.perf_counter()
+            torch.cuda.synchronize(device)
+            self.progress.seconds += time.perf_counter() - begun_at
 
     def rates(self, num_views: int) -> dict[str, float]:
         """Seconds of training so far; images and views per second and the share of time spent waiting since the last call."""

@@ -16,12 +16,12 @@ from ffcv_ssl.ssl.method import Logs
 from ffcv_ssl.train.config import TrainConfig
 from ffcv_ssl.train.distributed import world_size
 
-Network = Callable[[Tensor], tuple[Tensor, Logs]]
+Network = Callable[..., tuple[Tensor, Logs]]  # of views, and labels for a method that uses them
 
 
 @contextmanager
 def training_network(method: Method, train: TrainConfig, device: torch.device) -> Iterator[Network]:
-    """Give what the loop calls with views instead of `method`; parameters and names are the method's own.
+    """Give what the loop calls instead of `method`; parameters and names are the method's own.
 
     With several processes, batch normalization is converted in place if so configured, and stays so; gradients are averaged over processes.
 
@@ -90,8 +90,8 @@ def _compiled_in_training(backbone: nn.Module, mode: str) -> Callable[[Tensor], 
 def _marking_steps(network: Network) -> Network:
     """Tell the CUDA graphs where a step begins: what they gave out in the last one may be overwritten."""
 
-    def step(views: Tensor) -> tuple[Tensor, Logs]:
+    def step(*inputs: Tensor) -> tuple[Tensor, Logs]:
         torch.compiler.cudagraph_mark_step_begin()
-        return network(views)
+        return network(*inputs)
 
     return step

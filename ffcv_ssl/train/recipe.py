@@ -1,5 +1,6 @@
 """A run from configuration to result: data, model, loop, evaluation. Recipes say which views and which method."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from ffcv_ssl.train.device import prepare_torch
 from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
 from ffcv_ssl.train.evaluate import Evaluation, frozen
 from ffcv_ssl.train.loop import fit
+from ffcv_ssl.train.online import ProbeConfig, build_probes, note, score
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
 from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
@@ -68,6 +70,7 @@ class Recipe:
             "optim": OptimConfig,
             "train": TrainConfig,
             "eval": EvalConfig,
+            "probe": ProbeConfig,
             **self.more,
             "log": LogConfig,
         }
@@ -89,14 +92,17 @@ def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result | None:
         method = recipe.method(c).to(device)
         method.images_per_forward = c.model.images_per_forward
         optimizer = build_optimizer(method, c.optim, c.train.batch_size)
-        online = partial(evaluation.knn, method.features)
-        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times)
+        probes = build_probes(c, method)
+        online = partial(score, evaluation, method, probes, evaluation.quick)
+        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times, c.data.label, probes)
         if not is_main():
             return None
+        begun_at = time.perf_counter()
         with frozen(method):
-            scores = evaluation.scores(method.features)
+            scores = score(evaluation, method, probes, evaluation.full)
             if recipe.more_scores is not None:
                 scores |= recipe.more_scores(method, c, device, precision)
+        note(progress, scores, time.perf_counter() - begun_at)
         counts = {"num_views": c.view.num_views, "steps_per_epoch": len(loader)}
         return finish(record, progress, scores, device=device, precision=precision, **counts)
 

@@ -12,10 +12,12 @@ import yaml
 from tqdm import tqdm
 
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.train.checkpoint import Progress
 from ffcv_ssl.train.config import LogConfig
 from ffcv_ssl.train.curves import draw_curves
 from ffcv_ssl.train.distributed import is_main
 from ffcv_ssl.train.provenance import provenance
+from ffcv_ssl.train.tracking import begin_wandb, require_wandb
 
 # What may change when a run is continued, because it decides where, how long or how watched the training is, not what it learns.
 # (That the data are the same is checked by the loader's own state.)
@@ -79,7 +81,7 @@ class RunRecord:
     Raises
     ------
     ConfigError
-        If the folder holds a run already, or, with `resume`, a run that another configuration made.
+        If the folder holds a run already, or, with `resume`, a run that another configuration made; or if a package to log with is missing.
     """
 
     def __init__(self, method: str, configs: Mapping[str, Any], resume: bool = False):
@@ -87,9 +89,12 @@ class RunRecord:
         self.log: LogConfig = configs["log"]
         self.folder = Path(self.log.out)
         self.checkpoint_path = self.folder / "checkpoint.pt"
+        if self.log.wandb:
+            require_wandb()
         self.configs = {name: asdict(config) for name, config in configs.items()}
         self.tables: dict[str, Table] = {}
         self.events: Any = None
+        self.wandb: Any = None
         if is_main():
             self._begin_folder(resume)
 
@@ -125,24 +130,28 @@ class RunRecord:
             from torch.utils.tensorboard import SummaryWriter  # heavy
 
             self.events = SummaryWriter(str(self.folder), purge_step=last_step + 1 if last_step else None)
+        if self.log.wandb:
+            self.wandb = begin_wandb(self.folder, self.log.wandb_project, {"method": self.method, **self.configs}, last_step > 0)
 
     def train_row(self, row: Mapping[str, float]) -> None:
-        """Add a row to train.csv and TensorBoard."""
+        """Add a row to train.csv, TensorBoard and Weights & Biases."""
         if is_main():
             self._add("train", row)
 
-    def eval_row(self, step: int, epoch: float, seconds: float, scores: Mapping[str, float]) -> None:
-        """Add a row to eval.csv and TensorBoard, and say it."""
-        self._add("eval", {"step": step, "epoch": epoch, "seconds": seconds, **scores})
+    def eval_row(self, progress: Progress, steps_per_epoch: int, scores: Mapping[str, float]) -> None:
+        """Add a row to eval.csv, TensorBoard and Weights & Biases, and say it; both columns of seconds are sums since the run began."""
+        epoch = progress.step / steps_per_epoch
+        seconds = {"seconds": progress.seconds, "evaluation_seconds": progress.evaluation_seconds}
+        self._add("eval", {"step": progress.step, "epoch": epoch, **seconds, **scores})
         if self.log.progress:
             numbers = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             tqdm.write(f"{self.method}, epoch {epoch:.4g}: {numbers}", file=sys.stderr)
 
-    def last_eval_row(self, step: int, epoch: float, seconds: float, scores: Mapping[str, float]) -> None:
+    def last_eval_row(self, progress: Progress, steps_per_epoch: int, scores: Mapping[str, float]) -> None:
         """Add the row of the finished run, unless it stands there (from before a run of no further step)."""
         rows = self.tables["eval"].rows
-        if not rows or rows[-1]["step"] < step:
-            self.eval_row(step, epoch, seconds, scores)
+        if not rows or rows[-1]["step"] < progress.step:
+            self.eval_row(progress, steps_per_epoch, scores)
 
     def _add(self, table: str, row: Mapping[str, float]) -> None:
         self.tables[table].add(row)
@@ -150,6 +159,8 @@ class RunRecord:
             for name, value in row.items():
                 if name not in ("step", "epoch"):
                     self.events.add_scalar(f"{table}/{name}", value, int(row["step"]))
+        if self.wandb is not None:
+            self.wandb.log({f"{table}/{name}": value for name, value in row.items() if name != "step"}, step=int(row["step"]))
 
     def progress_bar(self, total_steps: int, step: int) -> tqdm:
         """A bar over steps on standard error; silent where that is no terminal."""
@@ -169,6 +180,9 @@ class RunRecord:
         if self.events is not None:
             self.events.close()
             self.events = None
+        if self.wandb is not None:
+            self.wandb.finish()
+            self.wandb = None
 
     def write_result(self, result: Mapping[str, Any]) -> Path:
         """Write result.json: the numbers, the configuration and the code they came from."""

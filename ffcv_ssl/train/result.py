@@ -27,6 +27,13 @@ class Result:
         Seen in training, with repetition.
     seconds
         Of training; start-up and evaluation excluded.
+    evaluation_seconds
+        Of all evaluations, the last included.
+    seconds_to
+        "seconds_to_65" → seconds of training at the first evaluation whose kNN accuracy was 65 % or more, and so on; those never reached
+        are absent.
+    view_epochs
+        `epochs` times the views of each image: what methods with few and with many views have in common.
     images_per_s, views_per_s, data_wait
         Over the whole training; `data_wait` is the share of `seconds` spent waiting for the loader.
     device, precision
@@ -42,6 +49,9 @@ class Result:
     images: int
     views: int
     seconds: float
+    evaluation_seconds: float
+    seconds_to: Mapping[str, float]
+    view_epochs: float
     images_per_s: float
     views_per_s: float
     data_wait: float
@@ -53,7 +63,9 @@ class Result:
         """Return a few lines to print at the end."""
         speed = f"{self.images_per_s:.0f} images/s, {self.views_per_s:.0f} views/s, waiting for data {self.data_wait:.0%}"
         lines = [f"{self.method}: {self.epochs:.4g} epochs in {self.seconds:.0f} s on {self.device} ({self.precision}): {speed}"]
-        lines += [f"{name:18} {value:.4f}" for name, value in self.scores.items()]
+        lines += [f"{name:20} {value:.4f}" for name, value in self.scores.items()]
+        others = {"view_epochs": self.view_epochs, "evaluation_seconds": self.evaluation_seconds, **self.seconds_to}
+        lines += [f"{name:20} {value:.4g}" for name, value in others.items()]
         return "\n".join([*lines, f"written to {self.folder}"])
 
 
@@ -69,7 +81,8 @@ def finish(
 ) -> Result:
     """Add the last evaluation to the record, write result.json with the configuration and the code's version, and return the result."""
     if "knn" in scores:
-        record.last_eval_row(progress.step, progress.step / steps_per_epoch, progress.seconds, {"knn": scores["knn"]})
+        quick = {name: value for name, value in scores.items() if name in ("knn", "rankme") or name.startswith("online_")}
+        record.last_eval_row(progress, steps_per_epoch, quick)
     seconds = max(progress.seconds, 1e-9)
     result = Result(
         method=record.method,
@@ -79,6 +92,9 @@ def finish(
         images=progress.images,
         views=progress.images * num_views,
         seconds=progress.seconds,
+        evaluation_seconds=progress.evaluation_seconds,
+        seconds_to={f"seconds_to_{percent}": seconds for percent, seconds in sorted(progress.seconds_to.items())},
+        view_epochs=progress.step / steps_per_epoch * num_views,
         images_per_s=progress.images / seconds,
         views_per_s=progress.images * num_views / seconds,
         data_wait=progress.waited_s / seconds,
@@ -86,5 +102,6 @@ def finish(
         precision=precision,
         folder=record.folder,
     )
-    record.write_result({**asdict(result), "folder": str(record.folder)})
+    content = asdict(result)
+    record.write_result({**content.pop("seconds_to"), **content, "folder": str(record.folder)})
     return result

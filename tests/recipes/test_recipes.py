@@ -15,6 +15,7 @@ import yaml
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.recipes import barlow_twins, byol, emp_ssl, simclr, simclr_instance, supervised, vicreg
+from ffcv_ssl.ssl import Method
 from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
@@ -22,13 +23,14 @@ from tests.reference.torchrun import torchrun
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 PROGRAMS = {module.RECIPE.name: module for module in (simclr, emp_ssl, barlow_twins, vicreg, byol, simclr_instance, supervised)}
+SMALL_HEAD = ["--loss.hidden=16", "--loss.out=8"]
 SMALL = {
-    "simclr": ["--view.size=16", "--model.width=4", "--loss.hidden=16", "--loss.out=8"],
-    "emp_ssl": [
-        *("--view.num_views=3", "--view.patch=8", "--view.size=16", "--view.image_size=16"),
-        *("--model.width=4", "--loss.hidden=16", "--loss.out=8", "--bag.patches=4"),
-    ],
+    "emp_ssl": ["--view.num_views=3", "--view.patch=8", "--view.image_size=16", "--bag.patches=4", *SMALL_HEAD],
+    "simclr_instance": ["--view.num_views=3", *SMALL_HEAD],
+    "supervised": ["--loss.classes=4"],
 }
+NUM_LAYERS = {"emp_ssl": 3, "supervised": 1}  # of the projector; the others have two
+PROBES = ["--probe.linear=1", "--probe.mlp=1", "--probe.layers=1", "--probe.hidden=8"]
 
 
 class Stripes:
@@ -63,24 +65,33 @@ def files(tmp_path_factory):
 
 def arguments(name, files, out, *more):
     small = ["--train.batch_size=16", "--train.epochs=2", "--train.device=cpu", "--train.threads=1", "--data.workers=0", "--log.every=1"]
-    return ["--config-file", str(RECIPES / f"{name}_cpu.yaml"), *files, *small, *SMALL[name], "--log.progress=0", f"--log.out={out}", *more]
+    small += ["--view.size=16", "--model.width=4", *SMALL.get(name, SMALL_HEAD)]
+    return ["--config-file", str(RECIPES / f"{name}_cpu.yaml"), *files, *small, "--log.progress=0", f"--log.out={out}", *more]
 
 
-@pytest.mark.parametrize("name", ["simclr", "emp_ssl"])
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, capsys):
     """main() returns 0; config, checkpoint, tables, curves, events and a result with the scores stand in the folder."""
     out = tmp_path / "run"
-    assert PROGRAMS[name].main(arguments(name, files, out, "--eval.times=2")) == 0
+    assert PROGRAMS[name].main(arguments(name, files, out, "--eval.times=2", *PROBES)) == 0
     result = json.loads((out / "result.json").read_text())
     assert result["method"] == name
     assert result["steps"] == 12
     assert result["images"] == 192
-    wanted = {"knn", "linear", "rankme", "num_features"} | ({"bag_knn", "bag_linear"} if name == "emp_ssl" else set())
-    assert wanted <= set(result["scores"])
+    places = ["", *(f"_layer{i}" for i in range(1, NUM_LAYERS.get(name, 2) + 1))]
+    probes = {f"online_{kind}{place}" for kind in ("linear", "mlp") for place in places}
+    more = {"emp_ssl": {"bag_knn", "bag_linear"}, "supervised": {"accuracy"}}.get(name, set())
+    assert {"knn", "linear", "rankme", "num_features"} | probes | more <= set(result["scores"])
+    assert {score for score in result["scores"] if score.startswith("online")} == probes
     assert result["scores"]["num_features"] == 32
     assert [row["step"] for row in read_rows(out / "eval.csv")] == [0, 6, 12]
-    assert read_rows(out / "eval.csv")[-1]["knn"] == result["scores"]["knn"]
+    last = read_rows(out / "eval.csv")[-1]
+    assert set(last) == {"step", "epoch", "seconds", "evaluation_seconds", "knn", "rankme"} | probes
+    assert all(last[score] == result["scores"][score] for score in {"knn", "rankme"} | probes)
+    assert {f"{probe}_{value}" for probe in probes for value in ("loss", "accuracy")} < set(read_rows(out / "train.csv")[-1])
     assert len(read_rows(out / "train.csv")) == 12
+    assert result["view_epochs"] == 2 * result["views"] / result["images"]
+    assert 0 < last["evaluation_seconds"] == result["evaluation_seconds"]
     assert load_checkpoint(out / "checkpoint.pt")["progress"]["step"] == 12
     assert {"config.yaml", "curves.png"} < {file.name for file in out.iterdir()}
     assert len(list(out.glob("events.out.tfevents.*"))) == 1
@@ -89,29 +100,33 @@ def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, 
     assert "optim.lr" in printed.err  # the resolved configuration, at the start
 
 
-@pytest.mark.parametrize("name", ["simclr", "emp_ssl"])
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_recipe__resumes_with_the_real_loader(name, files, tmp_path):
-    """Stopped by SIGTERM within an epoch, the continued run has the unbroken run's losses, bit for bit."""
+    """Stopped by SIGTERM within an epoch, the continued run has the unbroken run's losses and scores, bit for bit, probes included."""
     main = PROGRAMS[name].main
-    more = ["--eval.linear_epochs=1", "--train.epochs=3", "--log.tensorboard=0", *(["--bag.patches=0"] if name == "emp_ssl" else [])]
+    more = ["--eval.linear_epochs=1", "--log.tensorboard=0", *PROBES, *(["--bag.patches=0"] if name == "emp_ssl" else [])]
     assert main(arguments(name, files, tmp_path / "unbroken", *more)) == 0
-    method = {"simclr": simclr.SimCLR, "emp_ssl": emp_ssl.EmpSSL}[name]
-    calls, forward = [], method.forward
+    calls, call = [], Method.__call__
 
-    def interrupted(self, views):
+    def interrupted(self, *inputs):
         calls.append(1)
         if len(calls) == 9:
             os.kill(os.getpid(), signal.SIGTERM)
-        return forward(self, views)
+        return call(self, *inputs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(method, "forward", interrupted)
+        patch.setattr(Method, "__call__", interrupted)
         assert main(arguments(name, files, tmp_path / "broken", *more)) == 128 + signal.SIGTERM
     assert load_checkpoint(tmp_path / "broken" / "checkpoint.pt")["progress"]["step"] == 9
     assert main(arguments(name, files, tmp_path / "broken", *more, "--train.resume=1")) == 0
-    losses = [[row["loss"] for row in read_rows(tmp_path / run / "train.csv")] for run in ("unbroken", "broken")]
-    assert len(losses[0]) == 18
-    assert losses[0] == losses[1]
+    rows, scores = [], []
+    for run in (tmp_path / "unbroken", tmp_path / "broken"):
+        columns = [column for column in read_rows(run / "train.csv")[0] if column == "loss" or column.startswith("online")]
+        rows.append([[row[column] for column in columns] for row in read_rows(run / "train.csv")])
+        scores.append(json.loads((run / "result.json").read_text())["scores"])
+    assert len(rows[0]) == 12
+    assert rows[0] == rows[1]
+    assert scores[0] == scores[1]
 
 
 def test_recipe__says_what_is_wrong_in_one_line(files, tmp_path, capsys):

@@ -1,10 +1,8 @@
 """A loader over random views in memory, with the interface the training loop uses."""
 
-from collections import namedtuple
-
 import torch
 
-Batch = namedtuple("Batch", ["image", "label"])
+from ffcv_ssl.loader.batch import make_batch
 
 
 class MemoryLoader:
@@ -32,7 +30,7 @@ class MemoryLoader:
             labels = self.labels[chosen]
             noise = torch.randint(0, 50, (self.batch_size, self.num_views, 3, self.side, self.side), generator=generator)
             self.position = index + 1
-            yield Batch((self.patterns[labels][:, None] + noise).to(torch.uint8), labels)
+            yield make_batch({"image": (self.patterns[labels][:, None] + noise).to(torch.uint8), "label": labels})
         self.epoch, self.position = self.epoch + 1, 0
 
     def set_epoch(self, epoch):

@@ -57,7 +57,8 @@ def test_evaluation__scores_are_those_of_the_features(data):
     with Evaluation(data, CONFIG, views.plain(16, ratio=1.0), CPU) as evaluation:
         levels = torch.tensor([10.0, 60.0, 110.0, 160.0])
         good = evaluation.scores(lambda images: -(images.float().mean(dim=(1, 2, 3))[:, None] - levels).abs())
-        assert good["knn"] == evaluation.knn(lambda images: -(images.float().mean(dim=(1, 2, 3))[:, None] - levels).abs())["knn"]
+        again = evaluation.features(lambda images: -(images.float().mean(dim=(1, 2, 3))[:, None] - levels).abs())
+        assert evaluation.quick(again) == {"knn": good["knn"], "rankme": good["rankme"]}
         constant = evaluation.scores(lambda images: torch.ones(len(images), 4))
     assert good["knn"] > 0.9
     assert good["linear"] > 0.9
@@ -89,7 +90,6 @@ def test_evaluation__without_validation_file_measures_nothing(data):
     """An empty data.val opens nothing and scores nothing."""
     with Evaluation(DataConfig(train=data.train), CONFIG, views.plain(16, ratio=1.0), CPU) as evaluation:
         assert evaluation.scores(raw_pixels) == {}
-        assert evaluation.knn(raw_pixels) == {}
 
 
 def test_evaluation__refuses_files_without_labels(data):

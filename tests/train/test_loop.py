@@ -39,10 +39,10 @@ def small_method(name):
 class Run:
     """One run in `folder`, built from scratch as a new process would."""
 
-    def __init__(self, folder, name="simclr", resume=False, loader=None, **train):
+    def __init__(self, folder, name="simclr", resume=False, loader=None, wandb=False, **train):
         self.optim = OPTIM[name]
         self.train = TrainConfig(**{"epochs": 3, "batch_size": 8, "precision": "float32", "resume": resume, **train})
-        log = LogConfig(out=str(folder), every=1, tensorboard=False, progress=False)
+        log = LogConfig(out=str(folder), every=1, tensorboard=False, progress=False, wandb=wandb)
         self.folder = folder
         self.record = RunRecord(name, {"optim": self.optim, "train": self.train, "log": log}, resume=resume)
         self.method = small_method(name)

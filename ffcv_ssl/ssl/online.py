@@ -1,0 +1,177 @@
+"""Online probes: classifiers that learn beside a method, from the features of its own forward pass."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ffcv_ssl.ssl.gather import average_gradients
+from ffcv_ssl.ssl.heads import mlp
+from ffcv_ssl.ssl.method import Logs, Method
+
+
+def projector_layers(projector: nn.Module) -> list[tuple[nn.Module, int]]:
+    """Find where each layer of a projector ends, and how wide it is there.
+
+    A layer is a linear one with all that follows it up to the next, normalization and ReLU; what stands before the first belongs to none.
+
+    Parameters
+    ----------
+    projector
+        Its modules stand in the order of their use, and none is used twice.
+    """
+    layers: list[tuple[nn.Module, int]] = []
+    for module in projector.modules():
+        if isinstance(module, nn.Linear):
+            layers.append((module, module.out_features))
+        elif layers and not any(module.children()):
+            layers[-1] = module, layers[-1][1]
+    return layers
+
+
+class OnlineProbes:
+    """Linear classifiers and MLPs on a method's features, trained at each of its steps.
+
+    They see detached features of every view, in float32, and cost no second forward pass. They draw from no global generator: the method
+    trains bit for bit as without them.
+
+    Parameters
+    ----------
+    method
+        What is watched: the outputs of its `backbone`, which has `num_features`, and of its `projector`. Stands on its device.
+    num_classes
+        Labels are 0..num_classes-1.
+    linear, nonlinear
+        Which classifiers to train: linear ones, and MLPs with one hidden layer and ReLU.
+    layers
+        Whether also on the output of each layer of the projector; see `projector_layers`.
+    lr
+        Of AdamW, constant, with torch's other defaults (weight decay .01); 1e-4 in FFCV-SSL.
+    hidden
+        Width of the hidden layer.
+    seed
+        Of the initial weights.
+
+    Attributes
+    ----------
+    classifiers
+        By name: online_linear, online_mlp, online_linear_layer1, …
+
+    References
+    ----------
+    github.com/facebookresearch/FFCV-SSL, examples/train_ssl.py, `LinearsProbes`: there on one view, by a second forward pass.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        num_classes: int,
+        linear: bool = True,
+        nonlinear: bool = False,
+        layers: bool = False,
+        lr: float = 1e-4,
+        hidden: int = 2048,
+        seed: int = 0,
+    ):
+        self.method = method
+        self.is_watching = False
+        sources: dict[str, tuple[nn.Module, int]] = {"": (method.backbone, method.backbone.num_features)}  # type: ignore[dict-item]
+        if layers:
+            sources |= {f"_layer{i}": source for i, source in enumerate(projector_layers(method.projector), start=1)}
+        self.seen: dict[str, list[Tensor]] = {place: [] for place in sources}
+        self.classifiers = nn.ModuleDict()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would set the generators of GPUs, too
+            for place, (module, width) in sources.items():
+                if linear:
+                    self.classifiers[f"online_linear{place}"] = nn.Linear(width, num_classes)
+                if nonlinear:
+                    self.classifiers[f"online_mlp{place}"] = mlp([width, hidden, num_classes], batch_norm=False)
+                module.register_forward_hook(self._keep(place))
+        self.classifiers.to(next(method.parameters()).device)
+        self.optimizer = torch.optim.AdamW(self.classifiers.parameters(), lr=lr)
+
+    def _keep(self, place: str) -> Any:
+        """A forward hook that keeps what a place puts out while `watching`."""
+
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            if self.is_watching:
+                self.seen[place].append(output.detach())
+
+        return hook
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Keep the features of the forward passes inside; those of a backward pass, which may compute them again, come after it."""
+        for chunks in self.seen.values():
+            chunks.clear()
+        self.is_watching = True
+        try:
+            yield
+        finally:
+            self.is_watching = False
+
+    def _logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map the features of each place to the (N, num_classes) logits of each classifier, by name."""
+        found = {}
+        for name, classifier in self.classifiers.items():
+            place = name.removeprefix("online_linear").removeprefix("online_mlp")
+            found[name] = classifier(features[place])
+        return found
+
+    def step(self, labels: Tensor, num_views: int) -> Logs:
+        """Train every classifier once on what was seen while `watching`; of several processes all take the same step.
+
+        Parameters
+        ----------
+        labels
+            (B,) int64, of the images whose views were seen.
+        num_views
+            V, views of each image.
+
+        Returns
+        -------
+        Per classifier NAME_loss, mean cross entropy, and NAME_accuracy, share of the views; both from before the step.
+        """
+        passes = [some.flatten() for row in self.method.passes(labels[:, None].expand(-1, num_views)) for some in row]
+        targets = torch.cat(passes * (len(self.seen[""]) // len(passes)))  # a method may look at its views more than once
+        logs: Logs = {}
+        with torch.autocast(labels.device.type, enabled=False):
+            logits = self._logits({place: torch.cat(chunks).float() for place, chunks in self.seen.items()})
+            losses = {name: F.cross_entropy(found, targets) for name, found in logits.items()}
+            for name, loss in losses.items():
+                accuracy = (logits[name].detach().argmax(dim=1) == targets).float().mean()
+                logs |= {f"{name}_loss": loss.detach(), f"{name}_accuracy": accuracy}
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward()
+            average_gradients(self.classifiers.parameters())
+        self.optimizer.step()
+        for seen in self.seen.values():
+            seen.clear()
+        return logs
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Map (N, 3, H, W) images to (N, D + P) float32: the backbone's D features, then the class that each of the P classifiers says.
+
+        One pass serves both. Call `frozen` around the method.
+        """
+        with self.watching():
+            features = self.method.features(images)
+            if len(self.seen) > 1:
+                self.method.projector(features)
+        with torch.autocast(images.device.type, enabled=False):
+            logits = self._logits({place: chunk.float() for place, (chunk,) in self.seen.items()})
+        said = [found.argmax(dim=1, keepdim=True) for found in logits.values()]
+        return torch.cat([features.float(), *(classes.float() for classes in said)], dim=1)  # classes below 2^24 are exact
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights and optimizer."""
+        return {"classifiers": self.classifiers.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.classifiers.load_state_dict(state["classifiers"])
+        self.optimizer.load_state_dict(state["optimizer"])

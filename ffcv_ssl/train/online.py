@@ -1,0 +1,137 @@
+"""What is measured while a run goes on: labels for those who need them, online probes, and when an accuracy was reached."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.ssl import Method, OnlineProbes
+from ffcv_ssl.train.checkpoint import Progress
+from ffcv_ssl.train.config import DataConfig, option, require
+from ffcv_ssl.train.evaluate import Evaluation, Features
+
+THRESHOLDS = (65, 80, 85, 90)  # kNN accuracies, %, whose times are reported
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """Classifiers that learn beside the method, from detached features of its own forward pass, and never change it."""
+
+    linear: bool = option("train a linear classifier", False)
+    mlp: bool = option("train an MLP with one hidden layer", False)
+    layers: bool = option("also one on the output of every layer of the projector, after its ReLU where it has one", False)
+    lr: float = option("learning rate of AdamW, constant, > 0", 1e-4)
+    hidden: int = option("width of the MLP's hidden layer, >= 1", 2048)
+
+    def __post_init__(self):
+        require(not self.layers or self.linear or self.mlp, "layers: which classifiers? Give probe.linear=1 or probe.mlp=1 too.")
+        require(self.lr > 0, f"lr must be positive, got {self.lr}.")
+        require(self.hidden >= 1, f"hidden is at least 1, got {self.hidden}.")
+
+
+def build_probes(c: Any, method: Method) -> OnlineProbes | None:
+    """The probes that a recipe's configuration asks for, on the method's device, or None; checks the labels for all who need them.
+
+    Raises
+    ------
+    ConfigError
+        See `count_classes`; and if a method with labels has fewer classes than the training file.
+    """
+    wanted = c.probe.linear or c.probe.mlp
+    if not (wanted or method.uses_labels):
+        return None
+    num_classes = count_classes(c.data)
+    if method.uses_labels and num_classes > (known := getattr(c.loss, "classes", num_classes)):
+        raise ConfigError(f"loss.classes={known}: labels of {c.data.train} go up to {num_classes - 1}; give {num_classes}.")
+    if not wanted:
+        return None
+    return OnlineProbes(method, num_classes, c.probe.linear, c.probe.mlp, c.probe.layers, c.probe.lr, c.probe.hidden, c.train.seed)
+
+
+def count_classes(data: DataConfig) -> int:
+    """Number of classes of the training file: its highest label and 1.
+
+    Raises
+    ------
+    ConfigError
+        If the file has no field of labels, or it does not hold integers from 0 on.
+    """
+    from ffcv_ssl.fields import IntField
+    from ffcv_ssl.reader import Reader
+
+    with Reader(data.train) as reader:
+        if data.label not in reader.fields:
+            raise missing_labels(data.train, data.label, reader.fields)
+        if not isinstance(reader.fields[data.label], IntField):
+            kind = type(reader.fields[data.label]).__name__
+            raise ConfigError(f"data.label: labels are integers, and field '{data.label}' of {data.train} is a {kind}.")
+        labels = reader.records[data.label]
+        if labels.min() < 0:
+            raise ConfigError(f"data.label: field '{data.label}' of {data.train} holds {labels.min()}; labels are integers from 0 on.")
+        return 1 + int(labels.max())
+
+
+def missing_labels(where: str, label: str, fields: Iterable[str]) -> ConfigError:
+    """The error of a training without labels that needs them."""
+    return ConfigError(
+        f"data.label: {where} has no field '{label}', and supervised training and probes need labels. Fields: {', '.join(fields)}."
+    )
+
+
+def class_labels(batch: Any, label: str, device: torch.device) -> Tensor:
+    """The (B,) int64 labels of a batch, on `device`.
+
+    Raises
+    ------
+    ConfigError
+        If the batch has no such field.
+    """
+    if label not in batch.names:
+        raise missing_labels("the training file", label, batch.names)
+    return batch[label].to(device, non_blocking=True).long().flatten()
+
+
+def score(
+    evaluation: Evaluation, method: Method, probes: OnlineProbes | None, judge: Callable[[Features], dict[str, float]]
+) -> dict[str, float]:
+    """Encode both files once, and return the scores of the features and the accuracy of every probe on the validation file.
+
+    Parameters
+    ----------
+    evaluation
+        Without validation file it measures nothing.
+    method
+        Frozen.
+    probes
+        Its probes, or None.
+    judge
+        Scores of the backbone's features: `evaluation.quick` or `evaluation.full`.
+    """
+    if not evaluation.loaders:
+        return {}
+    if probes is None:
+        return judge(evaluation.features(method.features))
+    found = evaluation.features(probes.encode)
+    num_features = found.val.shape[1] - len(probes.classifiers)
+    right = found.val[:, num_features:] == found.val_labels[:, None]
+    accuracies = dict(zip(probes.classifiers, (right.sum(dim=0).double() / len(right)).tolist(), strict=True))
+    return judge(found._replace(train=found.train[:, :num_features], val=found.val[:, :num_features])) | accuracies
+
+
+def note(progress: Progress, scores: Mapping[str, float], took_s: float) -> None:
+    """Add an evaluation's seconds to the progress, and the training time at which its kNN accuracy first reached a threshold."""
+    progress.evaluation_seconds += took_s
+    for percent in THRESHOLDS:
+        if scores.get("knn", 0.0) >= percent / 100:
+            progress.seconds_to.setdefault(percent, progress.seconds)
+
+
+def catch_up(progress: Progress, eval_rows: Sequence[Mapping[str, float]]) -> None:
+    """Note the last evaluation of a finished run, which came after its checkpoint; `eval_rows` are those up to that step."""
+    for row in eval_rows[-1:]:
+        missing_s = row.get("evaluation_seconds", 0.0) - progress.evaluation_seconds
+        if missing_s > 0:
+            note(progress, row, missing_s)

@@ -1,0 +1,302 @@
+"""Labels, probes, milestones and Weights & Biases in a run: what they add, and that they change nothing."""
+
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ffcv_ssl import views
+from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
+from ffcv_ssl.fields import FloatField, IntField, RGBImageField
+from ffcv_ssl.ssl import BarlowTwins, InstanceSimCLR, Normalize, OnlineProbes, Supervised, VICReg, resnet18, simclr_projector
+from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, ProbeConfig, Progress, finish, frozen, load_checkpoint
+from ffcv_ssl.train.online import build_probes, count_classes, note, score
+from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.writer import DatasetWriter
+from tests.reference.memory_loader import MemoryLoader
+from tests.train.test_loop import Run, small_method, stop_after
+
+METHODS = ("simclr", "emp_ssl", "byol", "barlow_twins", "vicreg", "simclr_instance", "supervised")
+CPU = torch.device("cpu")
+
+
+def any_method(name):
+    """A small method by name; the same weights at every call."""
+    if name in METHODS[:3]:
+        return small_method(name)
+    torch.manual_seed(0)
+    network, normalize = resnet18(width=2, stem="cifar_stride2"), Normalize([127.5] * 3, [127.5] * 3)
+    if name == "supervised":
+        return Supervised(network, network.num_features, 4, normalize)
+    kind = {"barlow_twins": BarlowTwins, "vicreg": VICReg, "simclr_instance": InstanceSimCLR}[name]
+    return kind(network, simclr_projector(network.num_features, 16, 8), normalize, views_per_forward=1)
+
+
+class ProbedRun(Run):
+    """A run of any method, with probes everywhere unless told otherwise."""
+
+    def __init__(self, folder, name="simclr", has_probes=True, **options):
+        super().__init__(folder, name if name in METHODS[:3] else "simclr", **options)
+        self.method = any_method(name)
+        self.optimizer = type(self.optimizer)(self.method.parameters(), lr=0.05)
+        self.optimizer.param_groups[0]["initial_lr"] = 0.05
+        self.probes = OnlineProbes(self.method, 4, nonlinear=True, layers=True, hidden=8, lr=0.01) if has_probes else None
+
+    def fit(self, **options):
+        return super().fit(probes=self.probes, **options)
+
+
+def probe_columns(folder):
+    """What the probes left in train.csv."""
+    return [[value for name, value in row.items() if name.startswith("online")] for row in read_rows(folder / "train.csv")]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_fit__probes_do_not_change_the_training(tmp_path, name):
+    """Losses and weights with probes on every place equal those without, bit for bit; the probes' own losses fall."""
+    plain, probed = ProbedRun(tmp_path / "plain", name, has_probes=False), ProbedRun(tmp_path / "probed", name)
+    for run in (plain, probed):
+        torch.manual_seed(7)  # noise of simclr_instance
+        run.fit()
+    assert plain.rows() == probed.rows()
+    for key, value in plain.method.state_dict().items():
+        assert torch.equal(value, probed.method.state_dict()[key]), key
+    first, last = (read_rows(tmp_path / "probed" / "train.csv")[i] for i in (0, -1))
+    assert last["online_mlp_loss"] < first["online_mlp_loss"]
+    assert probe_columns(tmp_path / "plain")[0] == []
+
+
+@pytest.mark.parametrize("name", ["simclr", "supervised"])
+def test_fit__resumes_probes_bit_for_bit(tmp_path, name):
+    """Stopped within an epoch and continued in new objects, rows and weights of the probes equal the unbroken run's."""
+    unbroken = ProbedRun(tmp_path / "unbroken", name)
+    unbroken.fit()
+    with pytest.raises(TrainingStopped):
+        ProbedRun(tmp_path / "broken", name, loader=stop_after(MemoryLoader(), 6)).fit()
+    second = ProbedRun(tmp_path / "broken", name, resume=True)
+    second.fit()
+    assert second.rows() == unbroken.rows()
+    assert len(probe_columns(tmp_path / "broken")[0]) == (8 if name == "supervised" else 12)
+    assert probe_columns(tmp_path / "broken") == probe_columns(tmp_path / "unbroken")
+    for key, value in unbroken.probes.classifiers.state_dict().items():
+        assert torch.equal(value, second.probes.classifiers.state_dict()[key]), key
+
+
+def test_fit__probes_need_a_checkpoint_that_has_them(tmp_path):
+    """A run begun without probes is not continued with them."""
+    with pytest.raises(TrainingStopped):
+        ProbedRun(tmp_path, has_probes=False, loader=stop_after(MemoryLoader(), 6)).fit()
+    with pytest.raises(CheckpointError, match="does not fit this run: 'classifiers'"):
+        ProbedRun(tmp_path, resume=True).fit()
+
+
+def test_fit__gives_labels_to_methods_that_use_them(tmp_path):
+    """Supervised training gets (B,) int64 labels from the named field, and learns them."""
+    run, seen = ProbedRun(tmp_path, "supervised", has_probes=False, epochs=20), []
+    forward = run.method.forward
+
+    def watched(views, labels):
+        seen.append((labels.shape, labels.dtype))
+        return forward(views, labels)
+
+    run.method.forward = watched
+    run.fit()
+    assert set(seen) == {((8,), torch.int64)}
+    assert sum(row[0] for row in run.rows(["accuracy"])[-4:]) / 4 > 0.75  # a quarter by chance
+
+
+@pytest.mark.parametrize("has_probes", [False, True])
+def test_fit__says_which_labels_are_missing(tmp_path, has_probes):
+    """Without the field both supervised training and probes end with a ConfigError that names the fields there are."""
+    with pytest.raises(ConfigError, match=r"data.label: the training file has no field 'class'.*Fields: image, label"):
+        ProbedRun(tmp_path, "simclr" if has_probes else "supervised", has_probes=has_probes).fit(label="class")
+
+
+class Samples:
+    """Grey levels tell the four classes apart; the last field holds no integers."""
+
+    def __init__(self, num_samples, first_label=0):
+        self.num_samples, self.first_label = num_samples, first_label
+
+    def __len__(self):
+        return self.num_samples
+
+    def __getitem__(self, index):
+        noise = np.random.default_rng(index).integers(0, 20, (16, 16, 3), dtype=np.uint8)
+        return noise + np.uint8(50 * (index % 4)), self.first_label + index % 4, 0.5
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A training file of 40 samples, a validation file of 17, and one with a label below 0."""
+    folder = tmp_path_factory.mktemp("data")
+    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField(), "weight": FloatField()}
+    for name, samples in (("train", Samples(40)), ("val", Samples(17)), ("negative", Samples(8, first_label=-1))):
+        DatasetWriter(folder / f"{name}.beton", fields, num_workers=1, progress=False).from_indexed_dataset(samples)
+    return DataConfig(train=str(folder / "train.beton"), val=str(folder / "val.beton"), workers=0)
+
+
+def test_count_classes__reads_the_training_file(data):
+    """The highest label and 1; fields that are missing, no integers or negative are ConfigErrors that name the file."""
+    assert count_classes(data) == 4
+    for changes, message in (
+        ({"label": "class"}, r"train.beton has no field 'class'.*Fields: image, label, weight"),
+        ({"label": "weight"}, r"labels are integers, and field 'weight' of .*train.beton is a FloatField"),
+        ({"train": data.train.replace("train.beton", "negative.beton")}, r"negative.beton holds -1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            count_classes(DataConfig(**{"train": data.train, "workers": 0, **changes}))
+
+
+def test_build_probes__follows_the_configuration(data):
+    """No option, no probes; a classifier with too few classes is refused before it trains."""
+
+    def configs(classes=4, **probe):
+        parts = {"data": data, "probe": ProbeConfig(**probe), "loss": SimpleNamespace(classes=classes), "train": SimpleNamespace(seed=0)}
+        return SimpleNamespace(**parts)
+
+    assert build_probes(configs(), small_method("simclr")) is None
+    assert build_probes(configs(), any_method("supervised")) is None
+    assert list(build_probes(configs(linear=True), small_method("simclr")).classifiers) == ["online_linear"]
+    probes = build_probes(configs(mlp=True, layers=True, hidden=6, lr=0.5), small_method("simclr"))
+    assert list(probes.classifiers) == ["online_mlp", "online_mlp_layer1", "online_mlp_layer2"]
+    assert probes.classifiers["online_mlp"][0].out_features == 6
+    assert probes.optimizer.param_groups[0]["lr"] == 0.5
+    with pytest.raises(ConfigError, match=r"loss.classes=3: labels of .*train.beton go up to 3; give 4"):
+        build_probes(configs(classes=3), any_method("supervised"))
+
+
+def test_probe_config__says_what_is_wrong():
+    """Values out of range and layers without a classifier are ConfigErrors."""
+    for options, message in (({"layers": True}, "probe.linear=1"), ({"lr": 0.0}, "positive"), ({"hidden": 0}, "at least 1")):
+        with pytest.raises(ConfigError, match=message):
+            ProbeConfig(**options)
+
+
+def test_score__encodes_once_and_equals_separate_passes(data):
+    """Each sample passes the backbone once; kNN is that of the features alone, each accuracy that of its classifier."""
+    method = small_method("simclr")
+    probes = OnlineProbes(method, 4, layers=True, seed=1)
+    counts = []
+    method.backbone.register_forward_hook(lambda _module, inputs, _output: counts.append(len(inputs[0])))
+    with Evaluation(data, EvalConfig(batch_size=7, k=5), views.plain(16, ratio=1.0), CPU) as evaluation, frozen(method):
+        found = score(evaluation, method, probes, evaluation.quick)
+        assert sum(counts) == 57
+        alone = score(evaluation, method, None, evaluation.quick)
+        features = evaluation.features(method.features)
+        layer1, layer2 = method.projector[:3](features.val), method.projector(features.val)
+    assert list(found) == ["knn", "rankme", "online_linear", "online_linear_layer1", "online_linear_layer2"]
+    assert found["knn"] == alone["knn"]
+    assert found["rankme"] == pytest.approx(alone["rankme"], rel=1e-4)
+    for place, x in (("", features.val), ("_layer1", layer1), ("_layer2", layer2)):
+        right = [int(row.argmax()) == i % 4 for i, row in enumerate(probes.classifiers[f"online_linear{place}"](x))]
+        assert found[f"online_linear{place}"] == sum(right) / 17
+    with Evaluation(DataConfig(train=data.train), EvalConfig(), views.plain(16, ratio=1.0), CPU) as evaluation:
+        assert score(evaluation, method, probes, evaluation.quick) == {}
+
+
+def test_note__keeps_the_first_time_of_each_threshold():
+    """An accuracy counts from its threshold on, exactly reached included, at the training seconds of the first evaluation."""
+    progress = Progress()
+    for seconds, knn in ((1.0, 0.6), (2.0, 13 / 20), (3.0, 0.82), (4.0, 0.5), (5.0, 0.84)):
+        progress.seconds = seconds
+        note(progress, {"knn": knn}, took_s=0.5)
+    note(progress, {}, took_s=0.5)
+    assert progress.seconds_to == {65: 2.0, 80: 3.0}
+    assert progress.evaluation_seconds == 3.0
+
+
+def test_fit__milestones_survive_a_resume(tmp_path):
+    """A threshold reached before the stop keeps its seconds, evaluation seconds go on, and result.json names both."""
+    accuracies = iter([0.2, 0.66, 0.7, 0.86])
+
+    def evaluate():
+        return {"knn": next(accuracies)}
+
+    with pytest.raises(TrainingStopped):
+        Run(tmp_path, loader=stop_after(MemoryLoader(), 5)).fit(evaluate=evaluate, times=4)
+    saved = load_checkpoint(tmp_path / "checkpoint.pt")["progress"]
+    assert list(saved["seconds_to"]) == [65]
+    second = Run(tmp_path, resume=True)
+    progress = second.fit(evaluate=evaluate, times=4)
+    rows = read_rows(tmp_path / "eval.csv")
+    assert [row["step"] for row in rows] == [0, 3, 6, 9]
+    assert progress.seconds_to == {65: rows[1]["seconds"], 80: rows[3]["seconds"], 85: rows[3]["seconds"]}
+    spent = [row["evaluation_seconds"] for row in rows]
+    assert 0 < spent[0] < spent[1] < spent[2] < spent[3] == progress.evaluation_seconds
+    result = finish(second.record, progress, {}, device=CPU, precision="float32", num_views=2, steps_per_epoch=4)
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert content["seconds_to_65"] == rows[1]["seconds"]
+    assert content["view_epochs"] == 6
+    assert content["evaluation_seconds"] == progress.evaluation_seconds
+    assert not {"seconds_to_90", "seconds_to"} & set(content)
+    assert "seconds_to_85" in result.summary()
+
+
+def test_fit__a_finished_run_keeps_its_last_evaluation(tmp_path):
+    """Continued with more epochs, the evaluation after the last step of the first part still counts, its seconds and its milestone."""
+    first = Run(tmp_path)
+    progress = first.fit(evaluate=lambda: {"knn": 0.5}, times=2)
+    note(progress, {"knn": 0.9}, took_s=10.0)
+    finish(first.record, progress, {"knn": 0.9}, device=CPU, precision="float32", num_views=2, steps_per_epoch=4)
+    continued = Run(tmp_path, resume=True, epochs=4).fit(evaluate=lambda: {"knn": 0.5})
+    assert continued.evaluation_seconds == progress.evaluation_seconds > 10
+    assert continued.seconds_to == dict.fromkeys((65, 80, 85, 90), progress.seconds)
+    assert continued.seconds > progress.seconds
+
+
+def test_fit__an_evaluation_stands_in_the_checkpoint_of_its_step(tmp_path):
+    """Where both fall on a step the evaluation comes first, so that a run killed afterwards has lost neither."""
+    run = Run(tmp_path, checkpoint_minutes=0.0)
+    saved = []
+    run.fit(evaluate=lambda: saved.append(load_checkpoint(tmp_path / "checkpoint.pt")["progress"]["step"]) or {"knn": 1.0}, times=4)
+    assert saved == [0, 2, 5, 8]
+
+
+class FakeWandb(ModuleType):
+    """What the package offers, kept in memory."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.__spec__ = SimpleNamespace(name="wandb")
+        self.calls, self.logged, self.finished = [], [], 0
+
+    def init(self, **options):
+        self.calls.append(options)
+        return SimpleNamespace(id=options.get("id", "abc"), log=self.log, finish=self.finish)
+
+    def log(self, values, step):
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.finished += 1
+
+
+def test_wandb__gets_every_row_and_goes_on_under_its_name(tmp_path, monkeypatch):
+    """Rows arrive with their step, the run is ended, and a continued run goes on under the first one's id."""
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with pytest.raises(TrainingStopped):
+        Run(tmp_path, loader=stop_after(MemoryLoader(), 6), wandb=True).fit(evaluate=lambda: {"knn": 0.25}, times=2)
+    assert wandb.calls[0]["project"] == "ffcv_ssl"
+    assert wandb.calls[0]["config"]["optim"]["lr"] == 0.05
+    assert "id" not in wandb.calls[0]
+    assert [step for step, _ in wandb.logged] == [0, 1, 2, 3, 4, 5, 6]
+    assert wandb.logged[0][1]["eval/knn"] == 0.25
+    assert wandb.logged[1][1]["train/loss"] == read_rows(tmp_path / "train.csv")[0]["loss"]
+    assert wandb.finished == 1
+    Run(tmp_path, resume=True, wandb=True).fit()
+    assert (wandb.calls[1]["id"], wandb.calls[1]["resume"]) == ("abc", "allow")
+    assert [step for step, _ in wandb.logged[7:]] == [7, 8, 9, 10, 11, 12]
+    assert wandb.finished == 2
+
+
+def test_wandb__not_installed_is_said_at_once(tmp_path, monkeypatch):
+    """Without the package log.wandb is a ConfigError with the command that installs it, and no folder is made."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        Run(tmp_path / "run", wandb=True)
+    assert not (tmp_path / "run").exists()
