@@ -17,4 +17,6 @@ def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
 def _program(recipe: Recipe, argv: Sequence[str] | None) -> None:
     configs = parse(recipe.name, recipe.sections, argv, recipe.summary)
     print_config(configs)
-    sys.stdout.write(f"{run(recipe, configs).summary()}\n")
+    result = run(recipe, configs)
+    if result is not None:
+        sys.stdout.write(f"{result.summary()}\n")

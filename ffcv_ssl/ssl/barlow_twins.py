@@ -4,10 +4,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl.method import Logs, Method, Normalize
+from ffcv_ssl.ssl.unit import unit
 
 VARIANCE_EPS = 1e-5  # added to a feature's variance; `BatchNorm1d`'s default, which the original's standardisation has
 
@@ -66,7 +66,7 @@ def standardize(embeddings: Tensor, unit_length: bool, per_view: bool) -> Tensor
     per_view
         Whether each view has its own mean and variance over B rows; otherwise all share those over V x B rows.
     """
-    x = F.normalize(embeddings, dim=2) * math.sqrt(embeddings.shape[2]) if unit_length else embeddings
+    x = unit(embeddings) * math.sqrt(embeddings.shape[2]) if unit_length else embeddings
     variance, mean = torch.var_mean(x, dim=0 if per_view else (0, 1), correction=0, keepdim=True)
     return (x - mean) * (variance + VARIANCE_EPS).rsqrt()
 

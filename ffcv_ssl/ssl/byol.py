@@ -4,23 +4,11 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.ssl.method import Logs, Method, Normalize
+from ffcv_ssl.ssl.method import Logs, Method, Normalize, at_least_float32
 from ffcv_ssl.ssl.schedules import rising_momentum
-
-SHORTEST = 1e-6  # length below which an embedding has no direction; the released code's floor
-
-
-def unit(embeddings: Tensor) -> Tensor:
-    """Scale (..., D) to unit length; what is shorter than `SHORTEST` becomes 0 and gets no gradient.
-
-    A narrow head, its last layer without bias, gives exact zeros where all its ReLUs are shut; the gradient of a plain normalization is
-    then 1 / eps and ends the run.
-    """
-    has_direction = torch.linalg.vector_norm(embeddings.detach(), dim=-1, keepdim=True) > SHORTEST
-    return F.normalize(embeddings * has_direction, dim=-1)
+from ffcv_ssl.ssl.unit import unit
 
 
 def mean_cosine(predictions: Tensor, targets: Tensor) -> Tensor:
@@ -123,10 +111,13 @@ class BYOL(Method):
         return self.encode(views, lambda images: self.target_projector(self.target_backbone(self.normalize(images))))
 
     def forward(self, views: Tensor) -> tuple[Tensor, Logs]:
-        """Loss of a batch of (B, V, 3, H, W) views, in float32; logs the mean cosine and the unit targets' variance, 0 when collapsed."""
+        """Loss of a batch of (B, V, 3, H, W) views, in float32; logs the mean cosine and the unit targets' variance, 0 when collapsed.
+
+        A mean over images: the mean over processes is that of the whole batch, and nothing is gathered.
+        """
         predictions, targets = self.predict(views), self.targets(views)
         with torch.autocast(views.device.type, enabled=False):
-            predictions, targets = predictions.float(), targets.float()
+            predictions, targets = at_least_float32(predictions), at_least_float32(targets)
             loss = byol_loss(predictions, targets)
             variance = 1 - unit(targets).mean(dim=(0, 1)).square().sum()
             return loss, {"cosine": 1 - loss.detach() / 4, "target_variance": variance}

@@ -4,10 +4,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ffcv_ssl.ssl.heads import EmpProjector
 from ffcv_ssl.ssl.method import Logs, Method, Normalize
+from ffcv_ssl.ssl.unit import unit
 
 
 def total_coding_rate(z: Tensor, eps_sq: float) -> Tensor:
@@ -72,7 +72,7 @@ def emp_ssl_loss(embeddings: Tensor, invariance: float, eps_sq: float) -> tuple[
     -------
     Three scalars: the loss, the mean coding rate and the norm of the mean.
     """
-    z = F.normalize(embeddings, dim=2)
+    z = unit(embeddings)
     rate = total_coding_rate(z.transpose(0, 1), eps_sq).mean()
     agreement = norm_of_mean(z)
     return -rate - invariance * agreement, rate, agreement

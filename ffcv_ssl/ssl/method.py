@@ -1,12 +1,22 @@
 """What every method shares: views in, loss out, so that one loop trains them all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from ffcv_ssl.ssl.gather import gather
 
 Logs = dict[str, Tensor]
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision becomes float32; float32 and float64 stay."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class Normalize(nn.Module):
@@ -36,11 +46,32 @@ class Normalize(nn.Module):
         return images.contiguous(memory_format=torch.channels_last)
 
 
+@contextmanager
+def running_statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Within the block batch normalization updates copies of its running statistics and count of batches.
+
+    (To switch their tracking off would save other tensors for the backward pass, which a recomputation may not.)
+    """
+    normalizations = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    kept = [(part, name, buffer) for part in normalizations for name, buffer in part.named_buffers(recurse=False)]
+    for part, name, buffer in kept:
+        setattr(part, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for part, name, buffer in kept:
+            setattr(part, name, buffer)
+
+
 class Method(nn.Module):
     """A backbone, a projector and a loss on the embeddings of V views.
 
     A method's file holds its loss as a plain function of (B, V, D) embeddings and a subclass that implements `loss`, or `forward` where
     the loss takes more than the embeddings. Parameters that no optimizer trains have `requires_grad` False.
+
+    Where memory is short the network works in passes, over some of the images or views, and may forget the activations of each. The loss
+    still sees all embeddings at once, so that its gradient is that of the whole batch. This stands in for gradient accumulation, which
+    would give a contrastive loss fewer images to compare.
 
     Parameters
     ----------
@@ -57,9 +88,16 @@ class Method(nn.Module):
     ----------
     uses_labels
         Whether `forward` also takes the (B,) int64 labels of the images.
+    images_per_forward
+        How many images (of each process) share one pass and its statistics; the last pass takes what is left. 0, unless set: all of them.
+    recompute
+        Whether the activations of a pass are forgotten and computed again in the backward pass: less memory, a third more time, the same
+        gradients. False, unless set.
     """
 
     uses_labels: ClassVar[bool] = False
+    images_per_forward = 0
+    recompute = False
 
     def __init__(self, backbone: nn.Module, projector: nn.Module, normalize: Normalize, views_per_forward: int = 0):
         super().__init__()
@@ -77,19 +115,31 @@ class Method(nn.Module):
         return self.encode(views, lambda images: self.projector(self.features(images)))
 
     def encode(self, views: Tensor, encoder: Callable[[Tensor], Tensor]) -> Tensor:
-        """Map (B, V, 3, H, W) views to (B, V, D) by `encoder` of (N, 3, H, W), `views_per_forward` views of each image at a time."""
-        chunks = views.split(self.views_per_forward or views.shape[1], dim=1)
-        return torch.cat([encoder(chunk.flatten(0, 1)).unflatten(0, chunk.shape[:2]) for chunk in chunks], dim=1)
+        """Map (B, V, 3, H, W) views to (B, V, D) by `encoder` of (N, 3, H, W), in passes over some images and some of their views."""
+        rows = []
+        for images in views.split(self.images_per_forward or views.shape[0]):
+            passes = images.split(self.views_per_forward or views.shape[1], dim=1)
+            rows.append(torch.cat([self._encode_at_once(some, encoder) for some in passes], dim=1))
+        return torch.cat(rows)
+
+    def _encode_at_once(self, views: Tensor, encoder: Callable[[Tensor], Tensor]) -> Tensor:
+        """One pass."""
+        images = views.flatten(0, 1)
+        if self.recompute and torch.is_grad_enabled():
+            encoded = checkpoint(encoder, images, use_reentrant=False, context_fn=lambda: (nullcontext(), running_statistics_kept(self)))
+        else:
+            encoded = encoder(images)
+        return encoded.unflatten(0, views.shape[:2])
 
     def loss(self, embeddings: Tensor) -> tuple[Tensor, Logs]:
         """Map (B, V, D) float32 embeddings to the scalar to minimise and detached scalars worth logging."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss.")
 
     def forward(self, views: Tensor) -> tuple[Tensor, Logs]:
-        """Loss of a batch of (B, V, 3, H, W) views; the loss itself is computed in float32, outside autocast."""
+        """Loss of a batch of (B, V, 3, H, W) views, of all processes together; it is computed in float32, outside autocast."""
         embeddings = self.embed(views)
         with torch.autocast(views.device.type, enabled=False):
-            return self.loss(embeddings.float())
+            return self.loss(gather(at_least_float32(embeddings)))
 
     def after_step(self, share_done: float) -> Logs:
         """Do what follows an optimizer step: nothing, unless a method says otherwise.

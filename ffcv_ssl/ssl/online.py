@@ -121,20 +121,24 @@ class OnlineProbes:
             found[name] = classifier(features[place])
         return found
 
-    def step(self, labels: Tensor) -> Logs:
+    def step(self, labels: Tensor, num_views: int) -> Logs:
         """Train every classifier once on what was seen while `watching`.
 
         Parameters
         ----------
         labels
-            (B,) int64. Each forward pass saw B x V images for some V, the V of an image side by side.
+            (B,) int64.
+        num_views
+            Views of each image, V; the method may have passed them several times.
 
         Returns
         -------
         Per classifier NAME_loss, mean cross entropy, and NAME_accuracy, share of the views; both from before the step.
         """
-        chunks = self.seen[""]
-        targets = torch.cat([labels.repeat_interleave(len(chunk) // len(labels)) for chunk in chunks])
+        each = labels[:, None].expand(-1, num_views)
+        images = each.split(self.method.images_per_forward or len(labels))
+        passes = [some.flatten() for part in images for some in part.split(self.method.views_per_forward or num_views, dim=1)]
+        targets = torch.cat(passes * (len(self.seen[""]) // len(passes)))  # in the order of `Method.encode`
         logs: Logs = {}
         with torch.autocast(labels.device.type, enabled=False):
             logits = self._logits({place: torch.cat(chunks).float() for place, chunks in self.seen.items()})

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl.method import Logs, Method, Normalize
+from ffcv_ssl.ssl.unit import unit
 
 
 def nt_xent(embeddings: Tensor, temperature: float, decoupled: bool = False) -> Tensor:
@@ -33,7 +33,7 @@ def nt_xent(embeddings: Tensor, temperature: float, decoupled: bool = False) -> 
     their weights of the positives.
     """
     num_images, num_views, _ = embeddings.shape
-    z = F.normalize(embeddings.flatten(0, 1), dim=1)
+    z = unit(embeddings.flatten(0, 1))
     logits = z @ z.T / temperature
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     image = torch.arange(num_images, device=z.device).repeat_interleave(num_views)
@@ -81,6 +81,6 @@ class SimCLR(Method):
         with torch.no_grad():
             # Of V unit vectors: |sum|² = V + sum of the V(V-1) mutual cosines.
             num_views = embeddings.shape[1]
-            norm_of_sum = F.normalize(embeddings, dim=2).sum(dim=1).square().sum(dim=1)
+            norm_of_sum = unit(embeddings).sum(dim=1).square().sum(dim=1)
             cosine = ((norm_of_sum - num_views) / (num_views * (num_views - 1))).mean()
         return nt_xent(embeddings, self.temperature, self.decoupled), {"positive_cosine": cosine}

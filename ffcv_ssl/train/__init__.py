@@ -4,6 +4,7 @@ from ffcv_ssl.train.build import build_backbone, build_normalize, build_optimize
 from ffcv_ssl.train.checkpoint import Checkpoint, Progress, load_checkpoint
 from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig, option, require
 from ffcv_ssl.train.device import pick_device, pick_precision, prepare_torch
+from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
 from ffcv_ssl.train.evaluate import Evaluation, extract_features, frozen, raw_pixels
 from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.online import ProbeConfig
@@ -37,12 +38,17 @@ __all__ = [
     "finish",
     "fit",
     "frozen",
+    "is_main",
     "load_checkpoint",
     "option",
     "pick_device",
     "pick_precision",
     "prepare_torch",
+    "process_group",
+    "rank",
+    "rank_batch_size",
     "raw_pixels",
     "require",
     "run",
+    "world_size",
 ]

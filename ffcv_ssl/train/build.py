@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from ffcv_ssl.ssl import LARS, Normalize, ResNet, backbone, parameter_groups
 from ffcv_ssl.train.config import NORMALIZATIONS, ModelConfig, OptimConfig
@@ -25,6 +25,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig, batch_size: int) -> O
     lr = config.lr * batch_size / 256 if config.scale_lr else config.lr
     for group in groups:
         group["initial_lr"] = lr
+    if config.name == "adam":
+        return Adam(groups, lr=lr)
     if config.name == "adamw":
         return AdamW(groups, lr=lr)
     if config.name == "sgd":

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ffcv_ssl import __version__
 from ffcv_ssl.errors import CheckpointError, FfcvSslError
+from ffcv_ssl.train.distributed import is_main
 
 FORMAT = 1
 
@@ -124,9 +125,14 @@ class Checkpoint:
         return bool(torch.stack([torch.isfinite(t).all() for t in values]).all())
 
     def save(self, progress: Progress) -> None:
-        """Write the state between two steps."""
+        """Write the state between two steps; with several processes rank 0 does, and its generators' state will be that of all."""
+        if is_main():
+            save_atomically(self._content(progress), self.path)
+        self.saved_step, self.saved_at = progress.step, time.monotonic()
+
+    def _content(self, progress: Progress) -> dict[str, Any]:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        content = {
+        return {
             "format": FORMAT,
             "version": __version__,
             "progress": asdict(progress),
@@ -137,8 +143,6 @@ class Checkpoint:
             "probes": {} if self.probes is None else self.probes.state_dict(),
             "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
         }
-        save_atomically(content, self.path)
-        self.saved_step, self.saved_at = progress.step, time.monotonic()
 
     def restore(self) -> Progress:
         """Put the saved state into model, optimizer, scaler, loader and generators.

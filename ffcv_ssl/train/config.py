@@ -56,17 +56,19 @@ class ModelConfig:
         "mean and deviation of the input: half .5/.5, unit 0/1, or those of the data set", "half"
     )
     views_per_forward: int = option("views of each image that share batch-normalization statistics; 0: all", 0)
+    images_per_forward: int = option("images, of each process, that share a forward pass and its batch-normalization statistics; 0: all", 0)
 
     def __post_init__(self):
         require(self.width >= 1, f"width counts channels, at least 1, got {self.width}.")
         require(self.views_per_forward >= 0, f"views_per_forward is at least 0, got {self.views_per_forward}.")
+        require(self.images_per_forward >= 0, f"images_per_forward is at least 0, got {self.images_per_forward}.")
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     """The optimizer and its learning rate over time."""
 
-    name: Literal["sgd", "lars", "adamw"] = option("optimizer")
+    name: Literal["sgd", "lars", "adam", "adamw"] = option("optimizer")
     lr: float = option("learning rate at its highest, > 0")
     scale_lr: bool = option("multiply lr by batch size / 256", False)
     momentum: float = option("momentum of sgd and lars, in [0, 1)", 0.9)
@@ -93,15 +95,25 @@ class TrainConfig:
     """How long, how much at once, and where."""
 
     epochs: int = option("passes over the training file, >= 1")
-    batch_size: int = option("images per step, >= 2")
+    batch_size: int = option("images per step, of all processes together, >= 2")
     minutes: float = option("stop after so many minutes of training, evaluation not counted, if that is sooner; 0: no limit", 0.0)
     seed: int = option("of initial weights, order and augmentation, >= 0", 0)
-    device: str = option("auto, cpu, cuda or cuda:N", "auto")
+    device: str = option("auto, cpu, cuda or cuda:N; under torchrun auto and cuda give each process its own GPU", "auto")
     threads: int = option("CPU threads of torch; 0: torch's own choice, all cores", 0)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "of the network's arithmetic (losses are always float32); auto: bfloat16 where the device computes in it, else float16 on a GPU "
         "and float32 on a CPU",
         "auto",
+    )
+    sync_batch_norm: bool = option(
+        "under torchrun, batch-normalization statistics over all processes instead of within each; GPUs only", False
+    )
+    compile: Literal["no", "default", "reduce-overhead", "max-autotune-no-cudagraphs"] = option(
+        "of the backbone, by torch.compile in this mode, within the first step; reduce-overhead records CUDA graphs", "no"
+    )
+    recompute: bool = option(
+        "forget the activations of each pass and compute them again in the backward pass: less memory, more time, the same gradients",
+        False,
     )
     checkpoint_minutes: float = option("least time between two checkpoints in a run; 0: one after every step", 5.0)
     resume: bool = option("go on from the checkpoint in log.out, if there is one", False)

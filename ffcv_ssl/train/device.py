@@ -8,6 +8,7 @@ import torch
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.train.config import TrainConfig
+from ffcv_ssl.train.distributed import local_rank, world_size
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -27,19 +28,28 @@ def prepare_torch(train: TrainConfig) -> tuple[torch.device, str]:
 def pick_device(name: str) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:N" into a device; auto takes a GPU where there is one.
 
+    Under `torchrun`, auto and cuda are the GPU with the process's number on its machine.
+
     Raises
     ------
     ConfigError
         If the name is no device, or the device is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_rank() is not None:
+        name = f"cuda:{local_rank()}"
+    elif name.startswith("cuda:") and local_rank() is not None:
+        raise ConfigError(f"train.device: under torchrun each process has its own GPU; use auto or cuda, not {name}.")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"train.device: '{name}' is no device. Devices: auto, cpu, cuda, cuda:N.") from error
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(f"train.device: '{name}' was asked for, this machine has {torch.cuda.device_count()} usable CUDA device(s).")
+        hint = "" if local_rank() is None else " Start no more processes on a machine than it has GPUs: torchrun --nproc_per_node."
+        raise ConfigError(
+            f"train.device: '{name}' was asked for, this machine has {torch.cuda.device_count()} usable CUDA device(s).{hint}"
+        )
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"train.device: '{name}' is not supported. Devices: auto, cpu, cuda, cuda:N.")
     return device
@@ -73,5 +83,6 @@ def gradient_scaler(device: torch.device, precision: str) -> torch.amp.GradScale
 
 
 def describe_device(device: torch.device) -> str:
-    """Name of the GPU, or the number of threads of the CPU, for the records of a run."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
+    """Number of processes, if several, and name of the GPU or number of threads of the CPU, for the records of a run."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
+    return f"{world_size()} x {name}" if world_size() > 1 else name

@@ -14,7 +14,9 @@ from ffcv_ssl.ssl import Method, OnlineProbes, warmup_cosine
 from ffcv_ssl.train.checkpoint import Checkpoint, Progress
 from ffcv_ssl.train.config import OptimConfig, TrainConfig
 from ffcv_ssl.train.device import autocast, gradient_scaler, pick_precision
+from ffcv_ssl.train.distributed import averaged, highest, is_main, local_rank, world_size
 from ffcv_ssl.train.evaluate import frozen
+from ffcv_ssl.train.network import training_network
 from ffcv_ssl.train.online import catch_up, class_labels, note
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.stop import StopSignals
@@ -35,6 +37,9 @@ def fit(
     """Train `method` on the views of `loader`.
 
     The learning rate follows `warmup_cosine` over the share of training done: of the epochs or of the minutes, whichever is further.
+
+    Within a `process_group` every process calls this, with its share of the images. All start from rank 0's weights or from the checkpoint,
+    and decide alike whether to go on; rank 0 alone evaluates and writes. Rows then hold the mean over processes of what is logged.
 
     Parameters
     ----------
@@ -70,15 +75,17 @@ def fit(
     device = next(method.parameters()).device
     precision = pick_precision(train.precision, device)
     scaler = gradient_scaler(device, precision)
-    steps_per_epoch = len(loader)
+    steps_per_epoch = len(loader)  # the same in all processes
     total_steps = train.epochs * steps_per_epoch
     if total_steps == 0:
         raise ConfigError(f"train.batch_size: the training file has fewer than {train.batch_size} images, which leaves no batch.")
 
     checkpoint = Checkpoint(record.checkpoint_path, method, optimizer, scaler, loader, probes)
-    progress = checkpoint.restore() if train.resume and checkpoint.path.exists() else Progress()
+    (may_resume,) = highest(train.resume and checkpoint.path.exists())  # where one process finds it, all need it
+    progress = checkpoint.restore() if may_resume else Progress()
     record.begin(progress.step)
-    catch_up(progress, record.tables["eval"].rows)
+    if is_main():
+        catch_up(progress, record.tables["eval"].rows)
     speed = Speed(progress)
     losses = UnreadLosses()
     read_every = record.log.every if device.type == "cuda" else 1  # reading a loss waits for the GPU
@@ -99,22 +106,26 @@ def fit(
 
     def save() -> None:
         speed.settle(device)
-        if not losses.are_finite():
-            refuse("the loss")
-        if not checkpoint.is_finite():
-            refuse("a weight")
+        for is_bad, what in zip(highest(not losses.are_finite(), not checkpoint.is_finite()), ("the loss", "a weight"), strict=True):
+            if is_bad:
+                refuse(what)
         checkpoint.save(progress)
 
     def score() -> None:
         speed.settle(device)
-        begun_at = time.perf_counter()
-        with frozen(method):
-            scores = evaluate()
-        note(progress, scores, time.perf_counter() - begun_at)
-        record.eval_row(progress, steps_per_epoch, scores)
+        if is_main():
+            begun_at = time.perf_counter()
+            with frozen(method):
+                scores = evaluate()
+            note(progress, scores, time.perf_counter() - begun_at)
+            record.eval_row(progress, steps_per_epoch, scores)
 
     try:
-        with StopSignals() as stop, record.progress_bar(total_steps, progress.step) as bar:
+        with (
+            StopSignals(ignore_repeats=local_rank() is not None) as stop,
+            training_network(method, train, device) as network,
+            record.progress_bar(total_steps, progress.step) as bar,
+        ):
             if progress.step == 0:
                 save()  # so that there is a good one from the start
                 if times:
@@ -128,47 +139,57 @@ def fit(
                     factor = warmup_cosine(share_before, optim.warmup, optim.final)
                     for group in optimizer.param_groups:
                         group["lr"] = group["initial_lr"] * factor
-                    with autocast(device, precision), watching():
-                        loss, logs = method(views, labels) if method.uses_labels else method(views)
                     optimizer.zero_grad(set_to_none=True)
+                    with autocast(device, precision), watching():
+                        loss, logs = network(views, labels) if method.uses_labels else network(views)
                     scaler.scale(loss).backward()
                     scaler.step(optimizer)
                     scaler.update()
                     logs = {**logs, **method.after_step(share_before)}
                     if probes is not None and labels is not None:
-                        logs |= probes.step(labels)
+                        logs |= probes.step(labels, views.shape[1])
 
                     progress.step += 1
-                    progress.images += views.shape[0]
+                    progress.images += views.shape[0] * world_size()
                     speed.add(asked_at, got_at, time.perf_counter())
                     losses.add(loss)
-                    is_last = share_done() >= 1
-                    if progress.step % read_every == 0 or is_last:
+                    if progress.step % read_every == 0:
                         speed.settle(device)
-                        if not losses.are_finite():
-                            refuse("the loss")
+                    # What each process sees for itself, agreed on: all take equally many steps, at equal rates.
+                    is_bad, is_due, signal, progress.seconds, progress.waited_s = highest(
+                        progress.step % read_every == 0 and not losses.are_finite(),
+                        checkpoint.age_s() >= 60 * train.checkpoint_minutes,
+                        stop.received or 0,
+                        progress.seconds,
+                        progress.waited_s,
+                    )
+                    is_last = share_done() >= 1
+                    if is_bad:
+                        refuse("the loss")
                     if progress.step % record.log.every == 0 or is_last:
                         rates = speed.rates(num_views=views.shape[1])
-                        values = {"loss": loss.item(), **{name: value.item() for name, value in logs.items()}}
+                        values = averaged({"loss": loss.item(), **{name: value.item() for name, value in logs.items()}})
                         epoch, lr = progress.step / steps_per_epoch, optimizer.param_groups[0]["lr"]
                         record.train_row({"step": progress.step, "epoch": epoch, "lr": lr, **values, **rates})
                         bar.set_postfix_str("loss {loss:.4g}, {images_per_s:.0f} images/s, waits {data_wait:.0%}".format(**values, **rates))
                     bar.update()
 
-                    if stop.received is not None:
+                    if signal:
                         save()
                         message = f"stopped by a signal after {where()}; --train.resume=1 continues from {checkpoint.path}."
-                        raise TrainingStopped(message, exit_status=128 + stop.received)
+                        raise TrainingStopped(message, exit_status=128 + int(signal))
                     if is_last:
                         break
                     if int(times * share_before) < int(times * share_done()):
                         score()
-                    if checkpoint.age_s() >= 60 * train.checkpoint_minutes:
+                    if is_due:
                         save()
             save()
     except LoaderFailed as failure:
-        save()
-        message = f"the loader failed after {where()}: {failure.__cause__} The checkpoint {checkpoint.path} holds that step."
+        if world_size() == 1:  # else the loaders of other processes are one batch further than the weights
+            save()
+        kept = f"The checkpoint {checkpoint.path} holds step {checkpoint.saved_step}."
+        message = f"the loader failed after {where()}: {failure.__cause__} {kept}"
         raise TrainingStopped(message) from failure.__cause__
     return progress
 
@@ -178,20 +199,25 @@ class LoaderFailed(Exception):
 
 
 def timed(loader: Any) -> Iterator[tuple[Any, float, float]]:
-    """One epoch of batches, each with the moments at which it was asked for and at which it came (`time.perf_counter`)."""
-    try:
-        batches = iter(loader)
-    except Exception as error:
-        raise LoaderFailed from error
+    """One epoch of batches, each with the moments at which it was asked for and at which it came (`time.perf_counter`).
+
+    A batch that one process cannot load ends the epoch of all.
+    """
+    batches: Iterator[Any] | None = None
     while True:
         asked_at = time.perf_counter()
+        batch, error = None, None
         try:
+            batches = iter(loader) if batches is None else batches
             batch = next(batches)
         except StopIteration:
             return
-        except Exception as error:
-            raise LoaderFailed from error
-        yield batch, asked_at, time.perf_counter()
+        except Exception as caught:
+            error = caught
+        got_at = time.perf_counter()
+        if highest(error is not None)[0]:
+            raise LoaderFailed from error or RuntimeError("another process could not load its share, and says why.")
+        yield batch, asked_at, got_at
 
 
 class UnreadLosses:
@@ -231,11 +257,11 @@ class Speed:
         self.progress.seconds += done_at - asked_at
 
     def settle(self, device: torch.device) -> None:
-        """Wait for what a GPU was asked to do, and count the wait as training."""
+        """Wait for what a GPU was asked to do, and count the wait as training; all processes do so at once."""
         if device.type == "cuda":
             begun_at = time.perf_counter()
             torch.cuda.synchronize(device)
-            self.progress.seconds += time.perf_counter() - begun_at
+            (self.progress.seconds,) = highest(self.progress.seconds + time.perf_counter() - begun_at)
 
     def rates(self, num_views: int) -> dict[str, float]:
         """Seconds of training so far; images and views per second and the share of time spent waiting since the last call."""

@@ -16,6 +16,7 @@ from ffcv_ssl.ssl import Method
 from ffcv_ssl.train.build import build_optimizer
 from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
 from ffcv_ssl.train.device import prepare_torch
+from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
 from ffcv_ssl.train.evaluate import Evaluation, frozen
 from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.online import ProbeConfig, build_probes, note, score
@@ -75,21 +76,27 @@ class Recipe:
         }
 
 
-def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result:
-    """Train and evaluate; `configs` holds an instance for each of the recipe's sections."""
+def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result | None:
+    """Train and evaluate; `configs` holds an instance for each of the recipe's sections.
+
+    Of several processes (`torchrun`) the first evaluates and returns the result; the others return None.
+    """
     c = SimpleNamespace(**configs)
-    record = RunRecord(recipe.name, configs, resume=c.train.resume)
     device, precision = prepare_torch(c.train)
     with (
-        record,
+        process_group(device),
+        RunRecord(recipe.name, configs, resume=c.train.resume) as record,
         GrowingLoader(partial(open_loader, c, device), c.view.size_at) as loader,
         Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation,
     ):
         method = recipe.method(c).to(device)
+        method.images_per_forward = c.model.images_per_forward
         optimizer = build_optimizer(method, c.optim, c.train.batch_size)
         probes = build_probes(c, method)
         online = partial(score, evaluation, method, probes, evaluation.quick)
         progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times, c.data.label, probes)
+        if not is_main():
+            return None
         begun_at = time.perf_counter()
         with frozen(method):
             scores = score(evaluation, method, probes, evaluation.full)
@@ -111,12 +118,14 @@ def open_loader(c: Configs, device: torch.device, size: int) -> Loader:
         views = [*views, ToDevice(device)]
     return Loader(
         c.data.train,
-        batch_size=c.train.batch_size,
+        batch_size=rank_batch_size(c.train),
         order=OrderOption.RANDOM,
         seed=c.train.seed,
         indices=subset(c),
         pipelines={c.data.image: views},
         num_workers=c.data.workers,
+        rank=rank(),
+        world_size=world_size(),
         cache=c.data.cache,
     )
 

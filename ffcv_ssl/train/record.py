@@ -15,13 +15,15 @@ from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.train.checkpoint import Progress
 from ffcv_ssl.train.config import LogConfig
 from ffcv_ssl.train.curves import draw_curves
+from ffcv_ssl.train.distributed import is_main
 from ffcv_ssl.train.provenance import provenance
 from ffcv_ssl.train.tracking import begin_wandb, require_wandb
 
 # What may change when a run is continued, because it decides where, how long or how watched the training is, not what it learns.
 # (That the data are the same is checked by the loader's own state.)
 FREE_SECTIONS = {"data", "log", "eval", "bag"}
-FREE_FIELDS = {("train", name) for name in ("resume", "device", "threads", "epochs", "minutes", "checkpoint_minutes")}
+UNDECIDING = ("resume", "device", "threads", "epochs", "minutes", "checkpoint_minutes", "compile", "recompute")
+FREE_FIELDS = {("train", name) for name in UNDECIDING}
 
 
 class Table:
@@ -65,7 +67,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 
 
 class RunRecord:
-    """Everything a run leaves behind, in one folder.
+    """Everything a run leaves behind, in one folder; of several processes only rank 0 writes.
 
     Parameters
     ----------
@@ -90,16 +92,21 @@ class RunRecord:
         if self.log.wandb:
             require_wandb()
         self.configs = {name: asdict(config) for name, config in configs.items()}
+        self.tables: dict[str, Table] = {}
+        self.events: Any = None
+        self.wandb: Any = None
+        if is_main():
+            self._begin_folder(resume)
+
+    def _begin_folder(self, resume: bool) -> None:
+        """Refuse a folder in use, or write the configuration."""
         if self.checkpoint_path.exists():
             if not resume:
                 raise ConfigError(f"{self.folder}: holds a run already; continue it with --train.resume=1 or choose another --log.out.")
             self._refuse_other_configuration()
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = {"method": method, **self.configs}
+        content = {"method": self.method, **self.configs}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        self.tables: dict[str, Table] = {}
-        self.events: Any = None
-        self.wandb: Any = None
 
     def _refuse_other_configuration(self) -> None:
         """Compare what decides the weights with the configuration that the run was begun with."""
@@ -116,6 +123,8 @@ class RunRecord:
 
     def begin(self, last_step: int) -> None:
         """Open the tables and events; rows after `last_step`, the checkpoint's, are dropped."""
+        if not is_main():
+            return
         self.tables = {name: Table(self.folder / f"{name}.csv", last_step) for name in ("train", "eval")}
         if self.log.tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # heavy
@@ -126,7 +135,8 @@ class RunRecord:
 
     def train_row(self, row: Mapping[str, float]) -> None:
         """Add a row to train.csv, TensorBoard and Weights & Biases."""
-        self._add("train", row)
+        if is_main():
+            self._add("train", row)
 
     def eval_row(self, progress: Progress, steps_per_epoch: int, scores: Mapping[str, float]) -> None:
         """Add a row to eval.csv, TensorBoard and Weights & Biases, and say it; both columns of seconds are sums since the run began."""
@@ -154,7 +164,7 @@ class RunRecord:
 
     def progress_bar(self, total_steps: int, step: int) -> tqdm:
         """A bar over steps on standard error; silent where that is no terminal."""
-        disable = None if self.log.progress else True
+        disable = None if self.log.progress and is_main() else True
         return tqdm(total=total_steps, initial=step, unit="step", desc=self.method, disable=disable, dynamic_ncols=True, file=sys.stderr)
 
     def __enter__(self) -> "RunRecord":

@@ -7,9 +7,14 @@ from typing import Any
 
 
 class StopSignals:
-    """Remember the first SIGINT or SIGTERM; a second one acts as it would have without us.
+    """Remember the first SIGINT or SIGTERM; a second one acts as it would have without us, unless repeats are ignored.
 
     Handlers are installed for the duration of a `with` block, in the main thread only (elsewhere Python allows none).
+
+    Parameters
+    ----------
+    ignore_repeats
+        For a process under torchrun, which passes on a Ctrl-C that the terminal has sent to every process already. (It kills after 30 s.)
 
     Attributes
     ----------
@@ -19,7 +24,8 @@ class StopSignals:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, ignore_repeats: bool = False) -> None:
+        self.ignore_repeats = ignore_repeats
         self.received: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -29,8 +35,9 @@ class StopSignals:
         return self
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
+        self.received = self.received or number
+        if not self.ignore_repeats:
+            self._restore()
 
     def _restore(self) -> None:
         while self._previous:

@@ -19,6 +19,7 @@ from ffcv_ssl.ssl import Method
 from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
+from tests.reference.torchrun import torchrun
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 PROGRAMS = {module.RECIPE.name: module for module in (simclr, emp_ssl, barlow_twins, vicreg, byol, simclr_instance, supervised)}
@@ -139,6 +140,19 @@ def test_recipe__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
     assert simclr.main(arguments("simclr", files, out, *more)) == 0
     assert simclr.main(arguments("simclr", files, out, *more)) == 2
     assert "holds a run already" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_recipe__trains_in_two_processes(files, tmp_path):
+    """Under torchrun both processes take half of each batch; one result says so, and the folder is that of one run."""
+    out = tmp_path / "run"
+    more = ["--train.precision=float32", "--eval.times=2", "--log.tensorboard=0", "--eval.linear_epochs=1"]
+    done = torchrun("ffcv_ssl.recipes.simclr", *arguments("simclr", files, out, *more))
+    assert done.returncode == 0, done.stderr
+    result = json.loads((out / "result.json").read_text())
+    assert (result["steps"], result["images"]) == (12, 192)
+    assert len(read_rows(out / "train.csv")) == 12
+    assert [row["step"] for row in read_rows(out / "eval.csv")] == [0, 6, 12]
+    assert done.stdout.count("written to") == 1
 
 
 def test_recipe__ctrl_c_ends_with_130_and_a_checkpoint(files, tmp_path):

@@ -15,6 +15,7 @@ from ffcv_ssl.train.config import NORMALIZATIONS
     [
         (ModelConfig, {"width": 0}),
         (ModelConfig, {"views_per_forward": -1}),
+        (ModelConfig, {"images_per_forward": -1}),
         (OptimConfig, {"name": "sgd", "lr": 0.0}),
         (OptimConfig, {"name": "sgd", "lr": 0.1, "momentum": 1.0}),
         (OptimConfig, {"name": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": True}),

@@ -52,3 +52,18 @@ def test_prepare_torch__seeds_and_sets_threads():
     prepare_torch(TrainConfig(epochs=1, batch_size=2, device="cpu", seed=3))
     assert torch.equal(torch.rand(3), first)
     assert torch.get_num_threads() == 1
+
+
+def test_pick_device__under_torchrun(monkeypatch):
+    """Each process gets the GPU of its number; a GPU by name, or a number without GPU, is a ConfigError that says what to do."""
+    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda:1")
+    assert pick_device("cpu") == CPU
+    with pytest.raises(ConfigError, match="use auto or cuda, not cuda:0"):
+        pick_device("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ConfigError, match=r"2 usable CUDA device.*nproc_per_node"):
+        pick_device("auto")

@@ -18,6 +18,7 @@ OPTIM = {
     "simclr": OptimConfig(name="sgd", lr=0.05, nesterov=True, weight_decay=1e-4, warmup=0.2),
     "emp_ssl": OptimConfig(name="lars", lr=0.3, nesterov=True, weight_decay=1e-4, eta=0.005, clip=True),
     "byol": OptimConfig(name="lars", lr=0.05, weight_decay=1e-4, eta=0.06, warmup=0.1),
+    "adam": OptimConfig(name="adam", lr=1e-3, weight_decay=1e-6),
     "adamw": OptimConfig(name="adamw", lr=1e-3, weight_decay=1e-2),
 }
 
@@ -86,7 +87,7 @@ def test_fit__lowers_the_loss(tmp_path, name):
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol", "adamw"])
+@pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol", "adam", "adamw"])
 @pytest.mark.parametrize("step", [3, 4, 6])
 def test_fit__resumes_bit_for_bit(tmp_path, name, step):
     """Stopped within, at the end of and behind an epoch, then continued in new objects, the curve and weights equal the unbroken run's."""
@@ -100,6 +101,20 @@ def test_fit__resumes_bit_for_bit(tmp_path, name, step):
     second = Run(tmp_path / "broken", name, resume=True)
     progress = second.fit()
     assert progress.step == 12
+    assert second.rows() == unbroken.rows()
+    for key, value in unbroken.method.state_dict().items():
+        assert torch.equal(value, second.method.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol"])
+def test_fit__recomputes_and_resumes_bit_for_bit(tmp_path, name):
+    """A run that recomputes its activations, stopped and continued, equals the unbroken run that keeps them, statistics included."""
+    unbroken = Run(tmp_path / "unbroken", name)
+    unbroken.fit()
+    with pytest.raises(TrainingStopped):
+        Run(tmp_path / "broken", name, loader=stop_after(MemoryLoader(), 5), recompute=True).fit()
+    second = Run(tmp_path / "broken", name, resume=True, recompute=True)
+    second.fit()
     assert second.rows() == unbroken.rows()
     for key, value in unbroken.method.state_dict().items():
         assert torch.equal(value, second.method.state_dict()[key]), key

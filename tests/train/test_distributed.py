@@ -1,0 +1,112 @@
+"""Training in two processes under torchrun: the result of one process, and one decision for all."""
+
+import signal
+
+import pytest
+import torch
+
+from ffcv_ssl.train import load_checkpoint
+from ffcv_ssl.train.distributed import averaged, highest, is_main, process_group, world_size
+from ffcv_ssl.train.record import read_rows
+from tests.reference.torchrun import torchrun
+from tests.train.training_processes import run
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What two processes tell of their runs, and the folder of the runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = torchrun("tests.train.training_processes", folder, "runs")
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)], folder
+
+
+def losses(folder):
+    return {row["step"]: row["loss"] for row in read_rows(folder / "train.csv")}
+
+
+@pytest.mark.parametrize("name", ["simclr", "byol"])
+def test_fit__two_processes_train_as_one(told, tmp_path, name):
+    """Without batch normalization two processes end with equal weights, which are those of one process, and log its losses."""
+    (first, second), folder = told
+    alone = run(tmp_path, name)
+    for key, value in alone["weights"].items():
+        assert torch.equal(first[name]["weights"][key], second[name]["weights"][key]), key
+        torch.testing.assert_close(first[name]["weights"][key], value, rtol=0, atol=1e-6)
+    assert losses(folder / name) == pytest.approx(losses(tmp_path), abs=1e-5)
+    assert [found[name]["images"] for found in (first, second, {name: alone})] == [96, 96, 96]
+
+
+def test_fit__rank_0_alone_evaluates(told):
+    """Two evaluations in process 0, none in process 1."""
+    (first, second), folder = told
+    assert (first["simclr"]["evaluations"], second["simclr"]["evaluations"]) == (2, 0)
+    assert [row["step"] for row in read_rows(folder / "simclr" / "eval.csv")] == [0, 6]
+
+
+def test_fit__signal_to_one_process_stops_all(told):
+    """Both stop after the step in which process 1 got the signal; continued, they end with the weights of the unbroken run."""
+    processes, _ = told
+    for process in processes:
+        assert process["signal"]["status"] == 128 + signal.SIGTERM
+        assert "after step 5 of 12" in process["signal"]["stopped"]
+        for key, value in process["simclr"]["weights"].items():
+            assert torch.equal(process["resumed"]["weights"][key], value), key
+
+
+def test_fit__loader_error_in_one_process_stops_all(told):
+    """Both stop, process 1 with the reason; continued from the checkpoint of the start, they end with the unbroken run's weights."""
+    processes, _ = told
+    assert [process["loader"]["status"] for process in processes] == [1, 1]
+    assert "another process could not load" in processes[0]["loader"]["stopped"]
+    assert "sample 17 cannot be read" in processes[1]["loader"]["stopped"]
+    assert all("checkpoint.pt holds step 0" in process["loader"]["stopped"] for process in processes)
+    for process in processes:
+        for key, value in process["simclr"]["weights"].items():
+            assert torch.equal(process["after_loader"]["weights"][key], value), key
+
+
+def test_fit__minutes_end_all_in_one_step(told):
+    """When process 1 has spent the time, both have: equally many steps, at equal rates, in equal time."""
+    (first, second), _ = told
+    assert 5 <= first["slow"]["step"] < 40_000
+    assert {key: first["slow"][key] for key in ("step", "seconds", "waited_s")} == {
+        key: second["slow"][key] for key in ("step", "seconds", "waited_s")
+    }
+    assert first["slow"]["waited_s"] >= 1
+    for key, value in first["slow"]["weights"].items():
+        assert torch.equal(second["slow"]["weights"][key], value), key
+
+
+def test_fit__infinite_loss_in_one_process_stops_all(told):
+    """Process 0, whose own loss is finite, refuses as well, and the checkpoint is the one of the start."""
+    processes, folder = told
+    for process in processes:
+        assert "the loss is not finite at step 1 of 12" in process["infinite"]["stopped"]
+        assert process["infinite"]["status"] == 1
+    assert load_checkpoint(folder / "infinite" / "checkpoint.pt")["progress"]["step"] == 0
+
+
+def test_rank_batch_size__is_a_share_or_refused(told):
+    """Two processes have 4 of 8 images each; 7 are a ConfigError that names the option."""
+    (first, second), _ = told
+    assert (first["shares"], second["shares"]) == ((0, 2, 4), (1, 2, 4))
+    assert first["uneven"] == "train.batch_size: 7 images cannot be shared evenly by 2 processes; give a multiple."
+
+
+def test_fit__process_that_dies_ends_all(tmp_path):
+    """An error in one process, in the middle of a step, ends torchrun with a status and leaves the checkpoint of the start."""
+    done = torchrun("tests.train.training_processes", tmp_path, "dies")
+    assert done.returncode != 0
+    assert "only process 1 fails" in done.stderr
+    assert load_checkpoint(tmp_path / "dies" / "checkpoint.pt")["progress"]["step"] == 0
+
+
+def test_process_group__is_nothing_without_torchrun(monkeypatch):
+    """One process is the main one, and what it has agrees with itself."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with process_group(torch.device("cpu")):
+        assert (is_main(), world_size()) == (True, 1)
+        assert highest(0.1, False, 3) == [0.1, False, 3]
+        assert averaged({"loss": 0.1}) == {"loss": 0.1}

@@ -1,0 +1,125 @@
+"""What the processes of `test_distributed.py` do: whole runs, some of which only one process has a reason to end."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ffcv_ssl.errors import ConfigError, TrainingStopped
+from ffcv_ssl.loader.batch import make_batch
+from ffcv_ssl.ssl import BYOL, Normalize, SimCLR
+from ffcv_ssl.train import LogConfig, OptimConfig, RunRecord, TrainConfig, build_optimizer, fit, prepare_torch
+from ffcv_ssl.train.distributed import process_group, rank, rank_batch_size, world_size
+from tests.reference.memory_loader import MemoryLoader
+
+OPTIM = OptimConfig(name="sgd", lr=0.05, weight_decay=1e-4, warmup=0.2)
+
+
+class Share(MemoryLoader):
+    """This process's share of every batch."""
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            yield make_batch({name: part[rank() :: world_size()] for name, part in zip(batch.names, batch, strict=True)})
+
+
+class EndsInProcess1(Share):
+    """In step 5 process 1 gets SIGTERM, cannot load, or loads for a second."""
+
+    what = "nothing"
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            if rank() == 1 and 4 * self.epoch + self.position == 5:
+                if self.what == "signal":
+                    os.kill(os.getpid(), signal.SIGTERM)
+                if self.what == "loader":
+                    raise OSError("photos.beton: sample 17 cannot be read")
+                if self.what == "slow":
+                    time.sleep(1)
+            yield batch
+
+
+def method_without_batch_norm(name):
+    """A small convolutional network; the same weights at every call."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten())
+    projector, normalize = nn.Linear(36, 8), Normalize([127.5] * 3, [127.5] * 3)
+    if name == "byol":
+        return BYOL(backbone, projector, nn.Linear(8, 8), normalize, momentum=0.9)
+    return SimCLR(backbone, projector, normalize, temperature=0.2)
+
+
+def run(folder, name="simclr", ending="nothing", loss_factor=1.0, **options):
+    """Train in `folder`; returns what this process can tell of it afterwards."""
+    train = TrainConfig(**{"epochs": 3, "batch_size": 8, "precision": "float32", "device": "cpu", **options})
+    method = method_without_batch_norm(name)
+    method.register_forward_hook(lambda _module, _inputs, found: (found[0] * loss_factor, found[1]))
+    loader = EndsInProcess1(batch_size=8)
+    loader.what = ending
+    evaluations = []
+    log = LogConfig(out=str(folder), every=1, tensorboard=False, progress=False)
+    record = RunRecord(name, {"optim": OPTIM, "train": train, "log": log}, resume=train.resume)
+    optimizer = build_optimizer(method, OPTIM, 8)
+    told = {"stopped": "", "status": 0}
+    try:
+        with record:
+            told |= asdict(fit(method, loader, optimizer, train, OPTIM, record, lambda: evaluations.append(1) or {"knn": 0.5}, times=2))
+    except TrainingStopped as error:
+        told |= {"stopped": str(error), "status": error.exit_status}
+    return told | {"evaluations": len(evaluations), "weights": method.state_dict()}
+
+
+def dies_in_process_1(folder):
+    """An error that only process 1 has, in the middle of a step."""
+    method = method_without_batch_norm("simclr")
+
+    def fail(_module, _inputs):
+        if rank() == 1:
+            raise RuntimeError("only process 1 fails")
+
+    method.projector.register_forward_pre_hook(fail)
+    train = TrainConfig(epochs=3, batch_size=8, precision="float32", device="cpu")
+    record = RunRecord("simclr", {"log": LogConfig(out=str(folder), tensorboard=False, progress=False)})
+    fit(method, Share(), build_optimizer(method, OPTIM, 8), train, OPTIM, record)
+
+
+def message_of(function, *arguments):
+    """The text of the ConfigError that a call ends with."""
+    try:
+        function(*arguments)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def main(folder, what):
+    train = TrainConfig(epochs=1, batch_size=8, device="cpu")
+    device, _ = prepare_torch(train)
+    with process_group(device):
+        if what == "dies":
+            dies_in_process_1(folder / "dies")
+            return
+        one_is_infinite = torch.inf if rank() == 1 else 1.0
+        told = {
+            "simclr": run(folder / "simclr"),
+            "byol": run(folder / "byol", "byol"),
+            "signal": run(folder / "signal", ending="signal"),
+            "resumed": run(folder / "signal", resume=True),
+            "loader": run(folder / "loader", ending="loader"),
+            "after_loader": run(folder / "loader", resume=True),
+            "slow": run(folder / "slow", ending="slow", epochs=10_000, minutes=0.5 / 60),
+            "infinite": run(folder / "infinite", "byol", loss_factor=one_is_infinite),
+            "uneven": message_of(rank_batch_size, replace(train, batch_size=7)),
+            "shares": (rank(), world_size(), rank_batch_size(train)),
+        }
+    torch.save(told, folder / f"{told['shares'][0]}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
