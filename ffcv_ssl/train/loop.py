@@ -257,11 +257,11 @@ class Speed:
         self.progress.seconds += done_at - asked_at
 
     def settle(self, device: torch.device) -> None:
-        """Wait for what a GPU was asked to do, and count the wait as training."""
+        """Wait for what a GPU was asked to do, and count the wait as training; all processes do so at once."""
         if device.type == "cuda":
             begun_at = time.perf_counter()
             torch.cuda.synchronize(device)
-            self.progress.seconds += time.perf_counter() - begun_at
+            (self.progress.seconds,) = highest(self.progress.seconds + time.perf_counter() - begun_at)
 
     def rates(self, num_views: int) -> dict[str, float]:
         """Seconds of training so far; images and views per second and the share of time spent waiting since the last call."""

@@ -44,7 +44,7 @@ def watched_step(probes, method, views, labels):
     """One forward pass and one step of the probes."""
     with probes.watching():
         loss, _ = method(views)
-    return loss, probes.step(labels)
+    return loss, probes.step(labels, views.shape[1])
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,7 @@ def test_step__equals_naive_loop(name, views_per_forward):
 def test_step__pairs_views_with_their_image():
     """Features that name their image are learned without error from a method that passes its views in chunks, and twice."""
     method = InstanceSimCLR(Pixels(), nn.Linear(12, 5), Normalize([0.0] * 3, [255.0] * 3), noise=0.1, views_per_forward=2)
+    method.images_per_forward = 4
     views = torch.diag(torch.full((12,), 255, dtype=torch.uint8))[:6].view(6, 1, 3, 2, 2).expand(6, 3, 3, 2, 2)
     probes = OnlineProbes(method, NUM_CLASSES, lr=0.1)
     for _ in range(20):
@@ -139,7 +140,7 @@ def test_watching__leaves_out_what_a_backward_pass_computes_again():
             loss, _ = method(views)
         loss.backward()
         assert [len(chunks) for chunks in probes.seen.values()] == [3, 3, 3]
-        logs.append(probes.step(labels))
+        logs.append(probes.step(labels, views.shape[1]))
         assert not any(probes.seen.values())
     assert len(passes) == 6
     assert logs[0] == logs[1]
@@ -187,6 +188,6 @@ def test_state__continues_bit_for_bit():
     second.load_state_dict(deepcopy(first.state_dict()))
     with first.watching(), second.watching():
         method(views)
-    assert first.step(labels) == second.step(labels)
+    assert first.step(labels, views.shape[1]) == second.step(labels, views.shape[1])
     for a, b in zip(first.classifiers.parameters(), second.classifiers.parameters(), strict=True):
         assert torch.equal(a, b)

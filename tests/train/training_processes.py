@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from ffcv_ssl.errors import ConfigError, TrainingStopped
+from ffcv_ssl.loader.batch import make_batch
 from ffcv_ssl.ssl import BYOL, Normalize, SimCLR
 from ffcv_ssl.train import LogConfig, OptimConfig, RunRecord, TrainConfig, build_optimizer, fit, prepare_torch
 from ffcv_ssl.train.distributed import process_group, rank, rank_batch_size, world_size
-from tests.reference.memory_loader import Batch, MemoryLoader
+from tests.reference.memory_loader import MemoryLoader
 
 OPTIM = OptimConfig(name="sgd", lr=0.05, weight_decay=1e-4, warmup=0.2)
 
@@ -24,7 +25,7 @@ class Share(MemoryLoader):
 
     def __iter__(self):
         for batch in super().__iter__():
-            yield Batch(*(part[rank() :: world_size()] for part in batch))
+            yield make_batch({name: part[rank() :: world_size()] for name, part in zip(batch.names, batch, strict=True)})
 
 
 class EndsInProcess1(Share):
