@@ -27,6 +27,7 @@ def fit(
     record: RunRecord,
     evaluate: Callable[[], dict[str, float]] = dict,
     times: int = 0,
+    label: str = "label",
 ) -> Progress:
     """Train `method` on the views of `loader`.
 
@@ -49,6 +50,8 @@ def fit(
         Scores of the frozen method; it may not change the method nor draw from the global generators. Its time is not training time.
     times
         How often it is called, evenly spaced, first before the first step; the scores after the last step are the caller's to take.
+    label
+        Name of the field whose values a method with `uses_labels` is given beside the views, (B,) int64.
 
     Returns
     -------
@@ -106,13 +109,14 @@ def fit(
             while share_done() < 1:
                 for batch, asked_at, got_at in timed(loader):
                     views = batch[0].to(device, non_blocking=True)
+                    labels = [batch[label].to(device).long().flatten()] if getattr(method, "uses_labels", False) else []
 
                     share_before = share_done()
                     factor = warmup_cosine(share_before, optim.warmup, optim.final)
                     for group in optimizer.param_groups:
                         group["lr"] = group["initial_lr"] * factor
                     with autocast(device, precision):
-                        loss, logs = method(views)
+                        loss, logs = method(views, *labels)
                     optimizer.zero_grad(set_to_none=True)
                     scaler.scale(loss).backward()
                     scaler.step(optimizer)

@@ -16,9 +16,11 @@ from ffcv_ssl.train.build import build_optimizer
 from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
 from ffcv_ssl.train.device import prepare_torch
 from ffcv_ssl.train.evaluate import Evaluation, frozen
+from ffcv_ssl.train.export import export_backbone
 from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
+from ffcv_ssl.train.spread import spread_scores
 from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
 from ffcv_ssl.transforms import ToDevice
 
@@ -85,11 +87,14 @@ def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result:
         method = recipe.method(c).to(device)
         optimizer = build_optimizer(method, c.optim, c.train.batch_size)
         online = partial(evaluation.knn, method.features)
-        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times)
+        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times, c.data.label)
         with frozen(method):
             scores = evaluation.scores(method.features)
             if recipe.more_scores is not None:
                 scores |= recipe.more_scores(method, c, device, precision)
+        if c.data.val:
+            scores |= spread_scores(method, c, device, precision)
+        export_backbone(method, c, recipe.name, record.folder, progress.step, loader.state_dict()["epoch"])
         counts = {"num_views": c.view.num_views, "steps_per_epoch": len(loader)}
         return finish(record, progress, scores, device=device, precision=precision, **counts)
 
