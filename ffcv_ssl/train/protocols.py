@@ -125,8 +125,9 @@ def probe(trained: Trained, config: ProbeConfig, device: torch.device, precision
     Returns
     -------
     Iterator of dicts
-        For each protocol, measured when it is asked for, fit for JSON: what was measured and how; train, test, best (highest of the epochs, chosen on the validation
-        file): shares, 0..1, None where the classifier has none; seconds of encoding (which protocols of equal views share) and classifying.
+        For each protocol, measured when it is asked for, fit for JSON: what was measured and how; train, test, best (highest of the
+        epochs, chosen on the validation file): shares, 0..1, None where the classifier has none; seconds of encoding (which protocols of
+        equal views share) and classifying.
 
     Raises
     ------
@@ -136,22 +137,21 @@ def probe(trained: Trained, config: ProbeConfig, device: torch.device, precision
     data = trained.configs.data
     require(bool(data.train and data.val), "give data.train and data.val: a training file to learn classifiers from, one to judge them on.")
     if not trained.has_views:
-        lost = [name for name in config.names if PROTOCOLS[name].views not in ("whole", "grid")]
+        lost = [name for name in config.names if PROTOCOLS[name].views != "whole"]
         require(not lost, f"an exported backbone does not know its training's views, which {', '.join(lost)} need: give the run's folder.")
     return _measure(trained, config, device, precision)
 
 
 def _measure(trained: Trained, config: ProbeConfig, device: torch.device, precision: str) -> Iterator[dict[str, Any]]:
-    data, method = trained.configs.data, trained.method.to(device)
+    c, data, method = trained.configs, trained.configs.data, trained.method.to(device)
+    judge = EvalConfig(batch_size=config.batch_size)
     encoded: tuple[Any, Any, float] = (None, None, 0.0)
     for name in config.names:
         protocol = PROTOCOLS[name]
         num_views = config.views or protocol.num_views if protocol.views in ("training", "clean", "mixed") else protocol.num_views
         if encoded[0] != (protocol.views, num_views):
             begun = time.perf_counter()
-            features = encode(
-                method, trained.configs, EvalConfig(batch_size=config.batch_size), protocol.views, num_views, device, precision
-            )
+            features = encode(method, c, judge, protocol.views, num_views, device, precision)
             encoded = (protocol.views, num_views), features, time.perf_counter() - begun
         features = few_labels(encoded[1], config.labels, config.seed)
         options = dict(protocol.options)
