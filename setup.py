@@ -95,12 +95,14 @@ setup(
         "tensorboard>=2.14",
         "tqdm>=4.64",
         "matplotlib>=3.8",
+        "safetensors>=0.4",
     ],
     extras_require={
         "cuda12": ["numba-cuda[cu12]>=0.20"],
         "cuda13": ["numba-cuda[cu13]>=0.20"],
         "ffcv": ["ffcv>=1.0.2"],
         "bench": ["psutil>=5.9"],
+        "timm": ["timm>=1.0"],
         "viz": ["scikit-learn>=1.4"],
         "wandb": ["wandb>=0.16"],
         "dev": [

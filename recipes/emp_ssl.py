@@ -19,7 +19,7 @@ import torch
 from ffcv_ssl import views
 from ffcv_ssl.cli.recipe import run_recipe
 from ffcv_ssl.ssl import EmpProjector, EmpSSL
-from ffcv_ssl.train import Configs, Evaluation, Recipe, Views, build_backbone, build_normalize, option, require
+from ffcv_ssl.train import Configs, Recipe, Views, bag_encoder, build_backbone, build_normalize, open_views, option, require
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,11 @@ def method(c: Configs) -> EmpSSL:
 
 
 def bag_scores(trained: EmpSSL, c: Configs, device: torch.device, precision: str) -> dict[str, float]:
-    """Scores of the bag of patches, as bag_knn, bag_linear, …"""
+    """Scores of the bag of patches, as bag_knn, bag_linear, …: the protocol emp_paper of `ffcv-ssl probe`."""
     if not c.bag.patches:
         return {}
-    patches = c.view.pipeline(c.view.size, c.bag.patches)
-    with Evaluation(c.data, c.eval, patches, device, precision, num_views=c.bag.patches, seed=c.train.seed + 1) as bag:
-        found = bag.scores(trained.patch_features, standardize=False)
+    with open_views(c, c.eval, "training", c.bag.patches, device, precision) as bag:
+        found = bag.scores(bag_encoder(trained), standardize=False)
     return {f"bag_{name}": value for name, value in found.items()}
 
 

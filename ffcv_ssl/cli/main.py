@@ -16,6 +16,9 @@ COMMANDS = {  # each is a module of this room with main(argv) -> int; imported o
     "verify": "check every checksum and decode every image of a .beton file",
     "preview": "draw samples of a .beton file beside their augmented views",
     "train": "train SimCLR or EMP-SSL",
+    "probe": "judge a finished run by the published protocols, on its own files or on others",
+    "finetune": "train a run's backbone on with labels, all or few",
+    "export": "write a run's backbone for other programs",
     "bench": "measure images per second, against FFCV, DALI, torchvision and plain decode",
     "demo": "draw images, write, train and compare, in about five minutes on two cores",
 }

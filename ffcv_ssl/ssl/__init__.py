@@ -1,6 +1,6 @@
 """Losses, backbones, heads, optimizers, schedules, probes and metrics; torch only."""
 
-from ffcv_ssl.ssl.backbones import BACKBONES, STEMS, ResNet, backbone, resnet18, resnet50
+from ffcv_ssl.ssl.backbones import BACKBONES, STEMS, TIMM, ResNet, backbone, check_backbone_name, resnet18, resnet34, resnet50, resnet101
 from ffcv_ssl.ssl.barlow_twins import BarlowTwins, barlow_twins_loss, small_projector_off_weight
 from ffcv_ssl.ssl.byol import BYOL, byol_loss
 from ffcv_ssl.ssl.emp_ssl import EmpSSL, emp_ssl_loss, largest_coding_rate, norm_of_mean, total_coding_rate
@@ -21,6 +21,7 @@ __all__ = [
     "BYOL",
     "LARS",
     "STEMS",
+    "TIMM",
     "BarlowTwins",
     "EmpProjector",
     "EmpSSL",
@@ -39,6 +40,7 @@ __all__ = [
     "barlow_twins_loss",
     "byol_loss",
     "byol_predictor",
+    "check_backbone_name",
     "emp_ssl_loss",
     "knn_accuracy",
     "knn_predictions",
@@ -50,7 +52,9 @@ __all__ = [
     "parameter_groups",
     "rankme",
     "resnet18",
+    "resnet34",
     "resnet50",
+    "resnet101",
     "rising_momentum",
     "simclr_projector",
     "small_projector_off_weight",

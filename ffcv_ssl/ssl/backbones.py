@@ -152,17 +152,60 @@ def resnet50(width: int = 64, stem: str = "imagenet") -> ResNet:
     return ResNet(Bottleneck, (3, 4, 6, 3), width, stem)
 
 
-BACKBONES: dict[str, Callable[..., ResNet]] = {"resnet18": resnet18, "resnet50": resnet50}
+def resnet34(width: int = 64, stem: str = "imagenet") -> ResNet:
+    """ResNet-34: 512 features at width 64."""
+    return ResNet(BasicBlock, (3, 4, 6, 3), width, stem)
 
 
-def backbone(name: str, width: int = 64, stem: str = "imagenet") -> ResNet:
-    """Build the backbone called `name`.
+def resnet101(width: int = 64, stem: str = "imagenet") -> ResNet:
+    """ResNet-101: 2048 features at width 64."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), width, stem)
+
+
+TIMM = "timm:"  # what precedes a model's name in the timm library
+# Name → builder of (width, stem). A builder put in here is a backbone that configurations can name; its result has `num_features`.
+BACKBONES: dict[str, Callable[[int, str], nn.Module]] = {
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+}
+
+
+def check_backbone_name(name: str) -> None:
+    """Raise ConfigError unless `name` is in `BACKBONES` or begins with "timm:"."""
+    if name not in BACKBONES and not name.startswith(TIMM):
+        raise ConfigError(f"no backbone '{name}'. Backbones: {', '.join(BACKBONES)}, {TIMM}NAME.")
+
+
+def backbone(name: str, width: int = 64, stem: str = "imagenet") -> nn.Module:
+    """Build the backbone called `name`: one of `BACKBONES`, or "timm:NAME", a model of the timm library as it is.
+
+    Returns
+    -------
+    Module that maps (N, 3, H, W) to (N, num_features).
 
     Raises
     ------
     ConfigError
-        If there is no backbone of that name.
+        If there is no backbone of that name, or timm is not installed.
     """
-    if name not in BACKBONES:
-        raise ConfigError(f"no backbone '{name}'. Backbones: {', '.join(BACKBONES)}.")
-    return BACKBONES[name](width, stem)
+    check_backbone_name(name)
+    network = _timm_backbone(name.removeprefix(TIMM)) if name.startswith(TIMM) else BACKBONES[name](width, stem)
+    if not isinstance(getattr(network, "num_features", None), int):
+        raise ConfigError(f"the backbone '{name}' lacks num_features, the length of its feature vectors.")
+    return network
+
+
+def _timm_backbone(name: str) -> nn.Module:
+    """A model of timm, untrained, without its classifier."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(f"the backbone '{TIMM}{name}' needs the timm library: pip install 'ffcv_ssl[timm]'.") from error
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name}*")[:5])
+        raise ConfigError(f"timm has no model '{name}'.{f' Close: {close}.' if close else ''}")
+    network = timm.create_model(name, pretrained=False, num_classes=0)
+    network.num_features = getattr(network, "head_hidden_size", None) or network.num_features  # some widen features behind the pooling
+    return network

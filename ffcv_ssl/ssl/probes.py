@@ -1,6 +1,8 @@
 """What frozen features are worth: nearest neighbours and a linear classifier."""
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +29,11 @@ def knn_predictions(
     k
         Neighbours asked, at most M are used.
     temperature
-        > 0.
+        > 0; infinite: all neighbours weigh the same.
 
     Returns
     -------
-    (N,) int64.
+    (N,) int64; of classes with equally many votes the lowest.
 
     References
     ----------
@@ -88,8 +90,12 @@ def linear_probe(
     weight_decay: float = 5e-5,
     standardize: bool = True,
     seed: int = 0,
+    optimizer: Literal["sgd", "adam"] = "sgd",
+    cosine: bool = True,
+    label_smoothing: float = 0.0,
+    hidden: int = 0,
 ) -> LinearProbe:
-    """Train a linear classifier on frozen features by SGD with a cosine per step.
+    """Train a linear classifier, or one with a hidden layer, on frozen features.
 
     Parameters
     ----------
@@ -102,21 +108,37 @@ def linear_probe(
         rate then serves raw pixels and features of any scale.
     seed
         Of the initial weights and of the order of the samples; the global generator is not touched.
+    optimizer
+        "adam" ignores `momentum`; its weight decay is part of the gradient, as in `torch.optim.Adam`.
+    cosine
+        Bring the learning rate to 0 by a cosine per step; else it is constant.
+    label_smoothing
+        Share of the target that is spread over all classes, in [0, 1).
+    hidden
+        Width of a hidden layer with ReLU; 0: none, the classifier is linear.
     """
     train_x, val_x = train_features.float(), val_features.float()
     if standardize:
         mean, std = train_x.mean(dim=0), train_x.std(dim=0).clamp_min(1e-6)
         train_x, val_x = (train_x - mean) / std, (val_x - mean) / std
     generator = torch.Generator().manual_seed(seed)
-    num_classes = _num_classes(train_labels, val_labels)
-    bound = train_x.shape[1] ** -0.5  # torch's own initialisation of a linear layer
-    weight = nn.Parameter(torch.empty(num_classes, train_x.shape[1]).uniform_(-bound, bound, generator=generator).to(train_x.device))
-    bias = nn.Parameter(torch.zeros(num_classes, device=train_x.device))
-    optimizer = torch.optim.SGD([weight, bias], lr=lr, momentum=momentum, weight_decay=weight_decay)
+    sizes = [train_x.shape[1], *([hidden] if hidden else []), _num_classes(train_labels, val_labels)]
+    layers = [_linear_layer(num_in, num_out, generator, train_x.device) for num_in, num_out in pairwise(sizes)]
+    parameters = [parameter for layer in layers for parameter in layer]
+    descent: torch.optim.Optimizer
+    if optimizer == "adam":
+        descent = torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
+    else:
+        descent = torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+    def logits(x: Tensor) -> Tensor:
+        for weight, bias in layers[:-1]:
+            x = F.relu(F.linear(x, weight, bias))
+        return F.linear(x, *layers[-1])
 
     def accuracy(x: Tensor, labels: Tensor) -> float:
         with torch.no_grad():
-            return _share(F.linear(x, weight, bias).argmax(dim=1) == labels)
+            return _share(logits(x).argmax(dim=1) == labels)
 
     batches_per_epoch = -(-len(train_x) // batch_size)
     best = last = 0.0
@@ -124,13 +146,21 @@ def linear_probe(
         for epoch in range(epochs):
             order = torch.randperm(len(train_x), generator=generator).to(train_x.device)
             for i, batch in enumerate(order.split(batch_size)):
-                optimizer.param_groups[0]["lr"] = lr * warmup_cosine((epoch * batches_per_epoch + i) / (epochs * batches_per_epoch))
-                optimizer.zero_grad()
-                F.cross_entropy(F.linear(train_x[batch], weight, bias), train_labels[batch]).backward()
-                optimizer.step()
+                if cosine:
+                    descent.param_groups[0]["lr"] = lr * warmup_cosine((epoch * batches_per_epoch + i) / (epochs * batches_per_epoch))
+                descent.zero_grad()
+                F.cross_entropy(logits(train_x[batch]), train_labels[batch], label_smoothing=label_smoothing).backward()
+                descent.step()
             last = accuracy(val_x, val_labels)
             best = max(best, last)
     return LinearProbe(last=last, best=best, train=accuracy(train_x, train_labels))
+
+
+def _linear_layer(num_in: int, num_out: int, generator: torch.Generator, device: torch.device) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weight and bias, the weight drawn as torch's own linear layer draws it."""
+    bound = num_in**-0.5
+    weight = torch.empty(num_out, num_in).uniform_(-bound, bound, generator=generator)
+    return nn.Parameter(weight.to(device)), nn.Parameter(torch.zeros(num_out, device=device))
 
 
 def _share(correct: Tensor) -> float:

@@ -4,6 +4,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.ssl import BACKBONES, TIMM, check_backbone_name
 
 NORMALIZATIONS = {  # mean and standard deviation per channel, on the 0..255 scale
     "half": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
@@ -47,7 +48,7 @@ class DataConfig:
 class ModelConfig:
     """The backbone, and what it is fed."""
 
-    backbone: Literal["resnet18", "resnet50"] = option("architecture", "resnet18")
+    backbone: str = option(f"architecture: {', '.join(BACKBONES)}, or {TIMM}NAME, a model of the timm library", "resnet18")
     width: int = option("channels of the first stage, >= 1; 64 is the published network, 16 suits a CPU", 64)
     stem: Literal["imagenet", "cifar", "cifar_stride2"] = option(
         "first layers: imagenet 7x7 of stride 2 and pooling; cifar 3x3 of stride 1; cifar_stride2 3x3 of stride 2, for CPUs", "cifar"
@@ -59,6 +60,10 @@ class ModelConfig:
     images_per_forward: int = option("images, of each process, that share a forward pass and its batch-normalization statistics; 0: all", 0)
 
     def __post_init__(self):
+        check_backbone_name(self.backbone)
+        for name in ("width", "stem") if self.backbone.startswith(TIMM) else ():
+            default = getattr(type(self), name)
+            require(getattr(self, name) == default, f"{self.backbone} has its own {name}: leave {name} at {default}, which is then unused.")
         require(self.width >= 1, f"width counts channels, at least 1, got {self.width}.")
         require(self.views_per_forward >= 0, f"views_per_forward is at least 0, got {self.views_per_forward}.")
         require(self.images_per_forward >= 0, f"images_per_forward is at least 0, got {self.images_per_forward}.")

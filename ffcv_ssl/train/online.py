@@ -17,7 +17,7 @@ THRESHOLDS = (65, 80, 85, 90)  # kNN accuracies, %, whose times are reported
 
 
 @dataclass(frozen=True)
-class ProbeConfig:
+class OnlineProbeConfig:
     """Classifiers that learn beside the method, from detached features of its own forward pass, and never change it."""
 
     linear: bool = option("train a linear classifier", False)

@@ -18,10 +18,12 @@ from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig
 from ffcv_ssl.train.device import prepare_torch
 from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
 from ffcv_ssl.train.evaluate import Evaluation, frozen
+from ffcv_ssl.train.export import export_backbone
 from ffcv_ssl.train.loop import fit
-from ffcv_ssl.train.online import ProbeConfig, build_probes, note, score
+from ffcv_ssl.train.online import OnlineProbeConfig, build_probes, note, score
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
+from ffcv_ssl.train.spread import spread_scores
 from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
 from ffcv_ssl.transforms import ToDevice
 
@@ -70,7 +72,7 @@ class Recipe:
             "optim": OptimConfig,
             "train": TrainConfig,
             "eval": EvalConfig,
-            "probe": ProbeConfig,
+            "probe": OnlineProbeConfig,
             **self.more,
             "log": LogConfig,
         }
@@ -102,7 +104,10 @@ def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result | None:
             scores = score(evaluation, method, probes, evaluation.full)
             if recipe.more_scores is not None:
                 scores |= recipe.more_scores(method, c, device, precision)
+        if c.data.val:
+            scores |= spread_scores(method, c, device, precision)
         note(progress, scores, time.perf_counter() - begun_at)
+        export_backbone(method, c, recipe.name, record.folder, progress.step, loader.state_dict()["epoch"])
         counts = {"num_views": c.view.num_views, "steps_per_epoch": len(loader)}
         return finish(record, progress, scores, device=device, precision=precision, **counts)
 

@@ -2,7 +2,7 @@
 
 from ffcv_ssl.transforms.blur import GaussianBlur
 from ffcv_ssl.transforms.color import RandomColorJitter, RandomGrayscale, RandomSolarization
-from ffcv_ssl.transforms.crop import CenterCrop, RandomPatchCrop, RandomResizedCrop, Resize
+from ffcv_ssl.transforms.crop import CenterCrop, FixedPatchCrop, RandomPatchCrop, RandomResizedCrop, Resize
 from ffcv_ssl.transforms.flip import RandomHorizontalFlip
 from ffcv_ssl.transforms.multi_view import MultiView
 from ffcv_ssl.transforms.stages import Convert, ModuleWrapper, NormalizeImage, Squeeze, ToDevice, ToTensor, ToTorchImage
@@ -10,6 +10,7 @@ from ffcv_ssl.transforms.stages import Convert, ModuleWrapper, NormalizeImage, S
 __all__ = [
     "CenterCrop",
     "Convert",
+    "FixedPatchCrop",
     "GaussianBlur",
     "ModuleWrapper",
     "MultiView",

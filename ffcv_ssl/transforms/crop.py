@@ -156,6 +156,44 @@ class RandomPatchCrop(Crop):
         return random_offset(keys.uniform("top"), heights - height), random_offset(keys.uniform("left"), widths - width), height, width
 
 
+@dataclass(frozen=True)
+class FixedPatchCrop(Crop):
+    """Cut a patch of fixed size at a fixed place and resample it to `size`.
+
+    Parameters
+    ----------
+    patch
+        Side of the patch in pixels of the stored image, a smaller image gives all it has; below 1: its share of the image's area, in the
+        image's aspect.
+    place
+        How far down and how far right, each as a share, 0..1, of the room that the patch has in the image.
+    """
+
+    patch: int | float = 16
+    place: tuple[float, float] = (0.5, 0.5)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not (0 < self.patch < 1 or (self.patch >= 1 and self.patch == int(self.patch))):
+            raise PipelineError(f"FixedPatchCrop: patch is a positive number of pixels, or a share below 1, got {self.patch!r}.")
+        if len(self.place) != 2 or not all(0 <= share <= 1 for share in self.place):
+            raise PipelineError(f"FixedPatchCrop: place is two shares in [0, 1], got {self.place!r}.")
+
+    def boxes(self, keys, heights, widths):
+        height, width = (self._side(sides) for sides in (heights, widths))
+        top, left = (
+            np.floor(share * (sides - side) + 0.5).astype(np.int64)
+            for share, sides, side in zip(self.place, (heights, widths), (height, width), strict=True)
+        )
+        return top, left, height, width
+
+    def _side(self, sides: np.ndarray) -> np.ndarray:
+        """Side of the patch along one axis."""
+        if self.patch >= 1:
+            return np.minimum(sides, int(self.patch))
+        return np.maximum(np.rint(sides * math.sqrt(self.patch)).astype(np.int64), 1)
+
+
 def random_offset(uniforms: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Return integers uniform in 0..room (inclusive)."""
     return (uniforms.astype(np.float64) * (room + 1)).astype(np.int64)

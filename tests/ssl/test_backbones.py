@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+import types
+from pathlib import Path
 
 import pytest
 import torch
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.ssl import backbone, resnet18, resnet50
+from ffcv_ssl.ssl import BACKBONES, backbone, resnet18, resnet34, resnet50, resnet101
+
+TORCHVISION = Path(__file__).parent / "torchvision_names.txt"
 
 BFLOAT16_GRADIENTS = """
 import torch
@@ -50,7 +54,23 @@ def test_resnet50__has_torchvisions_parameters():
     assert "layer1.1.downsample.0.weight" not in state
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize(("build", "name"), [(resnet18, "resnet18"), (resnet50, "resnet50")])
+def test_resnet__state_dict_is_torchvisions(build, name):
+    """Names and shapes equal the stored list of torchvision's state_dict, `fc` aside."""
+    lines = [line.split() for line in TORCHVISION.read_text().splitlines() if line.startswith(f"{name} ")]
+    expected = {
+        entry: tuple(map(int, shape.split("x"))) if shape != "-" else () for _, entry, shape in lines if not entry.startswith("fc.")
+    }
+    assert {entry: tuple(value.shape) for entry, value in build().state_dict().items()} == expected
+
+
+def test_resnet34_and_101__have_torchvisions_sizes():
+    """Without their classifiers torchvision's networks have 21,284,672 and 42,500,160 parameters."""
+    assert sum(p.numel() for p in resnet34().parameters()) == 21_797_672 - 513_000
+    assert sum(p.numel() for p in resnet101().parameters()) == 44_549_160 - 2_049_000
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
 @pytest.mark.parametrize("stem", ["imagenet", "cifar", "cifar_stride2"])
 def test_backbone__returns_num_features(name, stem):
     """Any size of image gives one finite vector of num_features values."""
@@ -85,3 +105,45 @@ def test_backbone__bfloat16_gradients_are_finite_on_tiny_views():
     environment = {**os.environ, "MALLOC_PERTURB_": "129"}
     done = subprocess.run([sys.executable, "-c", BFLOAT16_GRADIENTS], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def fake_timm(num_features, **more):
+    """A module that stands for timm, with one model."""
+
+    def create_model(name, pretrained, num_classes):
+        assert (pretrained, num_classes) == (False, 0)
+        network = torch.nn.Flatten()
+        network.num_features = num_features
+        for attribute, value in more.items():
+            setattr(network, attribute, value)
+        return network
+
+    known = {"is_model": lambda name: name == "tiny", "list_models": lambda pattern: ["tiny"] if pattern == "*tin*" else []}
+    return types.SimpleNamespace(create_model=create_model, **known)
+
+
+def test_backbone__takes_models_of_timm(monkeypatch):
+    """timm:NAME is that model without a classifier, with the length of what it returns; unknown names list close ones."""
+    monkeypatch.setitem(sys.modules, "timm", fake_timm(48))
+    assert backbone("timm:tiny").num_features == 48
+    monkeypatch.setitem(sys.modules, "timm", fake_timm(48, head_hidden_size=96))
+    assert backbone("timm:tiny").num_features == 96
+    with pytest.raises(ConfigError, match=r"timm has no model 'tin'. Close: tiny."):
+        backbone("timm:tin")
+
+
+def test_backbone__says_when_timm_is_missing(monkeypatch):
+    """Without timm the error names the extra that installs it."""
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"pip install 'ffcv_ssl\[timm\]'"):
+        backbone("timm:resnet18")
+
+
+def test_backbones__take_builders_of_ones_own(monkeypatch):
+    """What is put into BACKBONES can be named; without num_features it is refused."""
+    mine = torch.nn.Flatten()
+    monkeypatch.setitem(BACKBONES, "mine", lambda width, stem: mine)
+    with pytest.raises(ConfigError, match="'mine' lacks num_features"):
+        backbone("mine")
+    mine.num_features = 12
+    assert backbone("mine") is mine

@@ -1,6 +1,7 @@
 """kNN and the linear probe on features whose answer is known."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -65,3 +66,66 @@ def test_linear_probe__leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     linear_probe(train, labels, train, labels, epochs=2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def naive_probe(train, labels, val, hidden, optimizer, lr, epochs, batch_size, smoothing, cosine, seed=0):
+    """The classifier as torch's own modules, in the order of draws that `linear_probe` documents; logits of `val`."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [train.shape[1], *([hidden] if hidden else []), int(labels.max()) + 1]
+    layers = []
+    for num_in, num_out in pairwise(sizes):
+        layer = torch.nn.Linear(num_in, num_out)
+        with torch.no_grad():
+            layer.weight.uniform_(-(num_in**-0.5), num_in**-0.5, generator=generator)
+            layer.bias.zero_()
+        layers += [layer, torch.nn.ReLU()]
+    network = torch.nn.Sequential(*layers[:-1])
+    make = {"sgd": lambda p: torch.optim.SGD(p, lr=lr, momentum=0.9, weight_decay=5e-5), "adam": lambda p: torch.optim.Adam(p, lr=lr)}
+    descent = make[optimizer](network.parameters())
+    steps = epochs * math.ceil(len(train) / batch_size)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps) if cosine else None
+    loss = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(train), generator=generator).split(batch_size):
+            descent.zero_grad()
+            loss(network(train[batch]), labels[batch]).backward()
+            descent.step()
+            if fall is not None:
+                fall.step()
+    return network(val)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "optimizer", "smoothing", "cosine"),
+    [(0, "sgd", 0.0, True), (0, "adam", 0.1, False), (16, "adam", 0.0, True), (16, "sgd", 0.2, True)],
+)
+def test_linear_probe__equals_torchs_own_modules(hidden, optimizer, smoothing, cosine):
+    """Each optimizer, schedule, smoothing and hidden layer gives the accuracy of the same training by torch's modules, on hard features."""
+    train, train_labels = blobs(150, seed=0, noise=2.0)
+    val, val_labels = blobs(333, seed=1, noise=2.0)
+    options = {"epochs": 4, "batch_size": 32, "lr": 0.05 if optimizer == "sgd" else 0.01}
+    logits = naive_probe(train, train_labels, val, hidden, optimizer, smoothing=smoothing, cosine=cosine, **options)
+    expected = (logits.argmax(dim=1) == val_labels).double().mean().item()
+    decay = {"weight_decay": 0.0} if optimizer == "adam" else {}
+    more = {"hidden": hidden, "optimizer": optimizer, "label_smoothing": smoothing, "cosine": cosine, "standardize": False, **decay}
+    probe = linear_probe(train, train_labels, val, val_labels, **options, **more)
+    assert 0.4 < expected < 0.95
+    assert probe.last == pytest.approx(expected, abs=1.5 / len(val))
+
+
+def test_linear_probe__hidden_layer_learns_what_no_line_separates():
+    """Classes in opposite quadrants need the hidden layer."""
+    points = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    labels = (points[:, 0] * points[:, 1] > 0).long()
+    options = {"epochs": 60, "batch_size": 50, "lr": 0.02, "optimizer": "adam"}
+    assert linear_probe(points, labels, points, labels, **options).last < 0.7
+    assert linear_probe(points, labels, points, labels, hidden=32, **options).last > 0.95
+
+
+def test_knn_predictions__infinite_temperature_counts_neighbours():
+    """Without weights the majority wins over one neighbour that is much closer; of a tie the lowest class."""
+    bank = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    query = torch.tensor([[1.0, 0.0]])
+    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, num_classes=2, k=3, temperature=0.07).tolist() == [0]
+    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, num_classes=2, k=3, temperature=math.inf).tolist() == [1]
+    assert knn_predictions(bank, torch.tensor([1, 0, 2]), query, num_classes=3, k=3, temperature=math.inf).tolist() == [0]

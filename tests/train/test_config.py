@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.ssl import STEMS, backbone
+from ffcv_ssl.ssl import BACKBONES, STEMS, backbone
 from ffcv_ssl.train import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
 from ffcv_ssl.train.config import NORMALIZATIONS
 
@@ -44,5 +44,16 @@ def test_model_config__choices_exist():
     """What the configuration offers can be built: stems and normalizations."""
     assert ModelConfig.__dataclass_fields__["stem"].type.__args__ == STEMS
     assert set(ModelConfig.__dataclass_fields__["normalization"].type.__args__) == set(NORMALIZATIONS)
-    for name in ModelConfig.__dataclass_fields__["backbone"].type.__args__:
-        assert backbone(name, width=1).num_features in (8, 32)
+    for name in BACKBONES:
+        assert backbone(ModelConfig(backbone=name).backbone, width=1).num_features in (8, 32)
+
+
+def test_model_config__names_of_timm_come_with_their_own_shape():
+    """A name that nothing builds is refused with the choices; a model of timm takes no width and no stem."""
+    with pytest.raises(ConfigError, match=r"no backbone 'resnet19'. Backbones: resnet18, resnet34, resnet50, resnet101, timm:NAME"):
+        ModelConfig(backbone="resnet19")
+    with pytest.raises(ConfigError, match="leave width at 64"):
+        ModelConfig(backbone="timm:resnet18", width=16)
+    with pytest.raises(ConfigError, match="leave stem at cifar"):
+        ModelConfig(backbone="timm:resnet18", stem="imagenet")
+    assert ModelConfig(backbone="timm:resnet18").backbone == "timm:resnet18"

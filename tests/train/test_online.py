@@ -12,7 +12,7 @@ from ffcv_ssl import views
 from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
 from ffcv_ssl.fields import FloatField, IntField, RGBImageField
 from ffcv_ssl.ssl import BarlowTwins, InstanceSimCLR, Normalize, OnlineProbes, Supervised, VICReg, resnet18, simclr_projector
-from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, ProbeConfig, Progress, finish, frozen, load_checkpoint
+from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, OnlineProbeConfig, Progress, finish, frozen, load_checkpoint
 from ffcv_ssl.train.online import build_probes, count_classes, note, score
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
@@ -155,7 +155,12 @@ def test_build_probes__follows_the_configuration(data):
     """No option, no probes; a classifier with too few classes is refused before it trains."""
 
     def configs(classes=4, **probe):
-        parts = {"data": data, "probe": ProbeConfig(**probe), "loss": SimpleNamespace(classes=classes), "train": SimpleNamespace(seed=0)}
+        parts = {
+            "data": data,
+            "probe": OnlineProbeConfig(**probe),
+            "loss": SimpleNamespace(classes=classes),
+            "train": SimpleNamespace(seed=0),
+        }
         return SimpleNamespace(**parts)
 
     assert build_probes(configs(), small_method("simclr")) is None
@@ -173,7 +178,7 @@ def test_probe_config__says_what_is_wrong():
     """Values out of range and layers without a classifier are ConfigErrors."""
     for options, message in (({"layers": True}, "probe.linear=1"), ({"lr": 0.0}, "positive"), ({"hidden": 0}, "at least 1")):
         with pytest.raises(ConfigError, match=message):
-            ProbeConfig(**options)
+            OnlineProbeConfig(**options)
 
 
 def test_score__encodes_once_and_equals_separate_passes(data):

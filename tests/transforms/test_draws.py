@@ -12,6 +12,7 @@ from scipy import stats
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.transforms import (
     CenterCrop,
+    FixedPatchCrop,
     GaussianBlur,
     MultiView,
     NormalizeImage,
@@ -239,3 +240,20 @@ def test_bad_argument__is_refused_when_the_transform_is_built(make):
         match=r"RandomHorizontalFlip|RandomGrayscale|GaussianBlur|RandomColorJitter|RandomSolarization|Crop|NormalizeImage|MultiView",
     ):
         make()
+
+
+def test_fixed_patch_crop__stands_where_it_was_put():
+    """Places are shares of the room; the patch is in pixels, at most the image, or a share of its area in the image's aspect."""
+
+    def box(height, width, **options):
+        table = draw(FixedPatchCrop(8, **options), height, width, n=3, views=(0, 1))
+        assert all((column == column[0, 0]).all() and column.shape == (3, 2) for column in table.values())
+        return tuple(int(table[name][0, 0]) for name in ("top", "left", "height", "width"))
+
+    assert box(32, 32, patch=16, place=(0.125, 1.0)) == (2, 16, 16, 16)
+    assert [box(32, 32, patch=16, place=(i / 8, 0.0))[0] for i in range(9)] == [0, 2, 4, 6, 8, 10, 12, 14, 16]
+    assert box(40, 20, patch=0.25, place=(1.0, 0.5)) == (20, 5, 20, 10)
+    assert box(10, 50, patch=16, place=(0.5, 0.5)) == (0, 17, 10, 16)
+    for wrong in ({"patch": 0}, {"patch": 2.5}, {"place": (0.5, 1.5)}):
+        with pytest.raises(PipelineError, match="FixedPatchCrop"):
+            FixedPatchCrop(8, **wrong)

@@ -1,0 +1,25 @@
+"""`ffcv-ssl export`: the backbone of a run, from its checkpoint, for other programs."""
+
+import sys
+from collections.abc import Sequence
+
+from ffcv_ssl.cli.config import parse
+from ffcv_ssl.cli.runs import FilesConfig, RunConfig, open_run
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.train import export_backbone
+
+DESCRIPTION = (
+    "Write the backbone of a run's checkpoint as backbone.pt (a plain state_dict) and backbone.safetensors (with metadata) into its "
+    "folder, under the names of torchvision and timm. A run does so itself when it ends."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; errors pass to the caller."""
+    path = parse("ffcv-ssl export", {"run": RunConfig}, argv, DESCRIPTION)["run"].path
+    trained = open_run(path, FilesConfig())
+    if not trained.has_views:
+        raise ConfigError(f"{path}: is exported already; give the folder of a run.")
+    written = export_backbone(trained.method, trained.configs, trained.name, trained.folder, trained.steps, trained.epochs)
+    sys.stdout.write("".join(f"{name}\n" for name in written))
+    return 0

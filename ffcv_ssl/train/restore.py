@@ -1,0 +1,147 @@
+"""A finished run, or an exported backbone, back as a method that computes features."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+from torch import nn
+
+from ffcv_ssl.errors import CheckpointError, ConfigError
+from ffcv_ssl.ssl import Method, Normalize
+from ffcv_ssl.train.build import build_backbone
+from ffcv_ssl.train.checkpoint import load_checkpoint
+from ffcv_ssl.train.config import DataConfig, ModelConfig, TrainConfig
+from ffcv_ssl.train.views import CropViews
+
+if TYPE_CHECKING:
+    from ffcv_ssl.train.recipe import Recipe
+
+
+class Trained(NamedTuple):
+    """What a run left.
+
+    Attributes
+    ----------
+    name
+        Of the method.
+    method
+        With the trained weights, on the CPU. Of an exported backbone: one without projector and loss.
+    configs
+        The sections of the run's configuration. Of an exported backbone: `data` (no files), `view` (whole images only), `model`, `train`.
+    folder
+        Where the run, or the exported file, is.
+    steps, epochs
+        Optimizer steps behind the weights, and finished passes over the training file.
+    has_views
+        Whether `configs.view` are the views of the training; False of an exported backbone.
+    """
+
+    name: str
+    method: Method
+    configs: SimpleNamespace
+    folder: Path
+    steps: int
+    epochs: int
+    has_views: bool
+
+
+def read_run(folder: str | Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Name of the method and configuration, by section, of a run.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run.
+    """
+    path = Path(folder) / "config.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{folder}: no folder of a run: there is no config.yaml that can be read. Give what log.out named.") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: no valid YAML; it is not as the run wrote it.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("method"), str):
+        raise ConfigError(f"{path}: names no method; it is not as a run wrote it.")
+    return content.pop("method"), content
+
+
+def restore(folder: str | Path, recipe: "Recipe") -> Trained:
+    """Build the method of a run and give it the weights of its checkpoint.
+
+    Parameters
+    ----------
+    folder
+        Of the run, with config.yaml and checkpoint.pt.
+    recipe
+        The one that `read_run` names.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no run, one of another method, or one whose options this version does not know.
+    CheckpointError
+        If there is no checkpoint, or it does not fit the configuration.
+    """
+    folder = Path(folder)
+    name, content = read_run(folder)
+    if name != recipe.name:
+        raise ConfigError(f"{folder}: holds a run of {name}, not of {recipe.name}.")
+    sections = {section: _section(folder, section, kind, content.get(section, {})) for section, kind in recipe.sections.items()}
+    configs = SimpleNamespace(**sections)
+    checkpoint = load_checkpoint(folder / "checkpoint.pt")
+    method = recipe.method(configs)
+    _load(method, checkpoint["method"], folder / "checkpoint.pt")
+    return Trained(name, method, configs, folder, checkpoint["progress"]["step"], checkpoint["loader"]["epoch"], has_views=True)
+
+
+def restore_backbone(path: str | Path) -> Trained:
+    """Build the backbone of a `backbone.safetensors` from its metadata, with its weights.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or was not written by `export_backbone`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: no readable safetensors file: {error}.") from error
+    try:
+        model = ModelConfig(backbone=metadata["architecture"], width=int(metadata["width"]), stem=metadata["stem"])  # type: ignore[arg-type]
+        normalize = Normalize(json.loads(metadata["mean"]), json.loads(metadata["std"]))
+        view = CropViews(size=int(metadata["image_size"]), eval_ratio=float(metadata["image_ratio"]))
+        name, steps, epochs = metadata["method"], int(metadata["steps"]), int(metadata["epochs"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: its metadata are not those of `ffcv-ssl export`: {error}.") from error
+    backbone = build_backbone(model)
+    _load(backbone, weights, path)
+    configs = SimpleNamespace(data=DataConfig(train=""), view=view, model=model, train=TrainConfig(epochs=1, batch_size=2))
+    return Trained(name, Method(backbone, nn.Identity(), normalize), configs, path.parent, steps, epochs, has_views=False)
+
+
+def _section(folder: Path, name: str, kind: type, values: Mapping[str, Any]) -> Any:
+    """One section of the configuration; what a later version added has its default."""
+    unknown = set(values) - {field.name for field in fields(kind)}
+    if unknown:
+        raise ConfigError(f"{folder}: config.yaml sets {name}.{min(unknown)}, which this version does not know.")
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{folder}: config.yaml, section {name}: {error}") from error
+
+
+def _load(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path}: the weights do not fit the network that its configuration describes: {reason}") from error

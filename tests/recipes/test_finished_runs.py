@@ -1,0 +1,197 @@
+"""What can be done with a finished run: probe, finetune, export, map. As a user does, on tiny runs."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ffcv_ssl.cli.main import main
+from ffcv_ssl.fields import IntField, RGBImageField
+from ffcv_ssl.recipes import emp_ssl, simclr
+from ffcv_ssl.ssl import resnet18
+from ffcv_ssl.train import PROTOCOLS, load_checkpoint
+from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.writer import DatasetWriter
+
+TINY = [
+    *("--optim.name=sgd", "--optim.lr=0.05", "--train.epochs=2", "--train.batch_size=16", "--train.device=cpu", "--train.threads=1"),
+    *("--view.size=16", "--model.width=4", "--model.stem=cifar_stride2", "--loss.hidden=16", "--loss.out=8", "--data.workers=0"),
+    *("--eval.linear_epochs=5", "--log.tensorboard=0", "--log.progress=0"),
+]
+EMP = ["--view.num_views=3", "--view.patch=8", "--view.image_size=16", "--bag.patches=4"]
+FAST = ["--probe.views=4", "--probe.epochs=5", "--probe.device=cpu"]
+
+
+class Colors:
+    """Four overlapping classes: grey, or more of one colour."""
+
+    def __init__(self, num_samples, seed):
+        self.num_samples, self.seed = num_samples, seed
+
+    def __len__(self):
+        return self.num_samples
+
+    def __getitem__(self, index):
+        generator, label = np.random.default_rng((self.seed, index)), index % 4
+        color = 110 + generator.normal(0, 20, 3) + (60 * np.eye(3)[label - 1] if label else 0)
+        return (color + generator.normal(0, 20, (16, 16, 3))).clip(0, 255).astype(np.uint8), label
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with a SimCLR and an EMP-SSL run, their files, and two files more of fewer images."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name, num_samples, seed in (("train", 90, 0), ("val", 40, 1), ("other", 50, 2), ("other_val", 30, 3)):
+        fields, metadata = {"image": RGBImageField("raw"), "label": IntField()}, {"class_names": ["grey", "red", "green", "blue"]}
+        writer = DatasetWriter(folder / f"{name}.beton", fields, num_workers=1, metadata=metadata, progress=False)
+        writer.from_indexed_dataset(Colors(num_samples, seed))
+    files = [f"--data.train={folder / 'train.beton'}", f"--data.val={folder / 'val.beton'}"]
+    threads = torch.get_num_threads()
+    try:
+        assert simclr.main([*files, *TINY, f"--log.out={folder / 'simclr'}"]) == 0
+        assert emp_ssl.main([*files, *TINY, *EMP, f"--log.out={folder / 'emp_ssl'}"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    return folder
+
+
+def scores(run):
+    return json.loads((run / "result.json").read_text())["scores"]
+
+
+def entries(run, file="probe.json"):
+    return {(entry.get("protocol"), entry["labels"], entry["train_file"]): entry for entry in json.loads((run / file).read_text())}
+
+
+def test_run__ends_with_its_backbone_and_its_spread(runs):
+    """The exported weights are those of the checkpoint, and the result holds alignment, uniformity and rank of the embeddings."""
+    weights = torch.load(runs / "simclr" / "backbone.pt", weights_only=True)
+    trained = load_checkpoint(runs / "simclr" / "checkpoint.pt")["method"]
+    assert all(torch.equal(value, trained[f"backbone.{name}"]) for name, value in weights.items())
+    resnet18(4, "cifar_stride2").load_state_dict(weights)
+    found = scores(runs / "simclr")
+    assert 0 < found["alignment"] < 4
+    assert found["uniformity"] < 0
+    assert 1 <= found["rankme_z"] <= 8
+
+
+def test_probe__repeats_what_the_run_measured(runs, capsys):
+    """Whole images and kNN give the run's own scores; EMP-SSL's protocol with as many patches gives its bag scores."""
+    assert main(["probe", str(runs / "simclr"), *FAST]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["protocol", "features", "views", "augmentation", "classifier", "train", "test", "(best)", "s"]
+    found, path = scores(runs / "simclr"), str(runs / "train.beton")
+    linear, knn = (entries(runs / "simclr")[name, 1.0, path] for name in ("whole_image", "knn_a"))
+    assert (linear["test"], linear["best"], linear["train"]) == (found["linear"], found["linear_best"], found["linear_train"])
+    assert knn["test"] == found["knn"]
+    assert (knn["steps"], knn["epochs"], knn["num_train"], knn["num_val"]) == (10, 2, 90, 40)
+    assert f"{100 * linear['test']:.2f} ({100 * linear['best']:.2f})" in table[1]
+
+    assert main(["probe", str(runs / "emp_ssl"), "--probe.protocol=emp_paper", *FAST]) == 0
+    bag, found = entries(runs / "emp_ssl")["emp_paper", 1.0, path], scores(runs / "emp_ssl")
+    assert (bag["test"], bag["best"], bag["train"]) == (found["bag_linear"], found["bag_linear_best"], found["bag_linear_train"])
+    assert (bag["num_features"], bag["views"]) == (16, 4)
+
+
+def test_probe__all_protocols_few_labels_other_files(runs):
+    """Every protocol runs for every method; labels and files are told apart; measuring again replaces the entry."""
+    run = runs / "emp_ssl"
+    assert main(["probe", str(run), "--probe.protocol=all", *FAST]) == 0
+    path = str(runs / "train.beton")
+    assert {key for key in entries(run) if key[1:] == (1.0, path)} == {(name, 1.0, path) for name in PROTOCOLS}
+    assert entries(run)["emp_grid", 1.0, path]["views"] == 81
+    assert entries(run)["whole_image", 1.0, path]["num_features"] == 32
+    assert main(["probe", str(runs / "simclr"), "--probe.protocol=emp_clean,emp_paper", *FAST]) == 0  # SimCLR under EMP-SSL's protocol
+    assert entries(runs / "simclr")["emp_paper", 1.0, path]["num_features"] == 32
+
+    other = [f"--data.train={runs / 'other.beton'}", f"--data.val={runs / 'other_val.beton'}"]
+    before = len(json.loads((run / "probe.json").read_text()))
+    for _ in range(2):
+        assert main(["probe", str(run), "--probe.protocol=knn_a", *FAST, *other]) == 0
+        assert main(["probe", str(run), "--probe.protocol=knn_a", "--probe.labels=0.2", *FAST]) == 0
+    assert len(json.loads((run / "probe.json").read_text())) == before + 2
+    assert entries(run)["knn_a", 1.0, str(runs / "other.beton")]["num_val"] == 30
+    assert 10 < entries(run)["knn_a", 0.2, path]["num_train"] < 26
+
+
+def test_probe__exported_backbone_is_judged_alike(runs, tmp_path):
+    """The safetensors file alone gives the run's kNN; what needs the training's views is refused, as are missing files."""
+    safe = tmp_path / "backbone.safetensors"
+    safe.write_bytes((runs / "simclr" / "backbone.safetensors").read_bytes())
+    files = [f"--data.train={runs / 'train.beton'}", f"--data.val={runs / 'val.beton'}", "--data.workers=0"]
+    assert main(["probe", str(safe), "--probe.protocol=knn_a", *FAST, *files]) == 0
+    assert entries(tmp_path)["knn_a", 1.0, str(runs / "train.beton")]["test"] == scores(runs / "simclr")["knn"]
+    assert main(["probe", str(safe), "--probe.protocol=emp_paper", *FAST, *files]) == 2
+
+
+def test_commands__say_what_is_wrong_in_one_line(runs, tmp_path, capsys):
+    """No run, half of the files, and an export of an export end with status 2 and a sentence, without a table."""
+    run = str(runs / "simclr")
+    for arguments, sentence in (
+        (["probe", str(tmp_path / "nowhere")], "neither the folder of a run"),
+        (["probe", str(tmp_path)], "no folder of a run"),
+        (["probe", run, "--data.train=x.beton"], "data.train and data.val go together"),
+        (["probe", run, "--probe.protocol=knn"], "no protocol 'knn'"),
+        (["probe", f"{run}/backbone.safetensors"], "give data.train and data.val"),
+        (["finetune", f"{run}/backbone.safetensors"], "give data.train and data.val"),
+        (["export", f"{run}/backbone.safetensors"], "is exported already"),
+    ):
+        capsys.readouterr()
+        assert main(arguments) == 2
+        printed = capsys.readouterr()
+        assert sentence in printed.err.splitlines()[-1]
+        assert printed.out == ""
+
+
+def test_export__writes_what_the_run_wrote(runs):
+    """The command makes the same weights and metadata from the checkpoint."""
+    from safetensors import safe_open
+
+    folder = runs / "emp_ssl"
+    before = (folder / "backbone.pt").read_bytes()
+    with safe_open(folder / "backbone.safetensors", "pt") as file:
+        metadata = file.metadata()
+    for name in ("backbone.pt", "backbone.safetensors"):
+        (folder / name).unlink()
+    assert main(["export", str(folder)]) == 0
+    assert (folder / "backbone.pt").read_bytes() == before
+    with safe_open(folder / "backbone.safetensors", "pt") as file:
+        assert file.metadata() == metadata
+    assert (metadata["architecture"], metadata["width"], metadata["method"], metadata["epochs"]) == ("resnet18", "4", "emp_ssl", "2")
+
+
+def test_finetune__learns_from_labels_and_leaves_the_run_alone(runs, capsys):
+    """With labels the training images are learned; the run's checkpoint stays; few labels mean few images; repeating replaces."""
+    run = runs / "simclr"
+    before = (run / "checkpoint.pt").read_bytes()
+    options = ["--finetune.device=cpu", "--finetune.batch_size=32", "--finetune.precision=float32"]
+    for _ in range(2):
+        assert main(["finetune", str(run), *options, "--finetune.epochs=15", "--finetune.lr=0.05"]) == 0
+    assert main(["finetune", str(run), *options, "--finetune.epochs=1", "--finetune.labels=0.2", "--finetune.optimizer=adamw"]) == 0
+    assert len(json.loads((run / "finetune.json").read_text())) == 2
+    path = str(runs / "train.beton")
+    all_labels, few = entries(run, "finetune.json")[None, 1.0, path], entries(run, "finetune.json")[None, 0.2, path]
+    assert all_labels["train"] > 0.6
+    assert all_labels["test"] > 0.6
+    assert (all_labels["num_train"], all_labels["num_val"], all_labels["finetune_steps"]) == (90, 40, 30)
+    assert 10 < few["num_train"] < 26
+    assert few["finetune_steps"] == 1
+    losses = [row["loss"] for row in read_rows(run / "finetune" / "labels_1_seed_0" / "train.csv")]
+    assert np.mean(losses[-1:]) < losses[0]
+    assert (run / "checkpoint.pt").read_bytes() == before
+    assert "fine-tuned on" in capsys.readouterr().out
+
+
+def test_embedding_map__draws_runs_side_by_side(runs, tmp_path, capsys):
+    """A picture of two runs is written; too large a perplexity is refused in a sentence."""
+    pytest.importorskip("sklearn")
+    from ffcv_ssl.recipes import embedding_map
+
+    out = tmp_path / "map.png"
+    arguments = [str(runs / "simclr"), str(runs / "emp_ssl"), f"--out={out}", "--map.device=cpu"]
+    assert embedding_map.main([*arguments, "--map.perplexity=5", "--map.samples=30"]) == 0
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    assert "30 validation images, 2 run(s)" in capsys.readouterr().out
+    assert embedding_map.main([*arguments, "--map.perplexity=50"]) == 2
+    assert "perplexity is less than the number of images, 40" in capsys.readouterr().err
