@@ -29,15 +29,11 @@ class ViewConfig(Views):
     num_views: int = option("patches of each image, >= 2; 20 or 200 in the paper", 20)
     patch: float = option("side of a patch in the image, pixels; below 1: its share of the image's area", 16.0)
     size: int = option("side to which it is resized, pixels", 32)
-    image_size: int = option("side of the whole images of the evaluation, pixels", 32)
+    image_size: int = option("side of the whole images of the evaluation, pixels; 0: as the patches", 32)
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:
         """The transforms of a patch."""
         return views.emp_ssl(num_views, patch=self.patch if self.patch < 1 else round(self.patch), size=size)
-
-    def whole(self) -> list[Any]:
-        """The transforms of a whole image."""
-        return views.plain(self.image_size, ratio=self.eval_ratio)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ class Views:
 
     size: int = option("side of a view in pixels", 32)
     num_views: int = option("views of each image", 2)
+    image_size: int = option("side of the whole images of the evaluation in pixels; 0: as the views", 0)
     eval_ratio: float = option("share of the shorter side that the evaluation's centre crop keeps, in (0, 1]", 1.0)
 
     def __post_init__(self):
@@ -26,7 +27,7 @@ class Views:
 
     def whole(self) -> list[Any]:
         """The transforms of an evaluation's view: the whole image, or its centre."""
-        return presets.plain(self.size, ratio=self.eval_ratio)
+        return presets.plain(self.image_size or self.size, ratio=self.eval_ratio)
 
     def size_at(self, epoch: int) -> int:
         """Side in pixels of the views of an epoch."""
