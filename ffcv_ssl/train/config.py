@@ -141,6 +141,7 @@ class EvalConfig:
     k: int = option("neighbours of the kNN vote, >= 1", 20)
     temperature: float = option("of the kNN vote's weights exp(cosine / temperature), > 0", 0.07)
     linear_epochs: int = option("epochs of the linear classifier; 0: none", 100)
+    mlp_epochs: int = option("epochs of a classifier with one hidden layer of 2048; 0: none", 0)
 
     def __post_init__(self):
         require(self.times >= 0, f"times is at least 0, got {self.times}.")
@@ -148,6 +149,7 @@ class EvalConfig:
         require(self.k >= 1, f"k is at least 1, got {self.k}.")
         require(self.temperature > 0, f"temperature must be positive, got {self.temperature}.")
         require(self.linear_epochs >= 0, f"linear_epochs is at least 0, got {self.linear_epochs}.")
+        require(self.mlp_epochs >= 0, f"mlp_epochs is at least 0, got {self.mlp_epochs}.")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Where a run computes, and in which precision."""
 
 import random
+import resource
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -86,3 +88,10 @@ def describe_device(device: torch.device) -> str:
     """Number of processes, if several, and name of the GPU or number of threads of the CPU, for the records of a run."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
     return f"{world_size()} x {name}" if world_size() > 1 else name
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that torch has held on a GPU, or this process on a CPU, since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # Linux counts kibibytes

@@ -15,6 +15,7 @@ from ffcv_ssl.train.device import autocast
 from ffcv_ssl.transforms import ToDevice
 
 RANKME_SAMPLES = 25_600  # as in its paper
+MLP = {"optimizer": "adam", "batch_size": 256, "lr": 1e-3, "weight_decay": 1e-6, "hidden": 2048}  # this project's values
 Encoder = Callable[[Tensor], Tensor]  # (N, 3, H, W) uint8 -> (N, D)
 
 
@@ -154,15 +155,17 @@ class Evaluation:
         return {"knn": knn, "rankme": rankme(features.train[:RANKME_SAMPLES])}
 
     def full(self, features: Features, standardize: bool = True) -> dict[str, float]:
-        """The quick scores, those of a linear classifier and the length of the features; see `scores`."""
+        """The quick scores, those of the classifiers and the length of the features; see `scores`."""
         scores = self.quick(features)
         if self.config.linear_epochs:
             probe = linear_probe(*features, epochs=self.config.linear_epochs, standardize=standardize)
             scores |= {"linear": probe.last, "linear_best": probe.best, "linear_train": probe.train}
+        if self.config.mlp_epochs:
+            scores["mlp"] = linear_probe(*features, epochs=self.config.mlp_epochs, **MLP).last
         return scores | {"num_features": features.train.shape[1]}
 
     def scores(self, encoder: Encoder, standardize: bool = True) -> dict[str, float]:
-        """Accuracies of kNN and linear classifier, effective rank and length of the features.
+        """Accuracies of kNN and classifiers, effective rank and length of the features.
 
         Parameters
         ----------
@@ -174,7 +177,7 @@ class Evaluation:
         Returns
         -------
         dict
-            knn; linear, linear_best (highest of all epochs), linear_train: shares of samples, 0..1; rankme; num_features. Empty without
-            validation file.
+            knn; linear, linear_best (highest of all epochs), linear_train and mlp: shares of samples, 0..1; rankme; num_features. Empty
+            without validation file.
         """
         return self.full(self.features(encoder), standardize) if self.loaders else {}

@@ -10,7 +10,7 @@ import torch
 
 from ffcv_ssl.ssl import Method, knn_accuracy, linear_probe
 from ffcv_ssl.train.config import EvalConfig, option, require
-from ffcv_ssl.train.evaluate import Encoder, Evaluation, Features, frozen
+from ffcv_ssl.train.evaluate import MLP, Encoder, Evaluation, Features, frozen
 from ffcv_ssl.train.restore import Trained
 from ffcv_ssl.train.views import Views
 from ffcv_ssl.transforms import FixedPatchCrop, MultiView, RandomHorizontalFlip
@@ -21,7 +21,6 @@ DEFAULT_PATCH = 0.25  # share of the image that a patch of the grid covers, wher
 
 BAG_LINEAR = {"epochs": 100, "batch_size": 100, "lr": 0.03, "momentum": 0.9, "weight_decay": 5e-5, "standardize": False}
 FASTSSL = {"optimizer": "adam", "epochs": 200, "batch_size": 512, "lr": 1e-3, "weight_decay": 1e-6, "label_smoothing": 0.1}
-MLP = {"optimizer": "adam", "epochs": 100, "batch_size": 256, "lr": 1e-3, "weight_decay": 1e-6, "hidden": 2048}
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ PROTOCOLS = {  # protocols of equal views stand together: they share one encodin
         "linear",
         {"optimizer": "adam", "epochs": 500, "batch_size": 1000, "lr": 0.01, "weight_decay": 5e-6, "standardize": False},
     ),
-    "mlp": Protocol("whole", 1, "linear", MLP),  # this project's values
+    "mlp": Protocol("whole", 1, "linear", {**MLP, "epochs": 100}),
     "fastssl": Protocol("mixed", 16, "linear", {**FASTSSL, "standardize": False, "cosine": False}),  # kumarkrishna/fastssl
     "emp_grid": Protocol("grid", GRID**2, "linear", BAG_LINEAR),
     "emp_clean": Protocol("clean", 128, "linear", BAG_LINEAR),

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ffcv_ssl.train.checkpoint import Progress
-from ffcv_ssl.train.device import describe_device
+from ffcv_ssl.train.device import describe_device, peak_memory_bytes
 from ffcv_ssl.train.record import RunRecord
 
 
@@ -36,6 +36,8 @@ class Result:
         `epochs` times the views of each image: what methods with few and with many views have in common.
     images_per_s, views_per_s, data_wait
         Over the whole training; `data_wait` is the share of `seconds` spent waiting for the loader.
+    peak_memory_bytes
+        Of the GPU or, on a CPU, of the process; of the first of several.
     device, precision
         Where and how it was computed.
     folder
@@ -55,6 +57,7 @@ class Result:
     images_per_s: float
     views_per_s: float
     data_wait: float
+    peak_memory_bytes: int
     device: str
     precision: str
     folder: Path
@@ -63,6 +66,7 @@ class Result:
         """Return a few lines to print at the end."""
         speed = f"{self.images_per_s:.0f} images/s, {self.views_per_s:.0f} views/s, waiting for data {self.data_wait:.0%}"
         lines = [f"{self.method}: {self.epochs:.4g} epochs in {self.seconds:.0f} s on {self.device} ({self.precision}): {speed}"]
+        lines[0] += f", at most {self.peak_memory_bytes / 1e9:.1f} GB"
         lines += [f"{name:20} {value:.4f}" for name, value in self.scores.items()]
         others = {"view_epochs": self.view_epochs, "evaluation_seconds": self.evaluation_seconds, **self.seconds_to}
         lines += [f"{name:20} {value:.4g}" for name, value in others.items()]
@@ -98,6 +102,7 @@ def finish(
         images_per_s=progress.images / seconds,
         views_per_s=progress.images * num_views / seconds,
         data_wait=progress.waited_s / seconds,
+        peak_memory_bytes=peak_memory_bytes(device),
         device=describe_device(device),
         precision=precision,
         folder=record.folder,

@@ -92,6 +92,7 @@ def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, 
     assert len(read_rows(out / "train.csv")) == 12
     assert result["view_epochs"] == 2 * result["views"] / result["images"]
     assert 0 < last["evaluation_seconds"] == result["evaluation_seconds"]
+    assert result["peak_memory_bytes"] > 50e6  # torch alone
     assert load_checkpoint(out / "checkpoint.pt")["progress"]["step"] == 12
     assert {"config.yaml", "curves.png"} < {file.name for file in out.iterdir()}
     assert len(list(out.glob("events.out.tfevents.*"))) == 1

@@ -1,5 +1,7 @@
 """Evaluation over .beton files: every sample once, bags averaged, nothing changed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.ssl import Normalize, SimCLR, resnet18, simclr_projector
 from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, frozen, raw_pixels
+from ffcv_ssl.train.evaluate import Features
 from ffcv_ssl.writer import DatasetWriter
 
 CPU = torch.device("cpu")
@@ -63,8 +66,21 @@ def test_evaluation__scores_are_those_of_the_features(data):
     assert good["knn"] > 0.9
     assert good["linear"] > 0.9
     assert good["num_features"] == 4
+    assert "mlp" not in good
     assert constant["knn"] < 0.5
     assert constant["rankme"] == pytest.approx(1, rel=1e-3)
+
+
+def test_evaluation__mlp_parts_what_no_line_does(data):
+    """A classifier with a hidden layer, asked for by its epochs, tells apart what a linear one cannot."""
+    config = replace(CONFIG, linear_epochs=20, mlp_epochs=300)
+    with Evaluation(data, config, views.plain(16, ratio=1.0), CPU) as evaluation:
+        labels = evaluation.features(raw_pixels).train_labels
+        points = torch.randn(len(labels), 2, generator=torch.Generator().manual_seed(0))
+        inside = (points.norm(dim=1) < points.norm(dim=1).median()).long()
+        scores = evaluation.full(Features(points, inside, points, inside))
+    assert scores["linear"] < 0.75
+    assert scores["mlp"] > 0.9
 
 
 def test_evaluation__averages_a_bag_of_patches(data):
