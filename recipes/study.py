@@ -184,7 +184,7 @@ def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | No
     base
         Recipe to use instead of the study's own; `{method}` in it stands for the method of the recipe that it replaces.
     overrides
-        Settings for all cells, over everything else. `train.seed` replaces the study's seeds.
+        Settings for all cells, over everything else. `train.seed`, one or several with commas between, replaces the study's seeds.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | No
         is to replace several, or if two cells would be the same run.
     """
     overrides = dict(overrides or {})
-    seeds = [overrides.pop("train.seed")] if "train.seed" in overrides else study.seeds
+    seeds = str(overrides.pop("train.seed")).split(",") if "train.seed" in overrides else study.seeds
     for axis, places in study.axes.items():
         for option in {option for place in places.values() for option in place} & overrides.keys():
             raise ConfigError(f"--{option}: the study varies it on its axis '{axis}'; leave it out, or edit a copy of {study.name}.yaml.")

@@ -3,7 +3,7 @@
 Command    python recipes/sweep.py --config-file=recipes/studies/augmentations.yaml --data.train=train.beton --data.val=val.beton
            (installed: python -m ffcv_ssl.recipes.sweep augmentations --data.train=… --data.val=…)
 On a CPU   --sweep.base={method}_cpu replaces every recipe by the one for CPUs of its method.
-Options    --section.field=value of any other section is passed on to every cell; --train.seed=0 trains one seed only.
+Options    --section.field=value of any other section is passed on to every cell; --train.seed=0,1 instead of the study's seeds.
 Output     in --sweep.out: cells/ with a run's folder each, cells.csv, table.md, figure.png
 
 A cell that is finished is not trained again, a cell that was interrupted goes on from its checkpoint: after Ctrl-C, or to draw the

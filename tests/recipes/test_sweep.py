@@ -118,8 +118,9 @@ def test_cells__are_every_combination_of_places_and_seeds(tmp_path):
 
 
 def test_cells__seed_of_the_command_line_replaces_the_studys(tmp_path):
-    """--train.seed=5 leaves one cell per point, with that seed."""
+    """--train.seed=5 leaves one cell per point, with that seed; 5,7 two."""
     assert [cell.seed for cell in cells_of(study_of(tmp_path), tmp_path, **{"train.seed": "5"})] == [5, 5]
+    assert [cell.seed for cell in cells_of(study_of(tmp_path), tmp_path, **{"train.seed": "5,7"})] == [5, 7, 5, 7]
 
 
 def test_cells__variants_bring_their_own_recipe(tmp_path):
