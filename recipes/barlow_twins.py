@@ -33,9 +33,7 @@ def method(c: Configs) -> BarlowTwins:
     """The network and its loss."""
     backbone = build_backbone(c.model)
     projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers)
-    return BarlowTwins(
-        backbone, projector, build_normalize(c.model), c.loss.off_weight, c.loss.unit_length, c.loss.per_view, c.model.views_per_forward
-    )
+    return BarlowTwins(backbone, projector, build_normalize(c.model), c.loss.off_weight, c.loss.unit_length, c.loss.per_view)
 
 
 RECIPE = Recipe("barlow_twins", "Train Barlow Twins and evaluate its features.", method, LossConfig)

@@ -32,7 +32,7 @@ def method(c: Configs) -> BYOL:
     backbone = build_backbone(c.model)
     projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers)
     predictor = byol_predictor(c.loss.out, c.loss.hidden)
-    return BYOL(backbone, projector, predictor, build_normalize(c.model), c.loss.momentum, c.model.views_per_forward)
+    return BYOL(backbone, projector, predictor, build_normalize(c.model), c.loss.momentum)
 
 
 RECIPE = Recipe("byol", "Train BYOL and evaluate its features.", method, LossConfig)

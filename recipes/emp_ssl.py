@@ -60,7 +60,7 @@ def method(c: Configs) -> EmpSSL:
     """The network and its loss."""
     backbone = build_backbone(c.model)
     projector = EmpProjector(backbone.num_features, c.loss.hidden, c.loss.out)
-    return EmpSSL(backbone, projector, build_normalize(c.model), c.loss.invariance, c.loss.eps_sq, c.model.views_per_forward)
+    return EmpSSL(backbone, projector, build_normalize(c.model), c.loss.invariance, c.loss.eps_sq)
 
 
 def bag_scores(trained: EmpSSL, c: Configs, device: torch.device, precision: str) -> dict[str, float]:

@@ -32,7 +32,7 @@ def method(c: Configs) -> SimCLR:
     """The network and its loss."""
     backbone = build_backbone(c.model)
     projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers, c.loss.batch_norm)
-    return SimCLR(backbone, projector, build_normalize(c.model), c.loss.temperature, c.model.views_per_forward, c.loss.decoupled)
+    return SimCLR(backbone, projector, build_normalize(c.model), c.loss.temperature, c.loss.decoupled)
 
 
 RECIPE = Recipe("simclr", "Train SimCLR and evaluate its features.", method, LossConfig)

@@ -31,7 +31,7 @@ def method(c: Configs) -> InstanceSimCLR:
     """The network and its loss."""
     backbone = build_backbone(c.model)
     projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers)
-    return InstanceSimCLR(backbone, projector, build_normalize(c.model), c.loss.temperature, c.loss.noise, c.model.views_per_forward)
+    return InstanceSimCLR(backbone, projector, build_normalize(c.model), c.loss.temperature, c.loss.noise)
 
 
 RECIPE = Recipe("simclr_instance", "Train instance-level SimCLR and evaluate its features.", method, LossConfig)

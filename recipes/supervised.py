@@ -30,7 +30,7 @@ def method(c: Configs) -> Supervised:
     """The network and its loss."""
     backbone = build_backbone(c.model)
     normalize = build_normalize(c.model)
-    return Supervised(backbone, backbone.num_features, c.loss.classes, normalize, c.loss.label_smoothing, c.model.views_per_forward)
+    return Supervised(backbone, backbone.num_features, c.loss.classes, normalize, c.loss.label_smoothing)
 
 
 def accuracy(trained: Supervised, c: Configs, device: torch.device, precision: str) -> dict[str, float]:

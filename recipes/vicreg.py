@@ -34,7 +34,7 @@ def method(c: Configs) -> VICReg:
     backbone = build_backbone(c.model)
     projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers)
     weights = c.loss.invariance, c.loss.variance, c.loss.covariance
-    return VICReg(backbone, projector, build_normalize(c.model), *weights, c.model.views_per_forward)
+    return VICReg(backbone, projector, build_normalize(c.model), *weights)
 
 
 RECIPE = Recipe("vicreg", "Train VICReg and evaluate its features.", method, LossConfig)

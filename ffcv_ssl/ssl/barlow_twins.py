@@ -135,7 +135,7 @@ class BarlowTwins(Method):
 
     Parameters
     ----------
-    backbone, projector, normalize, views_per_forward
+    backbone, projector, normalize
         See `Method`.
     off_weight
         Weight of the off-diagonal term, >= 0 and finite; None: `small_projector_off_weight` of the embeddings' length.
@@ -151,9 +151,8 @@ class BarlowTwins(Method):
         off_weight: float | None = None,
         unit_length: bool = True,
         per_view: bool = False,
-        views_per_forward: int = 0,
     ):
-        super().__init__(backbone, projector, normalize, views_per_forward)
+        super().__init__(backbone, projector, normalize)
         if off_weight is not None and not 0 <= off_weight < math.inf:
             raise ConfigError(f"BarlowTwins: off_weight must be finite and not negative, or None for 5 / D; got {off_weight}.")
         self.off_weight = off_weight

@@ -71,7 +71,7 @@ class BYOL(Method):
 
     Parameters
     ----------
-    backbone, projector, normalize, views_per_forward
+    backbone, projector, normalize
         See `Method`. The released code passes one view at a time (`views_per_forward` 1), which the predictor and the target follow.
     predictor
         Maps embeddings (N, D) to predictions (N, D) of the target's embeddings.
@@ -91,9 +91,8 @@ class BYOL(Method):
         predictor: nn.Module,
         normalize: Normalize,
         momentum: float = 0.996,
-        views_per_forward: int = 0,
     ):
-        super().__init__(backbone, projector, normalize, views_per_forward)
+        super().__init__(backbone, projector, normalize)
         if not 0 <= momentum <= 1:
             raise ConfigError(f"BYOL: momentum lies in [0, 1], got {momentum}.")
         self.predictor = predictor

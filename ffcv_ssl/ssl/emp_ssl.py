@@ -83,7 +83,7 @@ class EmpSSL(Method):
 
     Parameters
     ----------
-    backbone, normalize, views_per_forward
+    backbone, normalize
         See `Method`.
     projector
         An `EmpProjector`; its `pre_feature` serves the bag of patches.
@@ -100,9 +100,8 @@ class EmpSSL(Method):
         normalize: Normalize,
         invariance: float = 200.0,
         eps_sq: float = 0.2,
-        views_per_forward: int = 0,
     ):
-        super().__init__(backbone, projector, normalize, views_per_forward)
+        super().__init__(backbone, projector, normalize)
         self.invariance = invariance
         self.eps_sq = eps_sq
 

@@ -41,7 +41,7 @@ class InstanceSimCLR(Method):
 
     Parameters
     ----------
-    backbone, projector, normalize, views_per_forward
+    backbone, projector, normalize
         See `Method`.
     temperature
         Of the softmax over cosines, > 0.
@@ -60,9 +60,8 @@ class InstanceSimCLR(Method):
         normalize: Normalize,
         temperature: float = 0.5,
         noise: float = 16.0,
-        views_per_forward: int = 0,
     ):
-        super().__init__(backbone, projector, normalize, views_per_forward)
+        super().__init__(backbone, projector, normalize)
         if not temperature > 0:
             raise ConfigError(f"SimCLR: temperature must be positive, got {temperature}.")
         self.temperature = temperature

@@ -81,13 +81,12 @@ class Method(nn.Module):
         Maps features to embeddings (N, D).
     normalize
         What turns uint8 images into the backbone's input.
-    views_per_forward
-        How many views of each image share one pass, and with it their batch-normalization statistics; 0: all of them.
 
     Attributes
     ----------
-    images_per_forward
-        How many images (of each process) share one pass and its statistics; the last pass takes what is left. 0, unless set: all of them.
+    images_per_forward, views_per_forward
+        How many images (of each process), and how many views of each, share one pass and with it their batch-normalization statistics; the
+        last pass takes what is left. 0, unless set: all of them.
     recompute
         Whether the activations of a pass are forgotten and computed again in the backward pass: less memory, a third more time, the same
         gradients. False, unless set.
@@ -97,14 +96,14 @@ class Method(nn.Module):
 
     uses_labels: ClassVar[bool] = False
     images_per_forward = 0
+    views_per_forward = 0
     recompute = False
 
-    def __init__(self, backbone: nn.Module, projector: nn.Module, normalize: Normalize, views_per_forward: int = 0):
+    def __init__(self, backbone: nn.Module, projector: nn.Module, normalize: Normalize):
         super().__init__()
         self.normalize = normalize
         self.backbone = backbone
         self.projector = projector
-        self.views_per_forward = views_per_forward
 
     def features(self, images: Tensor) -> Tensor:
         """Map (N, 3, H, W) images to the backbone's (N, num_features) features."""

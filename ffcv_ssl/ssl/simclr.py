@@ -49,7 +49,7 @@ class SimCLR(Method):
 
     Parameters
     ----------
-    backbone, projector, normalize, views_per_forward
+    backbone, projector, normalize
         See `Method`.
     temperature
         Of the softmax over cosines, > 0.
@@ -63,10 +63,9 @@ class SimCLR(Method):
         projector: nn.Module,
         normalize: Normalize,
         temperature: float = 0.5,
-        views_per_forward: int = 0,
         decoupled: bool = False,
     ):
-        super().__init__(backbone, projector, normalize, views_per_forward)
+        super().__init__(backbone, projector, normalize)
         if not temperature > 0:
             raise ConfigError(f"SimCLR: temperature must be positive, got {temperature}.")
         self.temperature = temperature

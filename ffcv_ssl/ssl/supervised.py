@@ -15,7 +15,7 @@ class Supervised(Method):
 
     Parameters
     ----------
-    backbone, normalize, views_per_forward
+    backbone, normalize
         See `Method`.
     num_features
         Length of the backbone's features.
@@ -34,11 +34,10 @@ class Supervised(Method):
         num_classes: int,
         normalize: Normalize,
         label_smoothing: float = 0.0,
-        views_per_forward: int = 0,
     ):
         if num_classes < 2:
             raise ConfigError(f"supervised: there are at least 2 classes, got {num_classes}.")
-        super().__init__(backbone, nn.Linear(num_features, num_classes), normalize, views_per_forward)
+        super().__init__(backbone, nn.Linear(num_features, num_classes), normalize)
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
 
     def forward(self, views: Tensor, labels: Tensor) -> tuple[Tensor, Logs]:  # type: ignore[override]  # it needs the labels

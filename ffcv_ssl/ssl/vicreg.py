@@ -67,7 +67,7 @@ class VICReg(Method):
 
     Parameters
     ----------
-    backbone, projector, normalize, views_per_forward
+    backbone, projector, normalize
         See `Method`.
     invariance, variance, covariance
         See `vicreg_loss`; each >= 0 and finite. The defaults are the paper's.
@@ -81,9 +81,8 @@ class VICReg(Method):
         invariance: float = 25.0,
         variance: float = 25.0,
         covariance: float = 1.0,
-        views_per_forward: int = 0,
     ):
-        super().__init__(backbone, projector, normalize, views_per_forward)
+        super().__init__(backbone, projector, normalize)
         for name, weight in (("invariance", invariance), ("variance", variance), ("covariance", covariance)):
             if not 0 <= weight < math.inf:
                 raise ConfigError(f"VICReg: {name} is a weight, finite and not negative; got {weight}.")

@@ -15,7 +15,7 @@ from ffcv_ssl.train.device import autocast
 from ffcv_ssl.transforms import ToDevice
 
 RANKME_SAMPLES = 25_600  # as in its paper
-MLP = {"optimizer": "adam", "batch_size": 256, "lr": 1e-3, "weight_decay": 1e-6, "hidden": 2048}  # this project's values
+MLP: dict[str, Any] = {"optimizer": "adam", "batch_size": 256, "lr": 1e-3, "weight_decay": 1e-6, "hidden": 2048}  # this project's values
 Encoder = Callable[[Tensor], Tensor]  # (N, 3, H, W) uint8 -> (N, D)
 
 

@@ -92,7 +92,7 @@ def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result | None:
         Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation,
     ):
         method = recipe.method(c).to(device)
-        method.images_per_forward = c.model.images_per_forward
+        method.images_per_forward, method.views_per_forward = c.model.images_per_forward, c.model.views_per_forward
         optimizer = build_optimizer(method, c.optim, c.train.batch_size)
         probes = build_probes(c, method)
         online = partial(score, evaluation, method, probes, evaluation.quick)

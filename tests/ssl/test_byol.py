@@ -172,7 +172,8 @@ def test_byol__views_per_forward_holds_for_both_networks():
     """One view at a time, prediction and target equal separate passes and differ from the joint ones."""
     views = small_views(3)
     views[:, 1] //= 4
-    apart, joint = small_byol(views_per_forward=1), small_byol()
+    apart, joint = small_byol(), small_byol()
+    apart.views_per_forward = 1
     for encode in ("predict", "targets"):
         found = getattr(apart, encode)(views)
         by_hand = torch.stack([getattr(joint, encode)(views[:, v : v + 1])[:, 0] for v in range(3)], dim=1)

@@ -21,7 +21,9 @@ def linear_method(temperature=0.5, noise=16.0, views_per_forward=0):
     """A linear network on pixels."""
     torch.manual_seed(0)
     normalize = Normalize([0.0] * 3, [64.0] * 3)
-    return InstanceSimCLR(Pixels(), nn.Linear(12, 5), normalize, temperature, noise, views_per_forward)
+    method = InstanceSimCLR(Pixels(), nn.Linear(12, 5), normalize, temperature, noise)
+    method.views_per_forward = views_per_forward
+    return method
 
 
 def naive_loss(copies, temperature):

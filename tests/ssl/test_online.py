@@ -28,9 +28,9 @@ def small_method(name="simclr", views_per_forward=0):
     torch.manual_seed(0)
     network, normalize = resnet18(width=2, stem="cifar_stride2"), Normalize([127.5] * 3, [127.5] * 3)
     projector = simclr_projector(network.num_features, 12, 7)
-    if name == "byol":
-        return BYOL(network, projector, byol_predictor(7, 5), normalize, views_per_forward=views_per_forward)
-    return SimCLR(network, projector, normalize, views_per_forward=views_per_forward)
+    method = BYOL(network, projector, byol_predictor(7, 5), normalize) if name == "byol" else SimCLR(network, projector, normalize)
+    method.views_per_forward = views_per_forward
+    return method
 
 
 def batch(num_images=4, num_views=3, side=8):
@@ -102,8 +102,8 @@ def test_step__equals_naive_loop(name, views_per_forward):
 
 def test_step__pairs_views_with_their_image():
     """Features that name their image are learned without error from a method that passes its views in chunks, and twice."""
-    method = InstanceSimCLR(Pixels(), nn.Linear(12, 5), Normalize([0.0] * 3, [255.0] * 3), noise=0.1, views_per_forward=2)
-    method.images_per_forward = 4
+    method = InstanceSimCLR(Pixels(), nn.Linear(12, 5), Normalize([0.0] * 3, [255.0] * 3), noise=0.1)
+    method.images_per_forward, method.views_per_forward = 4, 2
     views = torch.diag(torch.full((12,), 255, dtype=torch.uint8))[:6].view(6, 1, 3, 2, 2).expand(6, 3, 3, 2, 2)
     probes = OnlineProbes(method, NUM_CLASSES, lr=0.1)
     for _ in range(20):

@@ -136,8 +136,8 @@ def test_views_per_forward__separates_batch_statistics():
     """With one view per forward each view is normalized alone, as two separate passes would be."""
     views = torch.randint(0, 256, (8, 2, 3, 16, 16), dtype=torch.uint8)
     views[:, 1] //= 4
-    apart = small_simclr(views_per_forward=1)
-    joint = small_simclr()
+    apart, joint = small_simclr(), small_simclr()
+    apart.views_per_forward = 1
     embeddings = apart.embed(views)
     by_hand = torch.stack([joint.embed(views[:, v : v + 1])[:, 0] for v in range(2)], dim=1)
     torch.testing.assert_close(embeddings, by_hand)

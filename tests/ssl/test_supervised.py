@@ -37,7 +37,8 @@ def naive_loss(logits, labels, label_smoothing):
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 def test_supervised__equals_naive_loop(label_smoothing, views_per_forward):
     """Loss, gradient and accuracy equal those of a loop over images and views."""
-    method = linear_method(label_smoothing=label_smoothing, views_per_forward=views_per_forward)
+    method = linear_method(label_smoothing=label_smoothing)
+    method.views_per_forward = views_per_forward
     views, labels = torch.randn(5, 3, 3, 2, 2, dtype=torch.float64), torch.tensor([0, 3, 1, 1, 2])
     loss, logs = method(views, labels)
     loss.backward()

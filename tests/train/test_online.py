@@ -32,7 +32,9 @@ def any_method(name):
     if name == "supervised":
         return Supervised(network, network.num_features, 4, normalize)
     kind = {"barlow_twins": BarlowTwins, "vicreg": VICReg, "simclr_instance": InstanceSimCLR}[name]
-    return kind(network, simclr_projector(network.num_features, 16, 8), normalize, views_per_forward=1)
+    method = kind(network, simclr_projector(network.num_features, 16, 8), normalize)
+    method.views_per_forward = 1
+    return method
 
 
 class ProbedRun(Run):
