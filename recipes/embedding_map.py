@@ -22,7 +22,7 @@ from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.train import Trained, extract_features, frozen, option, prepare_torch, require
-from ffcv_ssl.transforms import ToDevice
+from ffcv_ssl.train.views import delivered
 
 MOST_CLASSES = 20  # that the legend names
 
@@ -55,7 +55,7 @@ def encode(trained: Trained, config: MapConfig) -> tuple[np.ndarray, np.ndarray,
         require(c.data.label in reader.fields, f"{c.data.val}: no label field '{c.data.label}' to colour by; give data.label.")
         chosen = np.sort(np.random.default_rng(config.seed).permutation(reader.num_samples)[: config.samples])
         names = reader.class_names
-    pipeline = [*c.view.whole(), *([ToDevice(device)] if device.type == "cuda" else [])]
+    pipeline = delivered(c.view.whole(), device)
     options = {"indices": chosen, "drop_last": False, "order": OrderOption.SEQUENTIAL, "seed": 0, "num_workers": c.data.workers}
 
     def encoder(images: torch.Tensor) -> torch.Tensor:

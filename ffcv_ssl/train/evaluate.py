@@ -12,7 +12,7 @@ from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.ssl import knn_accuracy, linear_probe, rankme
 from ffcv_ssl.train.config import DataConfig, EvalConfig
 from ffcv_ssl.train.device import autocast
-from ffcv_ssl.transforms import ToDevice
+from ffcv_ssl.train.views import delivered
 
 RANKME_SAMPLES = 25_600  # as in its paper
 MLP: dict[str, Any] = {"optimizer": "adam", "batch_size": 256, "lr": 1e-3, "weight_decay": 1e-6, "hidden": 2048}  # this project's values
@@ -113,15 +113,13 @@ class Evaluation:
     ):
         self.config, self.label, self.device, self.precision = config, data.label, device, precision
         self.loaders: list[Loader] = []
-        if device.type == "cuda":
-            pipeline = [*pipeline, ToDevice(device)]
         for path in (data.train, data.val) if data.val else ():
             loader = Loader(
                 path,
                 batch_size=max(1, config.batch_size // num_views),
                 order=OrderOption.SEQUENTIAL,
                 seed=seed,
-                pipelines={data.image: pipeline},
+                pipelines={data.image: delivered(pipeline, device)},
                 num_workers=data.workers,
                 drop_last=False,
             )

@@ -20,8 +20,7 @@ from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.protocols import balanced_subset
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.restore import Trained
-from ffcv_ssl.train.views import CropViews
-from ffcv_ssl.transforms import ToDevice
+from ffcv_ssl.train.views import CropViews, delivered
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
         order=OrderOption.RANDOM,
         seed=config.seed,
         indices=chosen,
-        pipelines={data.image: [*view.pipeline(view.size, 1), *([ToDevice(device)] if device.type == "cuda" else [])]},
+        pipelines={data.image: delivered(view.pipeline(view.size, 1), device)},
         num_workers=data.workers,
     )
     evaluation = Evaluation(data, EvalConfig(), whole, device, precision)

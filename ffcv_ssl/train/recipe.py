@@ -24,7 +24,7 @@ from ffcv_ssl.train.online import OnlineProbeConfig, build_probes, note, score
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
 from ffcv_ssl.train.spread import spread_scores
-from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
+from ffcv_ssl.train.views import CropViews, GrowingLoader, Views, delivered
 from ffcv_ssl.transforms import ToDevice
 
 Configs = Any  # a namespace with an instance for each of a recipe's sections: c.view.size, c.loss.out
@@ -119,8 +119,8 @@ def open_loader(c: Configs, device: torch.device, size: int) -> Loader:
         if device.type != "cuda":
             raise ConfigError(f"data.render: views are to be rendered on a GPU, and this run is on the {device.type}. Use data.render=cpu.")
         views = [ToDevice(device), *views]
-    elif device.type == "cuda":
-        views = [*views, ToDevice(device)]
+    else:
+        views = delivered(views, device)
     return Loader(
         c.data.train,
         batch_size=rank_batch_size(c.train),

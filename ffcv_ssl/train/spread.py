@@ -10,7 +10,7 @@ from ffcv_ssl.reader import Reader
 from ffcv_ssl.ssl import Method, alignment, rankme, uniformity
 from ffcv_ssl.train.device import autocast
 from ffcv_ssl.train.evaluate import frozen
-from ffcv_ssl.transforms import ToDevice
+from ffcv_ssl.train.views import delivered
 
 SPREAD_SAMPLES = 5_000  # uniformity holds a distance for each pair: 50 MB
 
@@ -42,7 +42,7 @@ def spread_scores(method: Method, c: Any, device: torch.device, precision: str =
         order=OrderOption.SEQUENTIAL,
         seed=c.train.seed + 1,
         indices=np.sort(order[:SPREAD_SAMPLES]),
-        pipelines={c.data.image: [*pipeline, ToDevice(device)] if device.type == "cuda" else pipeline},
+        pipelines={c.data.image: delivered(pipeline, device)},
         num_workers=c.data.workers,
         drop_last=False,
     )

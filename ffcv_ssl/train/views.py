@@ -1,12 +1,20 @@
 """What the network sees, as a configuration: random crops, and how they grow over a training."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from ffcv_ssl.loader import Loader
 from ffcv_ssl.pipeline import presets
 from ffcv_ssl.train.config import option, require
+from ffcv_ssl.transforms import ToDevice
+
+
+def delivered(pipeline: Sequence[Any], device: torch.device) -> list[Any]:
+    """The pipeline, with its finished views brought to a GPU; for a CPU as it is."""
+    return [*pipeline, ToDevice(device)] if device.type == "cuda" else list(pipeline)
 
 
 @dataclass(frozen=True)
