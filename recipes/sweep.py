@@ -1,7 +1,7 @@
 """Run a study: train every cell of a grid, one after the other, and write one table and one picture.
 
 Command    python recipes/sweep.py --config-file=recipes/studies/augmentations.yaml --data.train=train.beton --data.val=val.beton
-           (installed: python -m ffcv_ssl.recipes.sweep augmentations --data.train=… --data.val=…)
+           (installed: ffcv-ssl sweep augmentations --data.train=… --data.val=…)
 On a CPU   --sweep.base={method}_cpu replaces every recipe by the one for CPUs of its method.
 Options    --section.field=value of any other section is passed on to every cell; --train.seed=0,1 instead of the study's seeds.
 Output     in --sweep.out: cells/ with a run's folder each, cells.csv, table.md, figure.png
@@ -201,7 +201,7 @@ def program(argv: Sequence[str] | None = None) -> int:
     """Parse, train, write, print."""
     own, overrides = split_arguments(sys.argv[1:] if argv is None else argv)
     about = f"Train every cell of a study. Studies: {', '.join(study_names())}. Options of other sections go to every cell."
-    config: SweepConfig = parse("sweep", {"sweep": SweepConfig}, own, about)["sweep"]
+    config: SweepConfig = parse("ffcv-ssl sweep", {"sweep": SweepConfig}, own, about)["sweep"]
     study = read_study(config.study)
     out = Path(config.out or f"runs/{study.name}")
     cells = make_cells(study, out, config.base, overrides)

@@ -15,10 +15,11 @@ COMMANDS = {  # each is a module of this room with main(argv) -> int; imported o
     "info": "show what a .beton file holds and how it was written",
     "verify": "check every checksum and decode every image of a .beton file",
     "preview": "draw samples of a .beton file beside their augmented views",
-    "train": "train SimCLR or EMP-SSL",
+    "train": "train SimCLR, EMP-SSL or one of their relatives",
     "probe": "judge a finished run by the published protocols, on its own files or on others",
     "finetune": "train a run's backbone on with labels, all or few",
     "export": "write a run's backbone for other programs",
+    "sweep": "train every cell of a study and draw what came out",
     "bench": "measure images per second, against FFCV, DALI, torchvision and plain decode",
     "demo": "draw images, write, train and compare, in about five minutes on two cores",
 }
