@@ -31,9 +31,14 @@ class ViewConfig(Views):
     size: int = option("side to which it is resized, pixels", 32)
     image_size: int = option("side of the whole images of the evaluation, pixels; 0: as the patches", 32)
 
+    def __post_init__(self):
+        require(self.num_views >= 2, f"num_views is at least 2, got {self.num_views}.")
+        is_valid = 0 < self.patch < 1 or self.patch == int(self.patch) >= 1
+        require(is_valid, f"patch is a whole number of pixels, or below 1 a share, got {self.patch}.")
+
     def pipeline(self, size: int, num_views: int) -> list[Any]:
         """The transforms of a patch."""
-        return views.emp_ssl(num_views, patch=self.patch if self.patch < 1 else round(self.patch), size=size)
+        return views.emp_ssl(num_views, patch=self.patch if self.patch < 1 else int(self.patch), size=size)
 
 
 @dataclass(frozen=True)

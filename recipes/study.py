@@ -190,7 +190,7 @@ def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | No
     ------
     ConfigError
         If a recipe is unknown or a cell's program refuses the settings, if `overrides` set what an axis varies, if one plain `base`
-        is to replace several, or if two cells would be the same run.
+        is to replace several, or if two cells would share a folder.
     """
     overrides = dict(overrides or {})
     seeds = str(overrides.pop("train.seed")).split(",") if "train.seed" in overrides else study.seeds

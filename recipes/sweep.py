@@ -208,6 +208,8 @@ def program(argv: Sequence[str] | None = None) -> int:
     for file in dict.fromkeys(cell.config["data"][name] for cell in cells for name in ("train", "val")):
         if file and not Path(file).exists():
             raise ConfigError(f"{file}: no such file; every cell would fail.")
+    if any(key.startswith("scores.") for key in study.y) and not all(cell.config["data"]["val"] for cell in cells):
+        raise ConfigError(f"give --data.val=…: {study.name} draws scores, which runs without a validation file do not have.")
     failures = run(study, cells, out)
     if (out / "table.md").exists():
         print(f"written to {out}: cells.csv, table.md, figure.png")

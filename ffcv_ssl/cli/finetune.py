@@ -13,7 +13,7 @@ DESCRIPTION = (
     "Fine-tune the backbone of a finished run, or an exported one, with a linear classifier on all labels or a share of them, and judge it "
     "on whole images after the last epoch. Writes finetune.json beside it; repeating replaces what was measured."
 )
-IDENTITY = ("train_file", "val_file", "labels", "seed")
+IDENTITY = ("train_file", "val_file", "labels", "seed", "options", "precision", "steps")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ DESCRIPTION = (
     "Writes probe.json beside it; measuring again replaces what was measured."
 )
 COLUMNS = {"protocol": 18, "features": 8, "views": 5, "augmentation": 23, "classifier": 51, "train": 5, "test (best)": 13, "s": 6}
-IDENTITY = ("protocol", "train_file", "val_file", "labels", "seed")
+IDENTITY = ("protocol", "train_file", "val_file", "labels", "seed", "views", "classifier", "precision", "steps")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl.heads import EmpProjector
 from ffcv_ssl.ssl.method import Logs, Method, Normalize
 from ffcv_ssl.ssl.unit import unit
@@ -102,6 +103,8 @@ class EmpSSL(Method):
         eps_sq: float = 0.2,
     ):
         super().__init__(backbone, projector, normalize)
+        if not eps_sq > 0:
+            raise ConfigError(f"EMP-SSL: eps_sq is a squared distortion, above 0, got {eps_sq}.")
         self.invariance = invariance
         self.eps_sq = eps_sq
 

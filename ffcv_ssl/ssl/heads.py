@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ffcv_ssl.errors import ConfigError
+
 
 def mlp(sizes: Sequence[int], batch_norm: bool, last_bias: bool = True) -> nn.Sequential:
     """Build linear layers with (batch normalization and) ReLU between them; nothing follows the last.
@@ -18,6 +20,8 @@ def mlp(sizes: Sequence[int], batch_norm: bool, last_bias: bool = True) -> nn.Se
     last_bias
         Whether the last linear layer has a bias.
     """
+    if min(sizes) < 1:
+        raise ConfigError(f"layers are at least 1 wide, got {' - '.join(map(str, sizes))}.")
     layers: list[nn.Module] = []
     for i, (num_in, num_out) in enumerate(pairwise(sizes)):
         is_last = i == len(sizes) - 2

@@ -85,8 +85,8 @@ class Method(nn.Module):
     Attributes
     ----------
     images_per_forward, views_per_forward
-        How many images (of each process), and how many views of each, share one pass and with it their batch-normalization statistics; the
-        last pass takes what is left. 0, unless set: all of them.
+        How many images (of each process), at most, and how many views of each share one pass and with it their batch-normalization
+        statistics. 0, unless set: all of them.
     recompute
         Whether the activations of a pass are forgotten and computed again in the backward pass: less memory, a third more time, the same
         gradients. False, unless set.
@@ -119,7 +119,8 @@ class Method(nn.Module):
 
     def passes(self, values: Tensor) -> list[Sequence[Tensor]]:
         """Split (B, V, …) into the parts that share a forward pass: rows of images, and in each row groups of views."""
-        rows = values.split(self.images_per_forward or len(values))
+        num_rows = -(-len(values) // (self.images_per_forward or len(values)))
+        rows = values.tensor_split(num_rows)  # as even as can be: batch normalization needs more than one image
         return [row.split(self.views_per_forward or values.shape[1], dim=1) for row in rows]
 
     def _encode_at_once(self, views: Tensor, encoder: Callable[[Tensor], Tensor]) -> Tensor:

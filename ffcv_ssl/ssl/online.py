@@ -45,9 +45,9 @@ class OnlineProbes:
     num_classes
         Labels are 0..num_classes-1.
     linear, nonlinear
-        Which classifiers to train: linear ones, and MLPs with one hidden layer and ReLU.
+        Which classifiers to train on the backbone's features: a linear one, an MLP with one hidden layer and ReLU.
     layers
-        Whether also on the output of each layer of the projector; see `projector_layers`.
+        Whether the linear one also on the output of each layer of the projector; see `projector_layers`.
     lr
         Of AdamW, constant, with torch's other defaults (weight decay .01); 1e-4 in FFCV-SSL.
     hidden
@@ -88,7 +88,7 @@ class OnlineProbes:
             for place, (module, width) in sources.items():
                 if linear:
                     self.classifiers[f"online_linear{place}"] = nn.Linear(width, num_classes)
-                if nonlinear:
+                if nonlinear and not place:
                     self.classifiers[f"online_mlp{place}"] = mlp([width, hidden, num_classes], batch_norm=False)
                 module.register_forward_hook(self._keep(place))
         self.classifiers.to(next(method.parameters()).device)

@@ -37,6 +37,8 @@ class Supervised(Method):
     ):
         if num_classes < 2:
             raise ConfigError(f"supervised: there are at least 2 classes, got {num_classes}.")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"supervised: label_smoothing is a share in [0, 1), got {label_smoothing}.")
         super().__init__(backbone, nn.Linear(num_features, num_classes), normalize)
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
 

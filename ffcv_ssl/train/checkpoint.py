@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from ffcv_ssl import __version__
 from ffcv_ssl.errors import CheckpointError, FfcvSslError
-from ffcv_ssl.train.distributed import is_main
+from ffcv_ssl.train.distributed import is_main, rank
 
 FORMAT = 1
 
@@ -32,6 +32,8 @@ class Progress:
         Training time, waiting for data included; start-up, evaluation and saving excluded.
     waited_s
         Part of `seconds` spent waiting for data.
+    evaluations
+        Made of those that are due during the training.
     evaluation_seconds
         Spent in evaluations.
     seconds_to
@@ -42,6 +44,7 @@ class Progress:
     images: int = 0
     seconds: float = 0.0
     waited_s: float = 0.0
+    evaluations: int = 0
     evaluation_seconds: float = 0.0
     seconds_to: dict[int, float] = field(default_factory=dict)
 
@@ -172,6 +175,9 @@ class Checkpoint:
 
 
 def _restore_generators(rng: Mapping[str, Any]) -> None:
+    """Go on with the saved states; processes beside the first, whose states are not kept, go on with seeds drawn from it."""
     torch.set_rng_state(rng["cpu"])
-    if torch.cuda.is_available() and len(rng["cuda"]) == torch.cuda.device_count():
+    if rank() > 0:
+        torch.manual_seed(int(torch.randint(2**62, ())) + rank())
+    elif torch.cuda.is_available() and len(rng["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(rng["cuda"])

@@ -138,6 +138,7 @@ class EvalConfig:
 
     times: int = option("kNN evaluations during training, evenly spaced from the untrained network on; 0: only at the end", 0)
     batch_size: int = option("images per forward pass, >= 1", 500)
+    train_images: int = option("training images that kNN and classifiers learn from, drawn at random; 0: all", 0)
     k: int = option("neighbours of the kNN vote, >= 1", 20)
     temperature: float = option("of the kNN vote's weights exp(cosine / temperature), > 0", 0.07)
     linear_epochs: int = option("epochs of the linear classifier; 0: none", 100)
@@ -146,6 +147,7 @@ class EvalConfig:
     def __post_init__(self):
         require(self.times >= 0, f"times is at least 0, got {self.times}.")
         require(self.batch_size >= 1, f"batch_size is at least 1, got {self.batch_size}.")
+        require(self.train_images >= 0, f"train_images is at least 0, got {self.train_images}.")
         require(self.k >= 1, f"k is at least 1, got {self.k}.")
         require(self.temperature > 0, f"temperature must be positive, got {self.temperature}.")
         require(self.linear_epochs >= 0, f"linear_epochs is at least 0, got {self.linear_epochs}.")

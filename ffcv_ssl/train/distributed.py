@@ -86,6 +86,11 @@ def highest(*values: float) -> list[float]:
     return _over_processes(values, dist.ReduceOp.MAX) if world_size() > 1 else list(values)
 
 
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    highest(0)
+
+
 def averaged(values: Mapping[str, float]) -> dict[str, float]:
     """Each value's mean over all processes; called by every process, like `highest`."""
     if world_size() == 1:

@@ -12,6 +12,7 @@ from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.ssl import knn_accuracy, linear_probe, rankme
 from ffcv_ssl.train.config import DataConfig, EvalConfig
 from ffcv_ssl.train.device import autocast
+from ffcv_ssl.train.samples import random_samples, read_labels
 from ffcv_ssl.train.views import delivered
 
 RANKME_SAMPLES = 25_600  # as in its paper
@@ -98,7 +99,7 @@ class Evaluation:
     Raises
     ------
     ConfigError
-        If a file has no labels.
+        If a file has no labels; see `read_labels`.
     """
 
     def __init__(
@@ -113,20 +114,23 @@ class Evaluation:
     ):
         self.config, self.label, self.device, self.precision = config, data.label, device, precision
         self.loaders: list[Loader] = []
-        for path in (data.train, data.val) if data.val else ():
+        for path, most in ((data.train, config.train_images), (data.val, 0)) if data.val else ():
             loader = Loader(
                 path,
                 batch_size=max(1, config.batch_size // num_views),
                 order=OrderOption.SEQUENTIAL,
                 seed=seed,
+                indices=random_samples(path, most) if most else None,
                 pipelines={data.image: delivered(pipeline, device)},
                 num_workers=data.workers,
                 drop_last=False,
             )
             self.loaders.append(loader)
-            if data.label not in loader.reader.fields:
+            try:
+                read_labels(loader.reader, data.label)
+            except ConfigError:
                 self.close()
-                raise ConfigError(f"{path}: no label field '{data.label}' to evaluate with; give data.label, or leave data.val empty.")
+                raise
 
     def __enter__(self) -> "Evaluation":
         return self
@@ -150,7 +154,8 @@ class Evaluation:
     def quick(self, features: Features) -> dict[str, float]:
         """What a training can be interrupted for: knn, the accuracy of the kNN vote, 0..1, and rankme, the effective rank."""
         knn = knn_accuracy(*features, k=self.config.k, temperature=self.config.temperature)
-        return {"knn": knn, "rankme": rankme(features.train[:RANKME_SAMPLES])}
+        some = torch.from_numpy(random_samples(len(features.train), RANKME_SAMPLES))  # files may be sorted by class
+        return {"knn": knn, "rankme": rankme(features.train[some.to(features.train.device)])}
 
     def full(self, features: Features, standardize: bool = True) -> dict[str, float]:
         """The quick scores, those of the classifiers and the length of the features; see `scores`."""

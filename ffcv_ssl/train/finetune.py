@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-from ffcv_ssl.errors import ConfigError, TrainingStopped
+from ffcv_ssl.errors import TrainingStopped
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.reader import Reader
 from ffcv_ssl.ssl import Supervised, parameter_groups
 from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, option, require
 from ffcv_ssl.train.device import describe_device, prepare_torch
@@ -20,6 +19,7 @@ from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.protocols import balanced_subset
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.restore import Trained
+from ffcv_ssl.train.samples import read_labels
 from ffcv_ssl.train.views import CropViews, delivered
 
 
@@ -138,10 +138,7 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
 
 def labelled_images(data: DataConfig, share: float, seed: int) -> tuple[np.ndarray, int]:
     """Positions of the training images that are used, see `balanced_subset`, and the number of classes."""
-    with Reader(data.train) as reader:
-        if data.label not in reader.fields:
-            raise ConfigError(f"{data.train}: no label field '{data.label}' to fine-tune with; give data.label.")
-        labels = np.asarray(reader.records[data.label]).astype(np.int64)
+    labels = read_labels(data.train, data.label)
     chosen = balanced_subset(labels, share, seed)
     require(len(chosen) >= 2, f"{data.train}: fine-tuning needs at least 2 images, labels={share:g} leaves {len(chosen)}.")
     return chosen, int(labels.max()) + 1

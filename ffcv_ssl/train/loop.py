@@ -14,7 +14,7 @@ from ffcv_ssl.ssl import Method, OnlineProbes, warmup_cosine
 from ffcv_ssl.train.checkpoint import Checkpoint, Progress
 from ffcv_ssl.train.config import OptimConfig, TrainConfig
 from ffcv_ssl.train.device import autocast, gradient_scaler, pick_precision
-from ffcv_ssl.train.distributed import averaged, highest, is_main, local_rank, world_size
+from ffcv_ssl.train.distributed import averaged, highest, is_main, local_rank, wait_for_all, world_size
 from ffcv_ssl.train.evaluate import frozen
 from ffcv_ssl.train.network import training_network
 from ffcv_ssl.train.online import catch_up, class_labels, note
@@ -110,8 +110,13 @@ def fit(
             if is_bad:
                 refuse(what)
         checkpoint.save(progress)
+        wait_for_all()  # else the others count the writing as training
 
-    def score() -> None:
+    def score_if_due() -> None:
+        due = 1 + int(times * share_done()) if times and share_done() < 1 else 0
+        if progress.evaluations >= due:
+            return
+        progress.evaluations = due
         speed.settle(device)
         if is_main():
             begun_at = time.perf_counter()
@@ -119,6 +124,7 @@ def fit(
                 scores = evaluate()
             note(progress, scores, time.perf_counter() - begun_at)
             record.eval_row(progress, steps_per_epoch, scores)
+        wait_for_all()
 
     try:
         with (
@@ -128,8 +134,7 @@ def fit(
         ):
             if progress.step == 0:
                 save()  # so that there is a good one from the start
-                if times:
-                    score()
+            score_if_due()  # a stop may have come before it
             while share_done() < 1:
                 for batch, asked_at, got_at in timed(loader):
                     views = batch[0].to(device, non_blocking=True)
@@ -180,8 +185,7 @@ def fit(
                         raise TrainingStopped(message, exit_status=128 + int(signal))
                     if is_last:
                         break
-                    if int(times * share_before) < int(times * share_done()):
-                        score()
+                    score_if_due()
                     if is_due:
                         save()
             save()

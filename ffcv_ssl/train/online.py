@@ -1,6 +1,6 @@
 """What is measured while a run goes on: labels for those who need them, online probes, and when an accuracy was reached."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ from torch import Tensor
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import Method, OnlineProbes
 from ffcv_ssl.train.checkpoint import Progress
-from ffcv_ssl.train.config import DataConfig, option, require
+from ffcv_ssl.train.config import option, require
 from ffcv_ssl.train.evaluate import Evaluation, Features
+from ffcv_ssl.train.samples import missing_labels, read_labels
 
 THRESHOLDS = (65, 80, 85, 90)  # kNN accuracies, %, whose times are reported
 
@@ -22,12 +23,12 @@ class OnlineProbeConfig:
 
     linear: bool = option("train a linear classifier", False)
     mlp: bool = option("train an MLP with one hidden layer", False)
-    layers: bool = option("also one on the output of every layer of the projector, after its ReLU where it has one", False)
+    layers: bool = option("also a linear one on the output of every layer of the projector, after its ReLU where it has one", False)
     lr: float = option("learning rate of AdamW, constant, > 0", 1e-4)
     hidden: int = option("width of the MLP's hidden layer, >= 1", 2048)
 
     def __post_init__(self):
-        require(not self.layers or self.linear or self.mlp, "layers: which classifiers? Give probe.linear=1 or probe.mlp=1 too.")
+        require(not self.layers or self.linear, "layers: the projector's layers get linear classifiers; give probe.linear=1 too.")
         require(self.lr > 0, f"lr must be positive, got {self.lr}.")
         require(self.hidden >= 1, f"hidden is at least 1, got {self.hidden}.")
 
@@ -38,47 +39,17 @@ def build_probes(c: Any, method: Method) -> OnlineProbes | None:
     Raises
     ------
     ConfigError
-        See `count_classes`; and if a method with labels has fewer classes than the training file.
+        See `read_labels`; and if a method with labels has fewer classes than the training file.
     """
     wanted = c.probe.linear or c.probe.mlp
     if not (wanted or method.uses_labels):
         return None
-    num_classes = count_classes(c.data)
+    num_classes = 1 + int(read_labels(c.data.train, c.data.label).max())
     if method.uses_labels and num_classes > (known := getattr(c.loss, "classes", num_classes)):
         raise ConfigError(f"loss.classes={known}: labels of {c.data.train} go up to {num_classes - 1}; give {num_classes}.")
     if not wanted:
         return None
     return OnlineProbes(method, num_classes, c.probe.linear, c.probe.mlp, c.probe.layers, c.probe.lr, c.probe.hidden, c.train.seed)
-
-
-def count_classes(data: DataConfig) -> int:
-    """Number of classes of the training file: its highest label and 1.
-
-    Raises
-    ------
-    ConfigError
-        If the file has no field of labels, or it does not hold integers from 0 on.
-    """
-    from ffcv_ssl.fields import IntField
-    from ffcv_ssl.reader import Reader
-
-    with Reader(data.train) as reader:
-        if data.label not in reader.fields:
-            raise missing_labels(data.train, data.label, reader.fields)
-        if not isinstance(reader.fields[data.label], IntField):
-            kind = type(reader.fields[data.label]).__name__
-            raise ConfigError(f"data.label: labels are integers, and field '{data.label}' of {data.train} is a {kind}.")
-        labels = reader.records[data.label]
-        if labels.min() < 0:
-            raise ConfigError(f"data.label: field '{data.label}' of {data.train} holds {labels.min()}; labels are integers from 0 on.")
-        return 1 + int(labels.max())
-
-
-def missing_labels(where: str, label: str, fields: Iterable[str]) -> ConfigError:
-    """The error of a training without labels that needs them."""
-    return ConfigError(
-        f"data.label: {where} has no field '{label}', and supervised training and probes need labels. Fields: {', '.join(fields)}."
-    )
 
 
 def class_labels(batch: Any, label: str, device: torch.device) -> Tensor:

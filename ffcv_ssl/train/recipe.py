@@ -23,6 +23,7 @@ from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.online import OnlineProbeConfig, build_probes, note, score
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
+from ffcv_ssl.train.samples import num_samples, random_samples
 from ffcv_ssl.train.spread import spread_scores
 from ffcv_ssl.train.views import CropViews, GrowingLoader, Views, delivered
 from ffcv_ssl.transforms import ToDevice
@@ -139,9 +140,4 @@ def subset(c: Configs) -> np.ndarray | None:
     """Samples to train on: None for all, or a share of them drawn with the run's seed, sorted."""
     if c.data.fraction == 1:
         return None
-    from ffcv_ssl.reader import Reader
-
-    with Reader(c.data.train) as reader:
-        num_samples = reader.num_samples
-    chosen = np.random.default_rng(c.train.seed).permutation(num_samples)[: max(1, round(c.data.fraction * num_samples))]
-    return np.sort(chosen)
+    return random_samples(c.data.train, max(1, round(c.data.fraction * num_samples(c.data.train))), c.train.seed)

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.reader import Reader
 from ffcv_ssl.ssl import Method, alignment, rankme, uniformity
 from ffcv_ssl.train.device import autocast
 from ffcv_ssl.train.evaluate import frozen
+from ffcv_ssl.train.samples import random_samples
 from ffcv_ssl.train.views import delivered
 
 SPREAD_SAMPLES = 5_000  # uniformity holds a distance for each pair: 50 MB
@@ -33,15 +32,13 @@ def spread_scores(method: Method, c: Any, device: torch.device, precision: str =
         rankme_z (of the first views' embeddings), alignment, uniformity (the mean of both views'). Compare only runs of one method and
         augmentation. See `ffcv_ssl.ssl.metrics`.
     """
-    with Reader(c.data.train) as reader:
-        order = np.random.default_rng(c.train.seed).permutation(reader.num_samples)
     pipeline = c.view.pipeline(c.view.size, 2)
     loader = Loader(
         c.data.train,
         batch_size=max(1, c.eval.batch_size // 2),
         order=OrderOption.SEQUENTIAL,
         seed=c.train.seed + 1,
-        indices=np.sort(order[:SPREAD_SAMPLES]),
+        indices=random_samples(c.data.train, SPREAD_SAMPLES, c.train.seed),
         pipelines={c.data.image: delivered(pipeline, device)},
         num_workers=c.data.workers,
         drop_last=False,

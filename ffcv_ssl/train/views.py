@@ -67,7 +67,8 @@ class CropViews(Views):
     def __post_init__(self):
         super().__post_init__()
         require(0 <= self.start_size <= self.size, f"start_size lies between 0 and size={self.size}, got {self.start_size}.")
-        require(not self.start_size or 0 <= self.grow_from <= self.grow_to, "views grow from epoch grow_from >= 0 to a later one, grow_to.")
+        grows_later = 0 <= self.grow_from <= self.grow_to and self.grow_to > 0
+        require(not self.start_size or grows_later, "start_size: views grow from epoch grow_from >= 0 to a later one, grow_to.")
         require(self.grow_by >= 1, f"grow_by is at least 1 pixel, got {self.grow_by}.")
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:

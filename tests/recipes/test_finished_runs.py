@@ -111,6 +111,8 @@ def test_probe__all_protocols_few_labels_other_files(runs):
         assert main(["probe", str(run), "--probe.protocol=knn_a", *FAST, *other]) == 0
         assert main(["probe", str(run), "--probe.protocol=knn_a", "--probe.labels=0.2", *FAST]) == 0
     assert len(json.loads((run / "probe.json").read_text())) == before + 2
+    assert main(["probe", str(run), "--probe.protocol=mlp", *FAST, "--probe.epochs=3"]) == 0  # other epochs: another measurement
+    assert len(json.loads((run / "probe.json").read_text())) == before + 3
     assert entries(run)["knn_a", 1.0, str(runs / "other.beton")]["num_val"] == 30
     assert 10 < entries(run)["knn_a", 0.2, path]["num_train"] < 26
 

@@ -143,6 +143,13 @@ def test_recipe__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(("option", "problem"), [("view.patch=12.5", "whole number of pixels"), ("view.num_views=1", "at least 2")])
+def test_emp_ssl__refuses_views_that_it_cannot_train_on(files, tmp_path, capsys, option, problem):
+    """Half pixels and single patches end with status 2 before anything is trained."""
+    assert emp_ssl.main(arguments("emp_ssl", files, tmp_path / "run", f"--{option}")) == 2
+    assert problem in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_recipe__trains_in_two_processes(files, tmp_path):
     """Under torchrun both processes take half of each batch; one result says so, and the folder is that of one run."""
     out = tmp_path / "run"

@@ -341,6 +341,7 @@ def test_sweep__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
     study_of(tmp_path)
     for given, message in (
         (arguments(tmp_path, files, **{"data.val": "nowhere.beton"}), "nowhere.beton: no such file"),
+        (arguments(tmp_path, files, **{"data.val": ""}), "give --data.val=…"),
         (arguments(tmp_path, files, **{"train.epoch": 1}), "Did you mean '--train.epochs'"),
         (["probe"], "Did you mean 'probes'"),
     ):

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import EmpProjector, EmpSSL, Normalize, emp_ssl_loss, largest_coding_rate, resnet18, total_coding_rate
 
 
@@ -106,3 +108,9 @@ def test_emp_ssl__patch_features_come_from_pre_feature():
     assert (features >= 0).all()
     assert loss.isfinite()
     assert 0 <= logs["coding_rate_share"].item() <= 1
+
+
+def test_emp_ssl__refuses_a_distortion_that_is_none():
+    """eps_sq must be positive."""
+    with pytest.raises(ConfigError, match="above 0, got -1"):
+        EmpSSL(nn.Identity(), EmpProjector(4, 8, 4), Normalize([0.0] * 3, [1.0] * 3), eps_sq=-1)

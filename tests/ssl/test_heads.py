@@ -1,7 +1,9 @@
 """Layers of the projectors."""
 
+import pytest
 from torch import nn
 
+from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import EmpProjector, byol_predictor, mlp, simclr_projector
 
 
@@ -40,3 +42,9 @@ def test_emp_projector__has_the_released_layers():
     assert [(layer.in_features, layer.out_features) for layer in linear] == [(512, 4096), (4096, 4096), (4096, 1024)]
     assert all(layer.bias is not None for layer in linear)
     assert kinds(head.pre_feature) == ["Linear", "BatchNorm1d", "ReLU"]
+
+
+def test_mlp__refuses_layers_without_width():
+    """A width of 0 is a ConfigError with all of them."""
+    with pytest.raises(ConfigError, match="8 - 0 - 4"):
+        mlp([8, 0, 4], batch_norm=True)

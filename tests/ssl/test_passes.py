@@ -55,6 +55,15 @@ def test_recompute__same_bits_and_statistics_once(name, images, some_views):
         assert torch.equal(found, expected), key
 
 
+def test_passes__are_as_even_as_can_be():
+    """16 images in passes of at most 5 make four of four, not one of a single image, which batch normalization refuses."""
+    method = small_method("simclr")
+    method.images_per_forward, method.views_per_forward = 5, 1
+    assert [[len(part) for part in row] for row in method.passes(views(16))] == [[4] * 3] * 4
+    assert [len(row[0]) for row in method.passes(views(11))] == [4, 4, 3]
+    method(views(16))
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("images", "some_views"), [(2, 0), (4, 0), (4, 1)])

@@ -9,7 +9,7 @@ from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.train.distributed import averaged, highest, is_main, process_group, world_size
 from ffcv_ssl.train.record import read_rows
 from tests.reference.torchrun import torchrun
-from tests.train.training_processes import run
+from tests.train.training_processes import EVALUATION_S, run
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,14 @@ def test_fit__minutes_end_all_in_one_step(told):
     assert first["slow"]["waited_s"] >= 1
     for key, value in first["slow"]["weights"].items():
         assert torch.equal(second["slow"]["weights"][key], value), key
+
+
+def test_fit__waiting_for_an_evaluation_is_no_training(told):
+    """Evaluations in process 0 add nothing to the training time that both agree on."""
+    processes, _ = told
+    for process in processes:
+        assert process["evaluating"]["seconds"] < EVALUATION_S
+    assert processes[0]["evaluating"]["evaluation_seconds"] >= 2 * EVALUATION_S
 
 
 def test_fit__infinite_loss_in_one_process_stops_all(told):

@@ -111,7 +111,7 @@ def test_evaluation__without_validation_file_measures_nothing(data):
 def test_evaluation__refuses_files_without_labels(data):
     """A file without the label field is a ConfigError that says what to do."""
     flat = data.train.replace("train.beton", "flat.beton")
-    with pytest.raises(ConfigError, match="no label field 'label'"):
+    with pytest.raises(ConfigError, match="has no field 'label'"):
         Evaluation(DataConfig(train=flat, val=data.val, workers=0), CONFIG, views.plain(16, ratio=1.0), CPU)
 
 

@@ -290,6 +290,24 @@ def test_fit__evaluates_evenly_from_the_untrained_network_on(tmp_path):
     assert run.method.training
 
 
+def test_fit__makes_the_evaluation_that_a_stop_came_before(tmp_path):
+    """Stopped in the step after which an evaluation is due, the continued run makes it, at that step; one that was made is not repeated."""
+    made = []
+
+    def evaluate():
+        made.append(1)
+        return {"knn": 0.5}
+
+    with pytest.raises(TrainingStopped):
+        Run(tmp_path, loader=stop_after(MemoryLoader(), 6)).fit(evaluate=evaluate, times=4)
+    assert [row["step"] for row in read_rows(tmp_path / "eval.csv")] == [0, 3]
+    with pytest.raises(TrainingStopped):
+        Run(tmp_path, resume=True, loader=stop_after(MemoryLoader(), 7)).fit(evaluate=evaluate, times=4)
+    Run(tmp_path, resume=True).fit(evaluate=evaluate, times=4)
+    assert [row["step"] for row in read_rows(tmp_path / "eval.csv")] == [0, 3, 6, 9]
+    assert len(made) == 4
+
+
 def test_fit__evaluation_does_not_change_the_training(tmp_path):
     """The loss curve with evaluations equals the one without."""
     plain, watched = Run(tmp_path / "plain"), Run(tmp_path / "watched")

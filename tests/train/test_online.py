@@ -11,10 +11,12 @@ import torch
 from ffcv_ssl import views
 from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
 from ffcv_ssl.fields import FloatField, IntField, RGBImageField
+from ffcv_ssl.reader import Reader
 from ffcv_ssl.ssl import BarlowTwins, InstanceSimCLR, Normalize, OnlineProbes, Supervised, VICReg, resnet18, simclr_projector
 from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, OnlineProbeConfig, Progress, finish, frozen, load_checkpoint
-from ffcv_ssl.train.online import build_probes, count_classes, note, score
+from ffcv_ssl.train.online import build_probes, note, score
 from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.train.samples import random_samples, read_labels
 from ffcv_ssl.writer import DatasetWriter
 from tests.reference.memory_loader import MemoryLoader
 from tests.train.test_loop import Run, small_method, stop_after
@@ -81,7 +83,7 @@ def test_fit__resumes_probes_bit_for_bit(tmp_path, name):
     second = ProbedRun(tmp_path / "broken", name, resume=True)
     second.fit()
     assert second.rows() == unbroken.rows()
-    assert len(probe_columns(tmp_path / "broken")[0]) == (8 if name == "supervised" else 12)
+    assert len(probe_columns(tmp_path / "broken")[0]) == (6 if name == "supervised" else 8)
     assert probe_columns(tmp_path / "broken") == probe_columns(tmp_path / "unbroken")
     for key, value in unbroken.probes.classifiers.state_dict().items():
         assert torch.equal(value, second.probes.classifiers.state_dict()[key]), key
@@ -141,16 +143,51 @@ def data(tmp_path_factory):
     return DataConfig(train=str(folder / "train.beton"), val=str(folder / "val.beton"), workers=0)
 
 
-def test_count_classes__reads_the_training_file(data):
-    """The highest label and 1; fields that are missing, no integers or negative are ConfigErrors that name the file."""
-    assert count_classes(data) == 4
+def test_read_labels__checks_the_file(data):
+    """Labels come as they stand; fields that are missing, no integers or negative are ConfigErrors that name the file."""
+    found = read_labels(data.train, "label")
+    assert found.dtype == np.int64
+    assert set(found) == {0, 1, 2, 3}
     for changes, message in (
         ({"label": "class"}, r"train.beton has no field 'class'.*Fields: image, label, weight"),
         ({"label": "weight"}, r"labels are integers, and field 'weight' of .*train.beton is a FloatField"),
         ({"train": data.train.replace("train.beton", "negative.beton")}, r"negative.beton holds -1"),
     ):
         with pytest.raises(ConfigError, match=message):
-            count_classes(DataConfig(**{"train": data.train, "workers": 0, **changes}))
+            read_labels(changes.get("train", data.train), changes.get("label", "label"))
+
+
+def test_random_samples__are_seeded_and_nested(data):
+    """Different positions, sorted, of a file or a number of samples; another seed draws others; all where more are asked for."""
+    few, more = random_samples(data.train, 3), random_samples(data.train, 6)
+    assert len(set(few)) == 3
+    assert list(few) == sorted(few)
+    assert set(few) < set(more)
+    with Reader(data.train) as reader:
+        count = reader.num_samples
+    np.testing.assert_array_equal(few, random_samples(count, 3))
+    assert set(random_samples(data.train, 6, seed=1)) != set(more)
+    np.testing.assert_array_equal(random_samples(data.train, 10**6), np.arange(count))
+
+
+def test_evaluation__learns_from_some_of_the_training_images(data):
+    """train_images leaves the training file so many random images, and the validation file whole."""
+    with Evaluation(data, EvalConfig(train_images=5), views.plain(8), CPU) as evaluation:
+        some = evaluation.features(lambda images: images.float().flatten(1))
+    with Evaluation(data, EvalConfig(), views.plain(8), CPU) as evaluation:
+        whole = evaluation.features(lambda images: images.float().flatten(1))
+    chosen = torch.from_numpy(random_samples(data.train, 5))
+    assert torch.equal(some.train, whole.train[chosen])
+    assert torch.equal(some.train_labels, whole.train_labels[chosen])
+    assert torch.equal(some.val, whole.val)
+
+
+def test_evaluation__refuses_negative_labels_before_the_training(data):
+    """Unlabelled samples (label -1) are found when the evaluation is opened, not when it classifies."""
+    negative = data.train.replace("train.beton", "negative.beton")
+    for files in ({"train": negative, "val": data.val}, {"train": data.train, "val": negative}):
+        with pytest.raises(ConfigError, match=r"negative.beton holds -1.*Leave samples without label out"):
+            Evaluation(DataConfig(**files, workers=0), EvalConfig(), views.plain(8), CPU)
 
 
 def test_build_probes__follows_the_configuration(data):
@@ -168,8 +205,8 @@ def test_build_probes__follows_the_configuration(data):
     assert build_probes(configs(), small_method("simclr")) is None
     assert build_probes(configs(), any_method("supervised")) is None
     assert list(build_probes(configs(linear=True), small_method("simclr")).classifiers) == ["online_linear"]
-    probes = build_probes(configs(mlp=True, layers=True, hidden=6, lr=0.5), small_method("simclr"))
-    assert list(probes.classifiers) == ["online_mlp", "online_mlp_layer1", "online_mlp_layer2"]
+    probes = build_probes(configs(linear=True, mlp=True, layers=True, hidden=6, lr=0.5), small_method("simclr"))
+    assert list(probes.classifiers) == ["online_linear", "online_mlp", "online_linear_layer1", "online_linear_layer2"]
     assert probes.classifiers["online_mlp"][0].out_features == 6
     assert probes.optimizer.param_groups[0]["lr"] == 0.5
     with pytest.raises(ConfigError, match=r"loss.classes=3: labels of .*train.beton go up to 3; give 4"):

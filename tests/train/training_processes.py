@@ -18,6 +18,7 @@ from ffcv_ssl.train.distributed import process_group, rank, rank_batch_size, wor
 from tests.reference.memory_loader import MemoryLoader
 
 OPTIM = OptimConfig(name="sgd", lr=0.05, weight_decay=1e-4, warmup=0.2)
+EVALUATION_S = 4.0  # much longer than the 12 steps of a run
 
 
 class Share(MemoryLoader):
@@ -55,7 +56,7 @@ def method_without_batch_norm(name):
     return SimCLR(backbone, projector, normalize, temperature=0.2)
 
 
-def run(folder, name="simclr", ending="nothing", loss_factor=1.0, **options):
+def run(folder, name="simclr", ending="nothing", loss_factor=1.0, evaluation_s=0.0, **options):
     """Train in `folder`; returns what this process can tell of it afterwards."""
     train = TrainConfig(**{"epochs": 3, "batch_size": 8, "precision": "float32", "device": "cpu", **options})
     method = method_without_batch_norm(name)
@@ -67,9 +68,14 @@ def run(folder, name="simclr", ending="nothing", loss_factor=1.0, **options):
     record = RunRecord(name, {"optim": OPTIM, "train": train, "log": log}, resume=train.resume)
     optimizer = build_optimizer(method, OPTIM, 8)
     told = {"stopped": "", "status": 0}
+
+    def evaluate():
+        evaluations.append(time.sleep(evaluation_s))
+        return {"knn": 0.5}
+
     try:
         with record:
-            told |= asdict(fit(method, loader, optimizer, train, OPTIM, record, lambda: evaluations.append(1) or {"knn": 0.5}, times=2))
+            told |= asdict(fit(method, loader, optimizer, train, OPTIM, record, evaluate, times=2))
     except TrainingStopped as error:
         told |= {"stopped": str(error), "status": error.exit_status}
     return told | {"evaluations": len(evaluations), "weights": method.state_dict()}
@@ -114,6 +120,7 @@ def main(folder, what):
             "loader": run(folder / "loader", ending="loader"),
             "after_loader": run(folder / "loader", resume=True),
             "slow": run(folder / "slow", ending="slow", epochs=10_000, minutes=0.5 / 60),
+            "evaluating": run(folder / "evaluating", evaluation_s=EVALUATION_S),
             "infinite": run(folder / "infinite", "byol", loss_factor=one_is_infinite),
             "uneven": message_of(rank_batch_size, replace(train, batch_size=7)),
             "shares": (rank(), world_size(), rank_batch_size(train)),
