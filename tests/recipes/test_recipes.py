@@ -130,6 +130,28 @@ def test_recipe__resumes_with_the_real_loader(name, files, tmp_path):
     assert scores[0] == scores[1]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--train.precision=float16", "--train.recompute=1", "--model.images_per_forward=8"],
+        ["--data.render=gpu", "--data.cache=device"],
+        ["--train.compile=default"],
+        ["--train.compile=reduce-overhead"],
+    ],
+    ids=lambda options: "+".join(option.lstrip("-") for option in options) or "plain",
+)
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_recipe__trains_on_a_gpu(name, options, files, tmp_path):
+    """Every method trains and evaluates on a GPU, however the views get there and the network is run."""
+    out = tmp_path / "run"
+    given = [argument for argument in arguments(name, files, out, *options) if argument != "--train.device=cpu"]
+    assert PROGRAMS[name].main([*given, "--train.device=cuda", "--eval.times=2", "--log.tensorboard=0"]) == 0
+    assert all(np.isfinite(row["loss"]) for row in read_rows(out / "train.csv"))
+    assert len(read_rows(out / "train.csv")) == 12
+
+
 def test_recipe__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
     """A missing file, an unknown option and a used folder end with status 2 and one line."""
     out = tmp_path / "run"
