@@ -16,10 +16,10 @@ DESCRIPTION = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors pass to the caller."""
-    path = parse("ffcv-ssl export", {"run": RunConfig}, argv, DESCRIPTION)["run"].path
-    trained = open_run(path, FilesConfig())
+    run = parse("ffcv-ssl export", {"run": RunConfig}, argv, DESCRIPTION)["run"]
+    trained = open_run(run.path, FilesConfig(), run.epoch)
     if not trained.has_views:
-        raise ConfigError(f"{path}: is exported already; give the folder of a run.")
+        raise ConfigError(f"{run.path}: is exported already; give the folder of a run.")
     written = export_backbone(trained.method, trained.configs, trained.name, trained.folder, trained.steps, trained.epochs)
     sys.stdout.write("".join(f"{name}\n" for name in written))
     return 0

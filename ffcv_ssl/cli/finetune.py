@@ -19,7 +19,7 @@ IDENTITY = ("train_file", "val_file", "labels", "seed", "options", "precision", 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors pass to the caller."""
     configs = parse("ffcv-ssl finetune", {"run": RunConfig, "data": FilesConfig, "finetune": FinetuneConfig}, argv, DESCRIPTION)
-    trained = open_run(configs["run"].path, configs["data"])
+    trained = open_run(configs["run"].path, configs["data"], configs["run"].epoch)
     entry = finetune(trained, configs["finetune"])
     path = trained.folder / "finetune.json"
     put_entry(path, {**entry, "made_by": provenance()}, IDENTITY)

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors pass to the caller."""
     configs = parse("ffcv-ssl probe", {"run": RunConfig, "data": FilesConfig, "probe": ProbeConfig}, argv, DESCRIPTION)
     config = configs["probe"]
-    trained = open_run(configs["run"].path, configs["data"])
+    trained = open_run(configs["run"].path, configs["data"], configs["run"].epoch)
     device, precision = prepare_torch(replace(trained.configs.train, device=config.device, precision=config.precision))
     circumstances = {"device": describe_device(device), "precision": precision, "made_by": provenance()}
     path = trained.folder / "probe.json"

@@ -20,6 +20,7 @@ class RunConfig:
     """Which run."""
 
     path: str = field(metadata={"help": "folder of a run, or a backbone.safetensors", "positional": "RUN"})
+    epoch: int = option("epoch whose weights to take, of those that train.keep named; 0: the last checkpoint", 0)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class FilesConfig:
     )
 
 
-def open_run(path: str, files: FilesConfig) -> "Trained":
+def open_run(path: str, files: FilesConfig, epoch: int = 0) -> "Trained":
     """Restore a run from its folder, or an exported backbone, with the files to judge it on."""
     from ffcv_ssl.train import read_run, restore, restore_backbone
 
@@ -45,7 +46,7 @@ def open_run(path: str, files: FilesConfig) -> "Trained":
         name, _ = read_run(path)
         if name not in METHODS:
             raise ConfigError(f"{path}: a run of '{name}', which has no recipe here. Methods: {', '.join(METHODS)}.")
-        trained = restore(path, import_module(f"ffcv_ssl.recipes.{name}").RECIPE)
+        trained = restore(path, import_module(f"ffcv_ssl.recipes.{name}").RECIPE, epoch)
     else:
         raise ConfigError(f"{path}: neither the folder of a run nor an exported {EXPORTED} file.")
     if bool(files.train) != bool(files.val):

@@ -88,6 +88,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def kept_name(epoch: int) -> str:
+    """File of the weights that are kept after an epoch."""
+    return f"epoch_{epoch}.pt"
+
+
 @dataclass
 class Checkpoint:
     """The state of one run: model, optimizer, scaler, loader, generators.
@@ -132,6 +137,12 @@ class Checkpoint:
         if is_main():
             save_atomically(self._content(progress), self.path)
         self.saved_step, self.saved_at = progress.step, time.monotonic()
+
+    def keep(self, progress: Progress, epoch: int) -> None:
+        """Write the weights after an epoch into epoch_N.pt beside the checkpoint, to be judged later; rank 0 does."""
+        if is_main():
+            content = {"format": FORMAT, "version": __version__, "progress": asdict(progress), "loader": {"epoch": epoch}}
+            save_atomically({**content, "method": self.method.state_dict()}, self.path.with_name(kept_name(epoch)))
 
     def _content(self, progress: Progress) -> dict[str, Any]:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

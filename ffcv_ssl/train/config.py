@@ -120,6 +120,9 @@ class TrainConfig:
         "forget the activations of each pass and compute them again in the backward pass: less memory, more time, the same gradients",
         False,
     )
+    keep: str = option(
+        "epochs after which weights are kept as epoch_N.pt, with commas between; ffcv-ssl probe RUN --run.epoch=N", ""
+    )
     checkpoint_minutes: float = option("least time between two checkpoints in a run; 0: one after every step", 5.0)
     resume: bool = option("go on from the checkpoint in log.out, if there is one", False)
 
@@ -129,7 +132,13 @@ class TrainConfig:
         require(self.minutes >= 0, f"minutes is at least 0, got {self.minutes}.")
         require(self.threads >= 0, f"threads is at least 0, got {self.threads}.")
         require(self.seed >= 0, f"seed is at least 0, got {self.seed}.")
+        require(all(word.strip().isdigit() for word in self.keep.split(",") if self.keep), f"keep lists epochs, got '{self.keep}'.")
         require(self.checkpoint_minutes >= 0, f"checkpoint_minutes is at least 0, got {self.checkpoint_minutes}.")
+
+    @property
+    def kept_epochs(self) -> set[int]:
+        """The epochs that `keep` lists."""
+        return {int(word) for word in self.keep.split(",") if self.keep}
 
 
 @dataclass(frozen=True)

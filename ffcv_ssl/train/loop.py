@@ -178,6 +178,10 @@ def fit(
                         record.train_row({"step": progress.step, "epoch": epoch, "lr": lr, **values, **rates})
                         bar.set_postfix_str("loss {loss:.4g}, {images_per_s:.0f} images/s, waits {data_wait:.0%}".format(**values, **rates))
                     bar.update()
+                    epochs, steps_over = divmod(progress.step, steps_per_epoch)
+                    if steps_over == 0 and epochs in train.kept_epochs:
+                        save()  # which refuses weights that are not finite
+                        checkpoint.keep(progress, epochs)
 
                     if signal:
                         save()

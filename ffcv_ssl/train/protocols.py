@@ -175,6 +175,7 @@ def _measure(trained: Trained, config: ProbeConfig, device: torch.device, precis
             "method": trained.name,
             "steps": trained.steps,
             "epochs": trained.epochs,
+            "training_seconds": trained.training_seconds,
         }
 
 

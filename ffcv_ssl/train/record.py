@@ -22,7 +22,7 @@ from ffcv_ssl.train.tracking import begin_wandb, require_wandb
 # What may change when a run is continued, because it decides where, how long or how watched the training is, not what it learns.
 # (That the data are the same is checked by the loader's own state.)
 FREE_SECTIONS = {"data", "log", "eval", "bag"}
-UNDECIDING = ("resume", "device", "threads", "epochs", "minutes", "checkpoint_minutes", "compile", "recompute")
+UNDECIDING = ("resume", "device", "threads", "epochs", "minutes", "keep", "checkpoint_minutes", "compile", "recompute")
 FREE_FIELDS = {("train", name) for name in UNDECIDING}
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from ffcv_ssl.errors import CheckpointError, ConfigError
 from ffcv_ssl.ssl import Method, Normalize
 from ffcv_ssl.train.build import build_backbone
-from ffcv_ssl.train.checkpoint import load_checkpoint
+from ffcv_ssl.train.checkpoint import kept_name, load_checkpoint
 from ffcv_ssl.train.config import DataConfig, ModelConfig, TrainConfig
 from ffcv_ssl.train.views import CropViews
 
@@ -36,6 +36,8 @@ class Trained(NamedTuple):
         Where the run, or the exported file, is.
     steps, epochs
         Optimizer steps behind the weights, and finished passes over the training file.
+    training_seconds
+        Training time behind the weights, loading included; None of an exported backbone.
     has_views
         Whether `configs.view` are the views of the training; False of an exported backbone.
     """
@@ -46,6 +48,7 @@ class Trained(NamedTuple):
     folder: Path
     steps: int
     epochs: int
+    training_seconds: float | None
     has_views: bool
 
 
@@ -69,8 +72,8 @@ def read_run(folder: str | Path) -> tuple[str, dict[str, dict[str, Any]]]:
     return content.pop("method"), content
 
 
-def restore(folder: str | Path, recipe: "Recipe") -> Trained:
-    """Build the method of a run and give it the weights of its checkpoint.
+def restore(folder: str | Path, recipe: "Recipe", epoch: int = 0) -> Trained:
+    """Build the method of a run and give it the weights of its checkpoint, or those kept after an epoch.
 
     Parameters
     ----------
@@ -78,6 +81,8 @@ def restore(folder: str | Path, recipe: "Recipe") -> Trained:
         Of the run, with config.yaml and checkpoint.pt.
     recipe
         The one that `read_run` names.
+    epoch
+        After which the weights were kept (train.keep); 0: those of the last checkpoint.
 
     Raises
     ------
@@ -92,10 +97,12 @@ def restore(folder: str | Path, recipe: "Recipe") -> Trained:
         raise ConfigError(f"{folder}: holds a run of {name}, not of {recipe.name}.")
     sections = {section: _section(folder, section, kind, content.get(section, {})) for section, kind in recipe.sections.items()}
     configs = SimpleNamespace(**sections)
-    checkpoint = load_checkpoint(folder / "checkpoint.pt")
+    path = folder / (kept_name(epoch) if epoch else "checkpoint.pt")
+    checkpoint = load_checkpoint(path)
     method = recipe.method(configs)
-    _load(method, checkpoint["method"], folder / "checkpoint.pt")
-    return Trained(name, method, configs, folder, checkpoint["progress"]["step"], checkpoint["loader"]["epoch"], has_views=True)
+    _load(method, checkpoint["method"], path)
+    progress = checkpoint["progress"]
+    return Trained(name, method, configs, folder, progress["step"], checkpoint["loader"]["epoch"], progress["seconds"], has_views=True)
 
 
 def restore_backbone(path: str | Path) -> Trained:
@@ -125,7 +132,7 @@ def restore_backbone(path: str | Path) -> Trained:
     backbone = build_backbone(model)
     _load(backbone, weights, path)
     configs = SimpleNamespace(data=DataConfig(train=""), view=view, model=model, train=TrainConfig(epochs=1, batch_size=2))
-    return Trained(name, Method(backbone, nn.Identity(), normalize), configs, path.parent, steps, epochs, has_views=False)
+    return Trained(name, Method(backbone, nn.Identity(), normalize), configs, path.parent, steps, epochs, None, has_views=False)
 
 
 def _section(folder: Path, name: str, kind: type, values: Mapping[str, Any]) -> Any:

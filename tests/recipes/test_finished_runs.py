@@ -117,6 +117,24 @@ def test_probe__all_protocols_few_labels_other_files(runs):
     assert 10 < entries(run)["knn_a", 0.2, path]["num_train"] < 26
 
 
+def test_keep__weights_of_an_epoch_can_be_judged_later(runs, tmp_path, capsys):
+    """The weights kept after epoch 1 of 2 have the kNN accuracy that was seen there, those after epoch 2 are the checkpoint's."""
+    run = tmp_path / "run"
+    files = [f"--data.train={runs / 'train.beton'}", f"--data.val={runs / 'val.beton'}"]
+    assert simclr.main([*files, *TINY, "--train.epochs=2", "--train.keep=1,2", "--eval.times=2", f"--log.out={run}"]) == 0
+    last = load_checkpoint(run / "checkpoint.pt")["method"]
+    kept = [load_checkpoint(run / f"epoch_{epoch}.pt") for epoch in (1, 2)]
+    assert [content["progress"]["step"] for content in kept] == [5, 10]
+    assert all(torch.equal(value, last[name]) for name, value in kept[1]["method"].items())
+    assert main(["probe", str(run), "--run.epoch=1", "--probe.protocol=knn_a", *FAST]) == 0
+    (entry,) = json.loads((run / "probe.json").read_text())
+    row = next(row for row in read_rows(run / "eval.csv") if row["epoch"] == 1)
+    assert (entry["epochs"], entry["steps"], entry["test"]) == (1, 5, row["knn"])
+    assert entry["training_seconds"] == pytest.approx(row["seconds"])
+    assert main(["probe", str(run), "--run.epoch=7", *FAST]) == 2
+    assert "epoch_7.pt" in capsys.readouterr().err
+
+
 def test_probe__exported_backbone_is_judged_alike(runs, tmp_path):
     """The safetensors file alone gives the run's kNN; what needs the training's views is refused, as are missing files."""
     safe = tmp_path / "backbone.safetensors"
