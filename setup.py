@@ -111,6 +111,7 @@ setup(
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",
             "scipy>=1.11",
+            "scikit-learn>=1.4",
             "ruff>=0.6",
             "mypy>=1.10",
             "types-PyYAML",
