@@ -33,7 +33,9 @@ class DataConfig:
     val: str = option("the .beton file to evaluate on; empty: no evaluation", "")
     image: str = option("name of the image field", "image")
     label: str = option("name of the label field, integers from 0", "label")
-    workers: int = option("threads of the loader; -1: as many as there are cores, 0: none beside the training's own", -1)
+    workers: int = option(
+        "threads of the loader; -1: as many as there are cores (under torchrun, shared), 0: none beside the training's own", -1
+    )
     fraction: float = option("share of the training images to train on, in (0, 1], drawn with train.seed; evaluation uses them all", 1.0)
     cache: Literal["os", "ram", "device", "auto"] = option(
         "where decoded images stay between epochs: os nowhere, ram in memory, device on the GPU (needs render=gpu)", "os"
@@ -120,9 +122,7 @@ class TrainConfig:
         "forget the activations of each pass and compute them again in the backward pass: less memory, more time, the same gradients",
         False,
     )
-    keep: str = option(
-        "epochs after which weights are kept as epoch_N.pt, with commas between; ffcv-ssl probe RUN --run.epoch=N", ""
-    )
+    keep: str = option("epochs after which weights are kept as epoch_N.pt, with commas between; ffcv-ssl probe RUN --run.epoch=N", "")
     checkpoint_minutes: float = option("least time between two checkpoints in a run; 0: one after every step", 5.0)
     resume: bool = option("go on from the checkpoint in log.out, if there is one", False)
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import torch
 from torch import distributed as dist
 
+from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.errors import ConfigError, TrainingStopped
 from ffcv_ssl.train.config import TrainConfig
 
@@ -64,6 +65,13 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()
+
+
+def loader_threads(workers: int) -> int:
+    """Threads of one process's loader: -1, one per core, means the cores shared among the processes that torchrun started here."""
+    if workers != -1 or local_rank() is None:
+        return workers
+    return max(1, allowed_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def rank_batch_size(train: TrainConfig) -> int:

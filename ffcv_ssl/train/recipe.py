@@ -16,7 +16,7 @@ from ffcv_ssl.ssl import Method
 from ffcv_ssl.train.build import build_optimizer
 from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
 from ffcv_ssl.train.device import prepare_torch
-from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
+from ffcv_ssl.train.distributed import is_main, loader_threads, process_group, rank, rank_batch_size, world_size
 from ffcv_ssl.train.evaluate import Evaluation, frozen
 from ffcv_ssl.train.export import export_backbone
 from ffcv_ssl.train.loop import fit
@@ -129,7 +129,7 @@ def open_loader(c: Configs, device: torch.device, size: int) -> Loader:
         seed=c.train.seed,
         indices=subset(c),
         pipelines={c.data.image: views},
-        num_workers=c.data.workers,
+        num_workers=loader_threads(c.data.workers),
         rank=rank(),
         world_size=world_size(),
         cache=c.data.cache,

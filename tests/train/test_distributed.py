@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ffcv_ssl.train import load_checkpoint
-from ffcv_ssl.train.distributed import averaged, highest, is_main, process_group, world_size
+from ffcv_ssl.train.distributed import averaged, highest, is_main, loader_threads, process_group, world_size
 from ffcv_ssl.train.record import read_rows
 from tests.reference.torchrun import torchrun
 from tests.train.training_processes import EVALUATION_S, run
@@ -108,6 +108,19 @@ def test_fit__process_that_dies_ends_all(tmp_path):
     assert done.returncode != 0
     assert "only process 1 fails" in done.stderr
     assert load_checkpoint(tmp_path / "dies" / "checkpoint.pt")["progress"]["step"] == 0
+
+
+def test_loader_threads__are_shared_under_torchrun(monkeypatch):
+    """-1 stands for all cores in one process, for a share of them in several; a given number stays."""
+    monkeypatch.setattr("ffcv_ssl.train.distributed.allowed_cores", lambda: 12)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert [loader_threads(workers) for workers in (-1, 0, 5)] == [-1, 0, 5]
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "8")):
+        monkeypatch.setenv(name, value)
+    assert [loader_threads(workers) for workers in (-1, 0, 5)] == [1, 0, 5]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert loader_threads(-1) == 3
 
 
 def test_process_group__is_nothing_without_torchrun(monkeypatch):
