@@ -33,9 +33,7 @@ class DataConfig:
     val: str = option("the .beton file to evaluate on; empty: no evaluation", "")
     image: str = option("name of the image field", "image")
     label: str = option("name of the label field, integers from 0", "label")
-    workers: int = option(
-        "threads of the loader; -1: one per core (shared under torchrun), 0: none beside the training's own", -1
-    )
+    workers: int = option("threads of the loader; -1: one per core (shared under torchrun), 0: none beside the training's own", -1)
     fraction: float = option("share of the training images to train on, in (0, 1], drawn with train.seed; evaluation uses them all", 1.0)
     cache: Literal["os", "ram", "device", "auto"] = option(
         "where decoded images stay between epochs: os nowhere, ram in memory, device on the GPU (needs render=gpu)", "os"
