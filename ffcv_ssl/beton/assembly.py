@@ -50,6 +50,7 @@ class Assembly:
         num_pointers = sum(field.pointer_name is not None for field in self._fields)
         self._table = np.zeros((capacity, num_pointers), dtype=TABLE_DTYPE)
         self._table["sample_id"] = np.arange(capacity)[:, np.newaxis]
+        self._checksums = np.zeros((capacity, num_pointers), dtype=np.uint32)
         self._records_start = HEADER_DTYPE.itemsize + len(self._descriptors)
         self._pages = PageWriter(descriptor, align_up(self._records_start + self._records.nbytes, page_size), page_size)
         self.num_samples = 0
@@ -70,42 +71,46 @@ class Assembly:
         payload = memoryview(batch.payload)
         rows, extents = [], []
         for sample, offset in zip(samples, offsets, strict=True):
-            row, found = self._record(sample, payload, offset)
+            row, values = self._record(sample, payload, offset)
             payload = payload[_stored_size(sample) :]
             rows.append(row)
-            extents += found
+            extents += values
         added = slice(self.num_samples, self.num_samples + len(samples))
         _assign(self._records[added], rows)
-        pairs = np.array(extents, dtype=np.uint64).reshape(*self._table[added].shape, 2)
-        self._table["ptr"][added], self._table["size"][added] = pairs[..., 0], pairs[..., 1]
+        found = np.array(extents, dtype=np.uint64).reshape(*self._table[added].shape, 3)
+        self._table["ptr"][added], self._table["size"][added] = found[..., 0], found[..., 1]
+        self._checksums[added] = found[..., 2]
         self.num_samples = added.stop
 
     def finish(self, metadata: Mapping[str, object]) -> tuple[int, int]:
         """Write everything but the pages, the header last; return the file's size and its page size, in bytes."""
         records, table = self._records[: self.num_samples], self._table[: self.num_samples].reshape(-1)
+        of_values = self._checksums[: self.num_samples].reshape(-1)
         block_start, page_checksums = self._pages.finish(self._records_start + records.nbytes)
         json_text = json.dumps(metadata).encode("ascii")
-        table_start = block_start + extension_length(json_text, len(page_checksums))
+        table_start = block_start + extension_length(json_text, len(page_checksums), len(of_values))
         header = Header(len(self._fields), self._pages.page_size, self.num_samples, table_start).to_bytes()
         index = self._descriptors + records.tobytes()
         index_checksum = zlib.crc32(index, zlib.crc32(header))
         table_bytes = table.tobytes()
-        block = extension_to_bytes(json_text, page_checksums, index_checksum, zlib.crc32(table_bytes))
+        block = extension_to_bytes(json_text, page_checksums, index_checksum, zlib.crc32(table_bytes), of_values)
         for offset, content in ((block_start, block), (table_start, table_bytes), (len(header), index), (0, header)):
             write_exactly(self._descriptor, offset, content)
         return table_start + len(table_bytes), self._pages.page_size
 
-    def _record(self, sample: list[StoredValue], payload: memoryview, offset: int) -> tuple[tuple, list[tuple[int, int]]]:
-        """The record of one sample whose values begin at a file offset, and the (offset, size) of each."""
+    def _record(
+        self, sample: list[StoredValue], payload: memoryview, offset: int
+    ) -> tuple[tuple, list[tuple[int, int, int]]]:
+        """The record of one sample whose values begin at a file offset, and (offset, size, CRC-32) of each."""
         row, extents, position = [], [], 0
-        for field, (parts, size, note) in zip(self._fields, sample, strict=True):
+        for field, (parts, size, note, checksum) in zip(self._fields, sample, strict=True):
             if note is not None:
                 self.notes[note] += 1
             stored = None if size is None else payload[position : position + size]
             record = field.record(Encoded(stored, parts, note), 0 if size is None else offset + position)
             row.append(record if field.record_dtype.names else record[0])
             if size is not None:
-                extents.append((offset + position, size))
+                extents.append((offset + position, size, checksum))
                 position += reserved(size)
         return tuple(row), extents
 

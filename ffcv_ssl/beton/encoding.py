@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -44,11 +45,13 @@ class Job:
 
 
 class StoredValue(NamedTuple):
-    """One encoded value: its record without the pointer, its size in bytes (None: no payload) and the field's note."""
+    """One encoded value: its record without the pointer, its size in bytes (None: no payload), the
+    field's note, and the CRC-32 of its bytes."""
 
     record: tuple
     size: int | None
     note: str | None
+    checksum: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,11 @@ def _store(encoded: Encoded, payload: bytearray) -> StoredValue:
     before = len(payload)
     payload += encoded.payload
     size = len(payload) - before
+    with memoryview(payload) as view:  # of the copy: what the dataset gave may change meanwhile
+        checksum = zlib.crc32(view[before:])
     if size == 0:
         payload += b"\0"
-    return StoredValue(encoded.record, size, encoded.note)
+    return StoredValue(encoded.record, size, encoded.note, checksum)
 
 
 def _encode_sample(job: Job, index: int) -> list[Encoded]:

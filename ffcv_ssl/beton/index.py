@@ -66,6 +66,38 @@ def locate_values(fields: Mapping[str, Field], records: np.ndarray, table: np.nd
     return {name: (pointers[name], sizes[name]) for name in pointers}
 
 
+def values_in_records(
+    of_rows: np.ndarray, extents: Mapping[str, Extents], table: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Bring what is known of each row of the allocation table to the records; 0 for empty values.
+
+    Parameters
+    ----------
+    of_rows
+        (T,) one number per row.
+    extents
+        As `locate_values` returned them.
+    table
+        (T,) allocation table, as read.
+
+    Returns
+    -------
+    dict
+        Per field with payload (N,), like `of_rows`.
+    """
+    if not extents:
+        return {}
+    if _sizes_in_table_order([pointers for pointers, _ in extents.values()], table) is not None:
+        return {name: np.ascontiguousarray(of_rows[k :: len(extents)]) for k, name in enumerate(extents)}
+    order = np.lexsort((table["size"], table["ptr"]))  # the largest of a pointer last
+    sorted_pointers = table["ptr"][order]
+    found = {}
+    for name, (pointers, sizes) in extents.items():
+        rows = np.maximum(np.searchsorted(sorted_pointers, pointers, side="right") - 1, 0)
+        found[name] = np.where(sizes > 0, of_rows[order][rows], 0).astype(of_rows.dtype)
+    return found
+
+
 def _sizes_in_table_order(pointers: list[np.ndarray], table: np.ndarray) -> list[np.ndarray] | None:
     """Sizes where the table lists the values as the records do, sorted and each pointer once, as our writer leaves it; else None."""
     count = len(pointers)

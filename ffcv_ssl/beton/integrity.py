@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffcv_ssl.beton.layout import Header, align_up
+from ffcv_ssl.beton.metadata import parse_metadata
 from ffcv_ssl.errors import BetonFormatError, UnsupportedVersion
 
 MAGIC = b"FFCVSSL1"
 TRAILER_DTYPE = np.dtype([("magic", "S8"), ("block_length", "<u8"), ("block_crc", "<u4"), ("flags", "<u4"), ("reserved", "<u8")])
+FLAG_VALUE_CHECKSUMS = 1  # the block holds one checksum per stored value
 _CRC_POSITION = 16  # of block_crc in the trailer: it covers everything before itself
 _CHUNK = 1 << 22  # bytes read at a time for checksums
 
@@ -33,6 +34,9 @@ class Extension:
         CRC-32 of header, descriptors and records.
     table_checksum
         CRC-32 of the allocation table.
+    value_checksums
+        (rows of the allocation table,) uint32: CRC-32 of the value of each row. None in files that were
+        written before there were any.
     start
         File offset of the block, a multiple of the page size.
     checksum
@@ -43,22 +47,36 @@ class Extension:
     page_checksums: np.ndarray
     index_checksum: int
     table_checksum: int
+    value_checksums: np.ndarray | None
     start: int
     checksum: int
 
 
-def extension_length(json_text: bytes, num_pages: int) -> int:
-    """Bytes of a block with this JSON and so many page checksums."""
-    return 8 + align_up(len(json_text), 8) + align_up(8 + 4 * num_pages + 8, 8) + TRAILER_DTYPE.itemsize
+def extension_length(json_text: bytes, num_pages: int, num_values: int | None = None) -> int:
+    """Bytes of a block with this JSON and these numbers of checksums; None: none for the values."""
+    length = 8 + align_up(len(json_text), 8) + align_up(8 + 4 * num_pages + 8, 8)
+    if num_values is not None:
+        length += align_up(8 + 4 * num_values, 8)
+    return length + TRAILER_DTYPE.itemsize
 
 
-def extension_to_bytes(json_text: bytes, page_checksums: np.ndarray, index_checksum: int, table_checksum: int) -> bytes:
+def extension_to_bytes(
+    json_text: bytes,
+    page_checksums: np.ndarray,
+    index_checksum: int,
+    table_checksum: int,
+    value_checksums: np.ndarray | None = None,
+) -> bytes:
     """The block as it stands in the file."""
-    checksums = np.concatenate([page_checksums, [index_checksum, table_checksum]]).astype("<u4").tobytes()
-    body = len(json_text).to_bytes(8, "little") + _padded(json_text) + _padded(len(page_checksums).to_bytes(8, "little") + checksums)
+    of_sections = np.array([index_checksum, table_checksum], dtype="<u4")
+    body = _counted(len(json_text), json_text)
+    body += _counted(len(page_checksums), page_checksums.astype("<u4").tobytes(), of_sections.tobytes())
+    if value_checksums is not None:
+        body += _counted(len(value_checksums), value_checksums.astype("<u4").tobytes())
     length = len(body) + TRAILER_DTYPE.itemsize
     beginning = body + MAGIC + length.to_bytes(8, "little")
-    return beginning + zlib.crc32(beginning).to_bytes(4, "little") + bytes(12)
+    flags = 0 if value_checksums is None else FLAG_VALUE_CHECKSUMS
+    return beginning + zlib.crc32(beginning).to_bytes(4, "little") + flags.to_bytes(4, "little") + bytes(8)
 
 
 def read_extension(read: Callable[[int, int], bytes], header: Header) -> Extension | None:
@@ -85,13 +103,16 @@ def read_extension(read: Callable[[int, int], bytes], header: Header) -> Extensi
     length = int(trailer["block_length"])
     if not extension_length(b"", 0) <= length <= end - lowest:
         raise BetonFormatError(f"the extension block is said to have {length} bytes.")
-    if trailer["flags"] != 0 or trailer["reserved"] != 0:
-        raise UnsupportedVersion(f"the extension block has flags {trailer['flags']:#x}, which this version of the package does not know.")
+    flags = int(trailer["flags"])
+    if flags not in (0, FLAG_VALUE_CHECKSUMS) or trailer["reserved"] != 0:
+        raise UnsupportedVersion(
+            f"the extension block has flags {flags:#x}, which this version of the package does not know."
+        )
     block = read(end - length, length)
     checksum = zlib.crc32(block[: length - TRAILER_DTYPE.itemsize + _CRC_POSITION])
     if checksum != trailer["block_crc"]:
         raise BetonFormatError("the extension block does not match its checksum.")
-    return _parse_block(block, end - length, header, checksum)
+    return _parse_block(block, flags, end - length, header, checksum)
 
 
 def page_ranges(first: int, end: int, page_size: int, records_end: int) -> list[tuple[int, int]]:
@@ -110,25 +131,34 @@ def range_checksum(read_into: Callable[[int, memoryview], None], start: int, end
     return checksum
 
 
-def _parse_block(block: bytes, start: int, header: Header, checksum: int) -> Extension:
+def _parse_block(block: bytes, flags: int, start: int, header: Header, checksum: int) -> Extension:
     """Take a block apart whose own checksum is right; its contents may still be nonsense."""
     body = block[: -TRAILER_DTYPE.itemsize]
     json_length = int.from_bytes(body[:8], "little")
-    checksums_at = 8 + align_up(json_length, 8)
-    num_pages = int.from_bytes(body[checksums_at : checksums_at + 8], "little")
-    if checksums_at > len(body) or extension_length(body[8 : 8 + json_length], num_pages) != len(block):
+    pages_at = 8 + align_up(json_length, 8)
+    num_pages = int.from_bytes(body[pages_at : pages_at + 8], "little")
+    values_at = pages_at + align_up(8 + 4 * num_pages + 8, 8)
+    num_values = int.from_bytes(body[values_at : values_at + 8], "little") if flags & FLAG_VALUE_CHECKSUMS else None
+    if pages_at > len(body) or extension_length(body[8 : 8 + json_length], num_pages, num_values) != len(block):
         raise BetonFormatError("the parts of the extension block do not add up to its length.")
     if start % header.page_size or num_pages * header.page_size > start:
         raise BetonFormatError(f"the extension block at offset {start} cannot follow {num_pages} pages of {header.page_size} bytes.")
-    try:
-        metadata = json.loads(body[8 : 8 + json_length].decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BetonFormatError(f"the JSON of the extension block cannot be read: {error}.") from error
-    if not isinstance(metadata, dict):
-        raise BetonFormatError(f"the JSON of the extension block is a {type(metadata).__name__}, not an object.")
-    checksums = np.frombuffer(body, dtype="<u4", count=num_pages + 2, offset=checksums_at + 8)
-    return Extension(metadata, checksums[:-2], int(checksums[-2]), int(checksums[-1]), start, checksum)
+    checksums = np.frombuffer(body, dtype="<u4", count=num_pages + 2, offset=pages_at + 8)
+    of_values = None
+    if num_values is not None:
+        of_values = np.frombuffer(body, dtype="<u4", count=num_values, offset=values_at + 8)
+    return Extension(
+        metadata=parse_metadata(body[8 : 8 + json_length]),
+        page_checksums=checksums[:-2],
+        index_checksum=int(checksums[-2]),
+        table_checksum=int(checksums[-1]),
+        value_checksums=of_values,
+        start=start,
+        checksum=checksum,
+    )
 
 
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 8)
+def _counted(count: int, *parts: bytes) -> bytes:
+    """A part of the block: how much there is, what there is, zeros to a multiple of 8."""
+    part = count.to_bytes(8, "little") + b"".join(parts)
+    return part + bytes(-len(part) % 8)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import weakref
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -15,14 +15,23 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.beton.files import open_for_reading, read_exactly
-from ffcv_ssl.beton.index import DataRegion, Extents, locate_values
+from ffcv_ssl.beton.index import DataRegion, Extents, locate_values, values_in_records
 from ffcv_ssl.beton.integrity import Extension, read_extension
-from ffcv_ssl.beton.layout import DESCRIPTOR_DTYPE, HEADER_DTYPE, TABLE_DTYPE, Header, parse_descriptors, parse_header
+from ffcv_ssl.beton.layout import (
+    DESCRIPTOR_DTYPE,
+    HEADER_DTYPE,
+    TABLE_DTYPE,
+    Header,
+    align_up,
+    parse_descriptors,
+    parse_header,
+)
 from ffcv_ssl.beton.schema import parse_schema
 from ffcv_ssl.beton.verify import Problem, find_problems
-from ffcv_ssl.errors import BetonFormatError, ChecksumError, FfcvSslError, FieldNotFound, SampleError, TruncatedFile
+from ffcv_ssl.errors import BetonFormatError, ChecksumError, ConfigError, FfcvSslError, FieldNotFound, SampleError, TruncatedFile
 from ffcv_ssl.fields.base import Field
 
+CHECKS = ("read", "none")
 _NO_CUSTOM_FIELDS: Mapping[str, type[Field]] = MappingProxyType({})
 
 
@@ -37,6 +46,9 @@ class BetonReader:
         Of the file.
     custom_fields
         Field classes of custom fields, by field name.
+    check
+        "read": compare every value that is read with its checksum, where the file holds one. "none":
+        do not.
 
     Attributes
     ----------
@@ -61,8 +73,10 @@ class BetonReader:
         If `custom_fields` names a field that the file does not have.
     """
 
-    def __init__(self, path: str | os.PathLike, custom_fields: Mapping[str, type[Field]] = _NO_CUSTOM_FIELDS):
-        self.path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike, custom_fields: Mapping[str, type[Field]] = _NO_CUSTOM_FIELDS, check: str = "read"):
+        if check not in CHECKS:
+            raise ConfigError(f"{os.fspath(path)!s}: check is one of {', '.join(CHECKS)}, got {check!r}.")
+        self.path, self.check = os.fspath(path), check
         self._custom_fields = dict(custom_fields)
         self._descriptor = open_for_reading(self.path)
         self._closer = weakref.finalize(self, os.close, self._descriptor)
@@ -97,10 +111,52 @@ class BetonReader:
         if extension is not None:
             self._check_checksums(extension, index_checksum, table_checksum, len(table))
         self._extension = extension
-        region = DataRegion(self._records_end, header.alloc_table_ptr if extension is None else extension.start, self.page_size)
+        region = self._data_region(header)
         self._extents = locate_values(self.fields, self.records, table, region)
+        self._checksums = self._value_checksums(table)
+        if extension is None:
+            self._check_gap(table, header.alloc_table_ptr)
         seen = (header_bytes, size, index_checksum, table_checksum, extension and extension.checksum)
         self.fingerprint: str = hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
+
+    def _data_region(self, header: Header) -> DataRegion:
+        """Where values may lie: behind the records and, where there are page checksums, in those pages."""
+        extension = self._extension
+        if extension is None:
+            return DataRegion(self._records_end, header.alloc_table_ptr, self.page_size)
+        num_pages = len(extension.page_checksums)
+        first = extension.start - num_pages * self.page_size
+        if num_pages and first + self.page_size <= self._records_end:
+            raise BetonFormatError(
+                f"the extension block has checksums for {num_pages} pages; some of these lie inside the records."
+            )
+        return DataRegion(max(self._records_end, first), extension.start, self.page_size)
+
+    def _value_checksums(self, table: np.ndarray) -> dict[str, np.ndarray]:
+        """CRC-32 of the stored values by field, (N,) uint32 each; empty where the file has none."""
+        checksums = None if self._extension is None else self._extension.value_checksums
+        if checksums is None:
+            return {}
+        if len(checksums) != len(table):
+            raise BetonFormatError(
+                f"the extension block has checksums for {len(checksums)} values; the allocation table has {len(table)}."
+            )
+        return values_in_records(checksums, self._extents, table)
+
+    def _check_gap(self, table: np.ndarray, table_start: int) -> None:
+        """Refuse bytes between the last page and the table that are no extension block: a damaged one.
+
+        FFCV leaves nothing there.
+        """
+        ends = table["ptr"] + table["size"]
+        last = int(ends.max()) if len(table) else 0
+        start = max(self._records_end, align_up(last, self.page_size) if last else 0)
+        for offset in range(start, table_start, self.page_size):
+            if any(self._read_bytes(offset, min(self.page_size, table_start - offset))):
+                raise BetonFormatError(
+                    f"the bytes from offset {start} to {table_start}, between the last page and the allocation "
+                    "table, are no extension block. It must be damaged; restore the file or write it again."
+                )
 
     def _check_checksums(self, extension: Extension, index_checksum: int, table_checksum: int, num_values: int) -> None:
         if index_checksum != extension.index_checksum:
@@ -114,13 +170,33 @@ class BetonReader:
     @property
     def class_names(self) -> list[str] | None:
         """Names of the classes, where the file knows them."""
-        names = self.metadata.get("class_names")
-        return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+        return self.metadata.get("class_names")
 
     @property
     def has_checksums(self) -> bool:
         """Whether the file carries checksums; files written by FFCV do not."""
         return self._extension is not None
+
+    def value_checksums(self, name: str) -> np.ndarray | None:
+        """CRC-32 of the stored values of a field, (num_samples,) uint32.
+
+        None where the file has none: it is from FFCV, or from a time before there were any (`ffcv-ssl
+        seal` adds them), or the values stand in the records, which the checksum of the index covers.
+        """
+        self._check_field(name)
+        return self._checksums.get(name)
+
+    def check_value(self, sample_id: int, name: str, payload: Any) -> None:
+        """Compare the bytes of one value, as read, with its checksum; ChecksumError if they differ."""
+        checksums = self._checksums.get(name) if self.check == "read" else None
+        if checksums is None:
+            return
+        found, stored = zlib.crc32(payload), int(checksums[sample_id])
+        if found != stored:
+            raise ChecksumError(
+                f"the {len(payload):,} stored bytes have the checksum {found:08x}, {stored:08x} was written: "
+                "the file is damaged here."
+            )
 
     def extents(self, name: str) -> Extents:
         """Pointers and sizes in bytes of the stored values of a field, each (num_samples,) uint64.
@@ -147,20 +223,33 @@ class BetonReader:
         read_exactly(self.fileno(), int(pointer), memoryview(buffer).cast("B")[: int(size)], self.path)
 
     def read(self, sample_id: int, name: str) -> bytes:
-        """The stored bytes of one value; empty for fields that stand in the record."""
-        self._check_field(name)
-        self._check_sample(sample_id)
-        if name not in self._extents:
-            return b""
-        pointers, sizes = self._extents[name]
-        return self._read_bytes(int(pointers[sample_id]), int(sizes[sample_id])) if sizes[sample_id] else b""
+        """The stored bytes of one value; empty for fields that stand in the record.
 
-    def value(self, sample_id: int, name: str) -> Any:
-        """One decoded value; SampleError, naming sample and field, if it cannot be read or decoded."""
+        Raises ChecksumError, naming file, sample and field, if they are not the bytes that were written.
+        """
         self._check_field(name)
         self._check_sample(sample_id)
         try:
-            return self.fields[name].decode(self.records[name][sample_id], self.read(sample_id, name))
+            return self._payload(sample_id, name)
+        except ChecksumError as error:
+            raise ChecksumError(f"{self.path}: sample {sample_id}, field {name!r}: {error}") from error
+
+    def value(self, sample_id: int, name: str) -> Any:
+        """One decoded value; SampleError, naming sample and field, if it cannot be read or decoded."""
+        return self._decoded(sample_id, name, self._find(name).decode)
+
+    def blemish(self, sample_id: int, name: str) -> str | None:
+        """What is odd about a value that is all there, or None; SampleError as for `value`."""
+        return self._decoded(sample_id, name, self._find(name).blemish)
+
+    def _find(self, name: str) -> Field:
+        self._check_field(name)
+        return self.fields[name]
+
+    def _decoded(self, sample_id: int, name: str, decode: Callable[[Any, bytes], Any]) -> Any:
+        self._check_sample(sample_id)
+        try:
+            return decode(self.records[name][sample_id], self._payload(sample_id, name))
         except Exception as error:  # a custom field's decode is anyone's code
             described = str(error) if isinstance(error, FfcvSslError) else f"{type(error).__name__}: {error}"
             raise SampleError(f"{self.path}: sample {sample_id}, field {name!r}: {described}", int(sample_id), name) from error
@@ -192,7 +281,7 @@ class BetonReader:
         self.close()
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.path, self._custom_fields)
+        return type(self), (self.path, self._custom_fields, self.check)
 
     def __repr__(self) -> str:
         return f"BetonReader({self.path!r}: {self.num_samples} samples of {', '.join(self.fields)})"
@@ -206,6 +295,16 @@ class BetonReader:
     def _check_sample(self, sample_id: int) -> None:
         if not 0 <= sample_id < self.num_samples:
             raise IndexError(f"{self.path}: no sample {sample_id}; it has {self.num_samples} samples, counted from 0.")
+
+    def _payload(self, sample_id: int, name: str) -> bytes:
+        """The stored bytes of one value, compared with their checksum."""
+        if name not in self._extents:
+            return b""
+        pointers, sizes = self._extents[name]
+        size = int(sizes[sample_id])
+        payload = self._read_bytes(int(pointers[sample_id]), size) if size else b""
+        self.check_value(sample_id, name, payload)
+        return payload
 
     def _read_bytes(self, offset: int, size: int) -> bytes:
         buffer = bytearray(size)

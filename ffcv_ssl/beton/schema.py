@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.beton.layout import MAX_FIELDS, Descriptor, descriptors_to_bytes, record_dtype
-from ffcv_ssl.errors import BetonFormatError, ConfigError, FieldError, UnknownFieldType
+from ffcv_ssl.errors import BetonFormatError, FieldError, UnknownFieldType
 from ffcv_ssl.fields.base import ARGUMENTS_SIZE, CUSTOM_TYPE_ID, Field, field_type
 from ffcv_ssl.fields.custom import OpaqueField
 
-RESERVED_METADATA = ("writer", "seed", "fields", "record", "counts")
 _PLAIN_TYPE = re.compile(r"[<>|][biufcSUMmV][0-9]{1,9}(\[[0-9a-zA-Z]+\])?")
 
 
@@ -73,6 +72,8 @@ def check_fields(fields: Mapping[str, Field]) -> dict[str, Field]:
     for name, field in fields.items():
         if field.record_dtype.hasobject:
             raise FieldError(f"field {name!r}: its record type {field.record_dtype} holds Python objects.")
+        if _empty_part(field.record_dtype) is not None:
+            raise FieldError(f"field {name!r}: its record type {field.record_dtype} holds a part of no bytes.")
         restored = type(field).from_arguments(field.arguments().ljust(ARGUMENTS_SIZE, b"\0"))
         if restored.record_dtype != field.record_dtype:
             raise FieldError(f"field {name!r}: its arguments do not give back its record type {field.record_dtype}.")
@@ -81,20 +82,6 @@ def check_fields(fields: Mapping[str, Field]) -> dict[str, Field]:
         except (TypeError, ValueError) as error:
             raise FieldError(f"field {name!r}: describe() is not fit for JSON: {error}.") from error
     return dict(fields)
-
-
-def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's metadata, if JSON can hold it and no name is taken."""
-    taken = [name for name in metadata if name in RESERVED_METADATA]
-    if taken:
-        raise ConfigError(f"metadata: {taken[0]!r} is written by the writer itself; choose another name.")
-    class_names = metadata.get("class_names")
-    if class_names is not None and not (isinstance(class_names, list) and all(isinstance(name, str) for name in class_names)):
-        raise ConfigError("metadata: class_names is a list of strings.")
-    try:
-        return json.loads(json.dumps(dict(metadata)))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"metadata is not fit for JSON: {error}.") from error
 
 
 def dtype_to_json(dtype: np.dtype) -> list:
@@ -112,7 +99,19 @@ def _recorded_dtype(names: Sequence[str], custom_name: str, metadata: Mapping[st
         raise BetonFormatError(f"the record type in the metadata cannot be read: {error}.") from error
     if dtype.names != tuple(names):
         raise BetonFormatError(f"the metadata describes the fields {dtype.names}, the descriptors {tuple(names)}.")
+    if (empty := _empty_part(dtype)) is not None:
+        raise BetonFormatError(f"the record type in the metadata: {empty} takes no bytes.")
     return dtype
+
+
+def _empty_part(dtype: np.dtype) -> str | None:
+    """The first part of a record type that takes no bytes, in words; None if there is none."""
+    if dtype.subdtype is not None and dtype.itemsize:
+        return _empty_part(dtype.subdtype[0])
+    if dtype.names:
+        parts = ((name, dtype[name]) for name in dtype.names)
+        return next((repr(name) for name, part in parts if _empty_part(part) is not None), None)
+    return None if dtype.itemsize else str(dtype)
 
 
 def _descr(entries: Any) -> list:
@@ -132,6 +131,4 @@ def _descr(entries: Any) -> list:
 
 
 def _class_name(name: str, metadata: Mapping[str, Any]) -> str:
-    described = metadata.get("fields")
-    described = described.get(name) if isinstance(described, dict) else None
-    return str(described.get("type", "unnamed")) if isinstance(described, dict) else "unnamed"
+    return metadata.get("fields", {}).get(name, {}).get("type", "unnamed")

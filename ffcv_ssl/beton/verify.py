@@ -22,11 +22,15 @@ _SAMPLES_PER_TASK = 256
 
 @dataclass(frozen=True)
 class Problem:
-    """Something broken in a file: a value of one sample, or (both None) a whole page."""
+    """Something broken in a file: a value of one sample, or (both None) a whole page.
+
+    With `is_harmless` the value is all there, and only blemished: it loads.
+    """
 
     sample_id: int | None
     field: str | None
     message: str
+    is_harmless: bool = False
 
 
 def find_problems(reader: BetonReader, extension: Extension | None, records_end: int, decode: bool) -> Iterator[Problem]:
@@ -73,7 +77,10 @@ def _broken_values(reader: BetonReader, start: int) -> list[Problem]:
     for sample_id in range(start, min(start + _SAMPLES_PER_TASK, reader.num_samples)):
         for name in reader.fields:
             try:
-                reader.value(sample_id, name)
+                blemish = reader.blemish(sample_id, name)
             except SampleError as error:
                 problems.append(Problem(sample_id, name, str(error.__cause__)))
+            else:
+                if blemish is not None:
+                    problems.append(Problem(sample_id, name, blemish, is_harmless=True))
     return problems

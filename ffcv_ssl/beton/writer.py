@@ -28,7 +28,8 @@ from ffcv_ssl.beton.layout import (
     is_page_size,
     record_dtype,
 )
-from ffcv_ssl.beton.schema import check_fields, check_metadata, dtype_to_json
+from ffcv_ssl.beton.metadata import check_metadata
+from ffcv_ssl.beton.schema import check_fields, dtype_to_json
 from ffcv_ssl.beton.workers import WorkerPool
 from ffcv_ssl.errors import ConfigError, WriteError
 from ffcv_ssl.fields.base import Field

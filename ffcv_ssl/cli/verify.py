@@ -19,16 +19,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ffcv_ssl.reader import Reader
 
     path = parse("ffcv-ssl verify", {"file": FileConfig}, argv, DESCRIPTION)["file"].path
-    num_problems = 0
+    num_problems = num_blemishes = 0
     with Reader(path) as reader:
         for problem in reader.verify():
-            num_problems += 1
+            num_problems += not problem.is_harmless
+            num_blemishes += problem.is_harmless
             sys.stdout.write(f"{path}: {problem_text(problem)}\n")
         checked = f"{reader.num_samples:,} samples decoded, {'checksums compared' if reader.has_checksums else 'no checksums in this file'}"
-    sys.stdout.write(f"{path}: {checked}: {f'{num_problems:,} problem(s)' if num_problems else 'all good'}.\n")
+    result = f"{num_problems:,} problem(s)" if num_problems else "all good"
+    warnings = f", {num_blemishes:,} warning(s)" if num_blemishes else ""
+    sys.stdout.write(f"{path}: {checked}: {result}{warnings}.\n")
     return FOUND_PROBLEMS if num_problems else OK
 
 
 def problem_text(problem: "Problem") -> str:
     """Where, then what."""
-    return problem.message if problem.sample_id is None else f"sample {problem.sample_id}, field '{problem.field}': {problem.message}"
+    if problem.sample_id is None:
+        return problem.message
+    warning = " (warning: every pixel is there, and the image loads)" if problem.is_harmless else ""
+    return f"sample {problem.sample_id}, field '{problem.field}': {problem.message}{warning}"

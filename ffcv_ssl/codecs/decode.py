@@ -36,8 +36,11 @@ class Rung(Protocol):
     def __call__(self, data: Buffer, out: np.ndarray, box: Box | None = None) -> None: ...
 
 
-def decode_jpeg(data: Buffer, out: np.ndarray | None = None) -> np.ndarray:
-    """Decode a JPEG of a .beton file, strictly.
+def decode_jpeg(data: Buffer, out: np.ndarray | None = None, *, strict: bool = False) -> np.ndarray:
+    """Decode a JPEG of a .beton file, all of it or not at all.
+
+    Of what libjpeg warns of, only stray bytes behind the last block and a missing end marker are let pass:
+    every pixel is there (`ffcv_ssl.codecs.integrity.without_stray_bytes`).
 
     Parameters
     ----------
@@ -45,6 +48,8 @@ def decode_jpeg(data: Buffer, out: np.ndarray | None = None) -> np.ndarray:
         The JPEG, YCbCr or grey, 8 bits per channel. Its EXIF orientation is not applied: `ffcv_ssl.codecs.image.load_rgb` does that.
     out
         (H, W, 3) uint8, C-contiguous, of exactly the image's size; overwritten, also when decoding fails. Default: a new array.
+    strict
+        Let nothing pass.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def decode_jpeg(data: Buffer, out: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     ImageError
-        If the decoder reports an error or a warning, or the image is not of the size of `out`.
+        If pixels are missing or broken, or the image is not of the size of `out`.
     ConfigError
         If `FFCV_SSL_DECODER` asks for a decoder that is not there.
     """
@@ -63,7 +68,10 @@ def decode_jpeg(data: Buffer, out: np.ndarray | None = None) -> np.ndarray:
         check_pixels(info.width, info.height)
         out = np.empty((info.height, info.width, 3), np.uint8)
     _check_buffer(out)
-    _first_rung()[1](data, out)
+    if strict:
+        _first_rung()[1](data, out)
+    else:
+        _decode(data, out)
     return out
 
 
@@ -91,7 +99,26 @@ def decode_box(data: Buffer, out: np.ndarray, box: Box) -> None:
     top, left, height, width = box
     if min(top, left) < 0 or min(height, width) < 1 or top + height > out.shape[0] or left + width > out.shape[1]:
         raise ImageError(f"decode_box: the box (top, left, height, width) {tuple(box)} reaches out of an image of {out.shape[:2]}.")
-    _first_rung()[1](data, out, box)
+    _decode(data, out, box)
+
+
+def _decode(data: Buffer, out: np.ndarray, box: Box | None = None) -> None:
+    """Decode with this machine's rung; where it refuses the file, without stray bytes."""
+    rung = _first_rung()[1]
+    try:
+        rung(data, out, box)
+    except ImageError as error:
+        from ffcv_ssl.codecs.integrity import without_stray_bytes
+
+        try:
+            info = inspect_jpeg(data)
+            _check_shape((info.height, info.width, 3), out)
+            repaired = without_stray_bytes(bytes(data))
+        except ImageError:
+            raise error from None
+        if len(repaired) == len(data):
+            raise
+        rung(repaired, out, box)
 
 
 def decoder_name() -> str:

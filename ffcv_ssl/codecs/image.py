@@ -19,6 +19,7 @@ Animated and multi-page files give their first frame. EXIF orientation is applie
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ffcv_ssl.codecs.jpeg import ORIENTATION_TAG, inspect_jpeg, is_jpeg, without_metadata
-from ffcv_ssl.codecs.limits import check_pixels
+from ffcv_ssl.codecs.limits import check_pixels, max_pixels, too_large
 from ffcv_ssl.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # Pillow's names; others may start programs (EPS)
@@ -126,13 +127,18 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
         info = inspect_jpeg(data)
         check_pixels(info.width, info.height)
         orientation, data = info.orientation, without_metadata(data)
+    max_pixels()  # which tells Pillow, too
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        found = re.search(r"\d+", str(error))
+        raise too_large(f"{int(found[0]):,}" if found else "too many") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"not an image of a known format ({', '.join(FORMATS)}): starts with {data[:16]!r}.") from error
     except Exception as error:  # Pillow's readers let out what their parsers meet: OSError, SyntaxError, struct.error, KeyError, …
         raise ImageError(f"does not open: {error}") from error
     with image:
+        check_pixels(*image.size)
         return _rgb_from_pillow(image, orientation)
 
 

@@ -27,12 +27,31 @@ def check_integrity(data: bytes) -> None:
     ImageError
         If libjpeg would decode the file only with a warning.
     """
+    _read(data, tolerant=False)
+
+
+def without_stray_bytes(data: bytes) -> bytes:
+    """Return a JPEG without what stands behind its last block; libjpeg decodes both to the same pixels.
+
+    Bytes between the last block and the end marker make libjpeg warn, and so does an end marker that is
+    missing, although every pixel is there. What is returned decodes without a warning.
+
+    Raises
+    ------
+    ImageError
+        If a block is missing or broken, or the file has another fault.
+    """
+    return _read(data, tolerant=True)
+
+
+def _read(data: bytes, tolerant: bool) -> bytes:
+    """Go through a file; return it, under `tolerant` without stray bytes behind the last block."""
     header = _Header()
-    offset = 2
+    parts, written, offset = [], 0, 2
     while (match := MARKER.match(data, offset)) is not None:
         marker, offset = match[1][0], match.end()
         if marker == EOI:
-            return
+            return b"".join((*parts, data[written:]))
         length = int.from_bytes(data[offset : offset + 2], "big")
         body = data[offset + 2 : offset + length]
         offset += length
@@ -45,8 +64,16 @@ def check_integrity(data: bytes) -> None:
         elif marker == APP0 and body[:5] == b"JFIF\x00" and body[5:6] != b"\x01":
             raise ImageError("corrupt JPEG: unknown JFIF revision number.")
         elif marker == SOS:
-            stretches, offset = _stretches(data, offset)
-            _check_scan(header, header.read_scan(body), stretches)
+            scan = header.read_scan(body)
+            stretches, end, last = _stretches(data, offset, tolerant)
+            used = _check_scan(header, scan, stretches, tolerant)
+            if used < len(stretches[-1]):
+                parts += [data[written:last], stretches[-1][:used].replace(b"\xff", b"\xff\x00")]
+                written = end
+            offset = end
+            header.num_scanned += len(scan.components)
+    if tolerant and offset >= len(data) and header.is_complete:
+        return b"".join((*parts, data[written:], bytes((0xFF, EOI))))
     raise ImageError("corrupt JPEG: " + ("premature end of file." if offset >= len(data) else "extraneous bytes before marker."))
 
 
@@ -83,6 +110,14 @@ class _Header:
         self.num_mcus = 0
         self.restart_interval = 0
         self.progressive = False
+        self.num_scanned = 0  # components of all scans so far
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the scans so far hold all of the image."""
+        if self.progressive:
+            return all((component.lowest_bit == 0).all() for component in self.components.values())
+        return 0 < len(self.components) <= self.num_scanned
 
     def read_tables(self, body: bytes) -> None:
         """DHT: one or more Huffman tables."""
@@ -125,21 +160,29 @@ class _Header:
         return _Scan(components, dc_tables, ac_tables, num_mcus, first, last, shifts >> 4, shifts & 15)
 
 
-def _stretches(data: bytes, offset: int) -> tuple[list[bytes], int]:
-    """The entropy-coded data of a scan between its restart markers, without stuffing, and the offset of the marker that ends it."""
+def _stretches(data: bytes, offset: int, tolerant: bool) -> tuple[list[bytes], int, int]:
+    """The entropy-coded data of a scan between its restart markers, without stuffing, and the offsets of the
+    marker that ends it and of the last stretch. Under `tolerant` the end of the file is such a marker."""
     stretches: list[bytes] = []
     for match in MARKER.finditer(data, offset):
-        stretch = data[offset : match.start()]
-        stretches.append(STUFFED.sub(b"\xff", stretch) if b"\xff\xff" in stretch else stretch.replace(b"\xff\x00", b"\xff"))
+        start, stretch = offset, data[offset : match.start()]
+        stretches.append(_unstuffed(stretch))
         marker, offset = match[1][0], match.end()
         if not RST0 <= marker <= RST7:
-            return stretches, match.start()
+            return stretches, match.start(), start
         if marker != RST0 + (len(stretches) - 1) % 8:
             raise ImageError("corrupt JPEG: restart markers out of order.")
-    raise ImageError("corrupt JPEG: premature end of file.")
+    if not tolerant:
+        raise ImageError("corrupt JPEG: premature end of file.")
+    return [*stretches, _unstuffed(data[offset:])], len(data), offset
 
 
-def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes]) -> None:
+def _unstuffed(stretch: bytes) -> bytes:
+    return STUFFED.sub(b"\xff", stretch) if b"\xff\xff" in stretch else stretch.replace(b"\xff\x00", b"\xff")
+
+
+def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes], tolerant: bool) -> int:
+    """Walk through a scan; return how many bytes of its last stretch hold it."""
     if header.progressive:
         _check_progression(scan)
     elif (scan.first, scan.last, scan.high, scan.low) != (0, 63, 0, 0):
@@ -147,6 +190,7 @@ def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes]) -> None:
     interval = header.restart_interval or scan.num_mcus
     if len(stretches) != _ceil(scan.num_mcus, interval):
         raise ImageError(f"corrupt JPEG: {len(stretches) - 1} restart markers, wanted {_ceil(scan.num_mcus, interval) - 1}.")
+    consumed = 0
     for index, stretch in enumerate(stretches):
         mcus = slice(index * interval, min((index + 1) * interval, scan.num_mcus))
         padded = np.frombuffer(stretch + bytes(entropy.PADDING), np.uint8)
@@ -156,8 +200,10 @@ def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes]) -> None:
             raise ImageError("corrupt JPEG: bad Huffman code.")
         if consumed == entropy.TOO_SHORT or consumed > num_bits:
             raise ImageError("corrupt JPEG: premature end of data segment.")
-        if num_bits - consumed >= 8 * (STRAY_BYTES if mcus.stop == scan.num_mcus else 1):
+        is_last = mcus.stop == scan.num_mcus
+        if num_bits - consumed >= 8 * (STRAY_BYTES if is_last else 1) and not (is_last and tolerant):
             raise ImageError("corrupt JPEG: extraneous bytes before marker.")
+    return _ceil(consumed, 8) if tolerant else len(stretches[-1])
 
 
 def _check_progression(scan: _Scan) -> None:

@@ -79,6 +79,11 @@ class Field(ABC):
     def decode(self, record: Any, payload: bytes | memoryview) -> Any:
         """Turn one record (a scalar of `record_dtype`) and its payload (empty if there is none) into one Python value."""
 
+    def blemish(self, record: Any, payload: bytes | memoryview) -> str | None:
+        """Say what is odd about a stored value that decodes all the same, or None; raises what `decode` raises."""
+        self.decode(record, payload)
+        return None
+
     def record(self, encoded: Encoded, pointer: int) -> tuple:
         """Complete the record of an encoded value; a tuple of one where `record_dtype` is a plain scalar.
 

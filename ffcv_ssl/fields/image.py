@@ -120,6 +120,7 @@ class RGBImageField(Field):
             If the payload is corrupt or not of the size that the record says.
         """
         shape = (int(record["height"]), int(record["width"]), 3)
+        check_pixels(shape[1], shape[0])
         if record["mode"] == MODE_RAW:
             if len(payload) != np.prod(shape):
                 raise ImageError(f"raw image of {len(payload):,} bytes, {shape} takes {np.prod(shape):,}.")
@@ -128,6 +129,19 @@ class RGBImageField(Field):
         if image.shape != shape:
             raise ImageError(f"JPEG of (height, width, channels) {image.shape}, its record says {shape}.")
         return image
+
+    def blemish(self, record: Any, payload: bytes | memoryview) -> str | None:
+        """Say what libjpeg would warn of in a JPEG whose pixels are all there, or None."""
+        if record["mode"] == MODE_RAW:
+            return super().blemish(record, payload)
+        try:
+            image = decode_jpeg(payload, strict=True)
+        except ImageError as error:
+            self.decode(record, payload)
+            return str(error)
+        if image.shape[:2] != (record["height"], record["width"]):
+            self.decode(record, payload)  # which says so
+        return None
 
     def payload_size(self, records: np.ndarray) -> np.ndarray:
         """Raw images take 3 · width · height bytes; how much a JPEG takes, only the allocation table knows."""
@@ -185,7 +199,7 @@ class RGBImageField(Field):
             return change, "reencoded"
         if self.check == "decode":
             try:
-                decode_jpeg(data)
+                decode_jpeg(data, strict=True)
             except ImageError as error:
                 return str(error), "repaired"
         return None, "kept"

@@ -15,7 +15,7 @@ from ffcv_ssl.kernels._jit import glue, per_sample, scalar
 from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_view
 
-DONE, NOT_READ, NOT_DECODED = range(3)  # status of a sample
+DONE, NOT_READ, NOT_DECODED, NOT_AS_WRITTEN = range(4)  # status of a sample
 RAW = 1  # mode of a stored image, as `fields.image.MODE_RAW`
 
 
@@ -25,6 +25,8 @@ class StoredImages(NamedTuple):
     descriptor: int
     pread: int  # address of libc's `pread`; 0: not to be had
     decode: int  # address of the native shim's `decode`; 0: not there
+    crc32: int  # address of zlib's `crc32`; 0: stored bytes are not checked
+    checksums: np.ndarray  # (N,) uint32, CRC-32 of the stored bytes; empty where they are not checked
     modes: np.ndarray  # (N,) uint8
     sizes: np.ndarray  # (N, 2) int64, heights and widths
     pointers: np.ndarray  # (N,) int64, offsets in the file
@@ -66,6 +68,8 @@ def load_image(images, workspace, sample_id, box, pixels):
     target = pixels if is_raw else workspace.data
     if read(images, images.pointers[sample_id], size, target) != size:
         return NOT_READ
+    if images.crc32 != 0 and call(images.crc32, 0, target.ctypes.data, size) != np.int64(images.checksums[sample_id]):
+        return NOT_AS_WRITTEN
     if is_raw:
         return DONE
     decoder, height, width = (images.decode, workspace.handle), images.sizes[sample_id, 0], images.sizes[sample_id, 1]

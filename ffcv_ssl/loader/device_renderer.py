@@ -14,7 +14,7 @@ from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.chunk import DONE, load_chunk
 from ffcv_ssl.loader.device import Device
 from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.images import BatchMemory, Drawing, ImageRenderer
+from ffcv_ssl.loader.images import NOT_FAST, BatchMemory, Drawing, ImageRenderer
 from ffcv_ssl.loader.packed import PackedImages
 from ffcv_ssl.loader.placement import ImageCache
 from ffcv_ssl.pipeline.plan import ImagePlan
@@ -98,11 +98,12 @@ class DeviceRenderer(ImageRenderer):
 
     def load(self, sample_ids: np.ndarray, boxes: np.ndarray, starts: np.ndarray, packed: np.ndarray) -> None:
         """Decode the boxes (n, levels, 5) of some samples into `packed`, from the bytes `starts` (n, levels) on."""
-        failed = np.arange(len(sample_ids))
-        if self._is_compiled(sample_ids):
-            failed = np.flatnonzero(self._load_chunk(sample_ids, boxes, starts, packed) != DONE)
-        for index in failed:  # without compiled code all of them; with it, those of which it is to be found out why
-            self._load_one(sample_ids[index : index + 1], boxes[index : index + 1], starts[index : index + 1], packed)
+        with self._memory_for(sample_ids):
+            failed = np.arange(len(sample_ids))
+            if self._is_compiled(sample_ids):
+                failed = np.flatnonzero(self._load_chunk(sample_ids, boxes, starts, packed) != DONE)
+            for index in failed:  # without compiled code all of them; with it, those of which it is to be found out why
+                self._load_one(sample_ids[index : index + 1], boxes[index : index + 1], starts[index : index + 1], packed)
 
     def _load_chunk(self, sample_ids: np.ndarray, boxes: np.ndarray, starts: np.ndarray, packed: np.ndarray) -> np.ndarray:
         """Decode in compiled code; return the status of each sample."""
@@ -117,7 +118,7 @@ class DeviceRenderer(ImageRenderer):
         if self.decode == "fast":  # which the native decoder alone can do
             self._image(number, np.array([0, 0, *self.sizes[number]]))  # raises if the image is damaged
             if self._load_chunk(sample_id, boxes, starts, packed)[0] != DONE:
-                raise self._error(number, "could not be decoded, for a reason that only shows now and then.")
+                raise self._error(number, NOT_FAST)
             return
         top, left, height, width = boxes[0, 0, :DENOMINATOR]
         image = self._image(number, boxes[0, 0])

@@ -4,7 +4,8 @@ The compiled `loader.chunk` does all of it for raw and cached images, and for JP
 JPEGs are decoded by the ladder, one by one; so is everything in a plan that mixes dtypes or has several passes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,9 @@ import torch
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.codecs.decode import decode_box, decode_jpeg
-from ffcv_ssl.errors import FfcvSslError, PipelineError, SampleError
+from ffcv_ssl.codecs.jpeg import inspect_jpeg
+from ffcv_ssl.codecs.limits import check_pixels
+from ffcv_ssl.errors import FfcvSslError, ImageError, PipelineError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
 from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_views
@@ -22,11 +25,13 @@ from ffcv_ssl.loader.boxes import DENOMINATOR, plan_decode
 from ffcv_ssl.loader.buffers import BufferPool, as_tensor, pinned_tensor
 from ffcv_ssl.loader.chunk import DONE, StoredImages, Workspace, render_chunk
 from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.memory import ThreadMemory, native_decoder, pread_address
+from ffcv_ssl.loader.memory import ThreadMemory, crc32_address, native_decoder, pread_address
 from ffcv_ssl.loader.placement import ImageCache
 from ffcv_ssl.pipeline.plan import ImagePlan, TensorPlan
 from ffcv_ssl.pipeline.table import ParameterTable
 
+NOT_FAST = "the image has stray bytes behind its last block, which decode='fast' cannot read; use decode='exact'."
+HUGE_PIXELS = 1 << 24  # a JPEG of more is asked for its own size before there is memory for what the record says
 IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 
 
@@ -131,10 +136,23 @@ class ImageRenderer:
         self.sizes = np.stack((records["height"], records["width"]), axis=1).astype(np.int64)
         pointers, num_bytes = (values.astype(np.int64) for values in reader.extents(plan.field))
         modes = np.array(records["mode"])  # a copy, writable: Numba compiles anew for arrays that are not
+        checksums = reader.value_checksums(plan.field) if reader.check == "read" else None
+        self._is_checked = checksums is not None
         self.images = StoredImages(
-            reader.fileno(), pread_address(), native_decoder(), modes, self.sizes, pointers, num_bytes,
-            cache.memory, cache.places, cache.cached,
-        )  # fmt: skip
+            descriptor=reader.fileno(),
+            pread=pread_address(),
+            decode=native_decoder(),
+            crc32=crc32_address() if self._is_checked else 0,
+            checksums=np.zeros(0, np.uint32) if checksums is None else np.array(checksums, np.uint32),
+            modes=modes,
+            sizes=self.sizes,
+            pointers=pointers,
+            num_bytes=num_bytes,
+            cache=cache.memory,
+            places=cache.places,
+            cached=cache.cached,
+        )
+        self._is_huge = self.sizes.prod(axis=1) > HUGE_PIXELS
         tensors = plan.tensors
         self._is_uniform = len({tensor.lut.dtype for tensor in tensors}) == 1 and all(tensor.num_passes == 1 for tensor in tensors)
         self._formats = tuple((tensor.lut, np.array_equal(tensor.lut, IDENTITY_LUT), tensor.channels_last) for tensor in tensors)
@@ -199,17 +217,54 @@ class ImageRenderer:
         SampleError
             If a sample cannot be read or decoded; it names file, sample and field.
         """
-        if self._is_uniform and self._is_compiled(sample_ids):
-            for index in np.flatnonzero(self._render_chunk(sample_ids, drawing, outs, start) != DONE):
-                self._retry(sample_ids[index : index + 1], drawing, outs, start + int(index))
-            return
-        for position, sample_id in enumerate(sample_ids, start):
-            self._render_one(int(sample_id), drawing, outs, position)
+        with self._memory_for(sample_ids):
+            if self._is_uniform and self._is_compiled(sample_ids):
+                for index in np.flatnonzero(self._render_chunk(sample_ids, drawing, outs, start) != DONE):
+                    self._retry(sample_ids[index : index + 1], drawing, outs, start + int(index))
+                return
+            for position, sample_id in enumerate(sample_ids, start):
+                self._render_one(int(sample_id), drawing, outs, position)
+
+    @contextmanager
+    def _memory_for(self, sample_ids: np.ndarray) -> Iterator[None]:
+        """Compare what the records of huge images claim with the images before there is memory for it.
+
+        Raises SampleError if a claim is false or above the limit, or memory does not suffice in the block.
+        """
+        for sample_id in sample_ids[self._is_huge[sample_ids]]:
+            self._check_claim(int(sample_id))
+        try:
+            yield
+        except MemoryError as error:
+            largest = int(sample_ids[self.sizes[sample_ids].prod(axis=1).argmax()])
+            height, width = self.sizes[largest]
+            raise self._error(largest, f"there is no memory for an image of {width} x {height} pixels.") from error
+
+    def _check_claim(self, sample_id: int) -> None:
+        """Check the size that a record gives."""
+        height, width = (int(side) for side in self.sizes[sample_id])
+        try:
+            check_pixels(width, height)
+            if self.images.modes[sample_id] == MODE_RAW:
+                return  # the reader has compared it with the stored bytes
+            info = inspect_jpeg(self._stored(sample_id))
+            if (info.height, info.width) != (height, width):
+                raise ImageError(f"JPEG of {info.width} x {info.height} pixels, its record says {width} x {height}.")
+        except (FfcvSslError, OSError) as error:
+            raise self._error(sample_id, str(error)) from error
+
+    def _stored(self, sample_id: int) -> np.ndarray:
+        """Read the stored bytes of a sample into memory of this thread, and compare them with their checksum."""
+        size = int(self.images.num_bytes[sample_id])
+        data = self._memory.bytes("file", size)[:size]
+        self.reader.read_into(int(self.images.pointers[sample_id]), size, data)
+        self.reader.check_value(sample_id, self.plan.field, data)
+        return data
 
     def _is_compiled(self, sample_ids: np.ndarray) -> bool:
         """Whether `loader.chunk` can make every image of a chunk."""
         images = self.images
-        if not images.pread:
+        if not images.pread or (self._is_checked and not images.crc32):
             return False
         return bool(images.decode or ((images.modes[sample_ids] == MODE_RAW) | (images.cached[sample_ids] != 0)).all())
 
@@ -238,7 +293,7 @@ class ImageRenderer:
         if self.decode != "fast":
             self._render_one(int(sample_id[0]), drawing, outs, position)
         else:
-            raise self._error(int(sample_id[0]), "could not be decoded, for a reason that only shows now and then.")
+            raise self._error(int(sample_id[0]), NOT_FAST)
 
     def _render_one(self, sample_id: int, drawing: Drawing, outs: Sequence[np.ndarray], position: int) -> None:
         """Render one sample with the decoder ladder."""
@@ -261,13 +316,12 @@ class ImageRenderer:
 
     def _load(self, sample_id: int, box: np.ndarray, image: np.ndarray) -> None:
         """Read one stored image and decode a box of it into `image` (H, W, 3)."""
-        pointer, size = int(self.images.pointers[sample_id]), int(self.images.num_bytes[sample_id])
         try:
             if self.images.modes[sample_id] == MODE_RAW:
-                self.reader.read_into(pointer, size, image.reshape(-1))
+                self.reader.read_into(int(self.images.pointers[sample_id]), image.size, image.reshape(-1))
+                self.reader.check_value(sample_id, self.plan.field, image.reshape(-1))
                 return
-            data = self._memory.bytes("file", size)[:size]
-            self.reader.read_into(pointer, size, data)
+            data = self._stored(sample_id)
             if tuple(box) == (0, 0, *image.shape[:2]):
                 decode_jpeg(data, image)
             else:

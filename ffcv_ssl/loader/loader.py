@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.beton.cores import allowed_cores
-from ffcv_ssl.beton.reader import BetonReader
+from ffcv_ssl.beton.reader import CHECKS, BetonReader
 from ffcv_ssl.errors import FieldNotFound, LoaderClosed, PipelineError, SampleError
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.loader.batch import Batch
@@ -79,10 +79,14 @@ class Loader:
         "exact": of each JPEG the part that the views show, with the pixels of the whole. "full": the whole. "fast": large crops are cut
         from an image scaled by 1/2, 1/4 or 1/8 in the DCT: quicker, and another image (3 to 11 grey levels away on average); needs the
         native decoder.
+    check
+        "read": compare the stored bytes of every value with the checksum that the file holds for it, each time they are read. A damaged
+        value is a SampleError (`on_error`). Files without such checksums, FFCV's among them, get them with `ffcv-ssl seal`. "none": do not.
     on_error
         What to do with a sample that cannot be read: "raise" a SampleError, "skip" it (the batch gets shorter), or "substitute" the
         next readable sample of the order. What was skipped or substituted is logged and listed in `failures`; a batch of which nothing is
-        left is passed over. Damage in a part of a JPEG that no view shows may go unnoticed, unless decode="full".
+        left is passed over. In files without checksums of values, damage in a part of a JPEG that no view shows may go unnoticed,
+        unless decode="full", and so may damage that still decodes.
 
     Attributes
     ----------
@@ -120,18 +124,19 @@ class Loader:
         shuffle_bytes: int = 2 << 30,
         cache: str = "os",
         decode: str = "exact",
+        check: str = "read",
     ):
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.path = os.fspath(path)
         self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error, shuffle_bytes)
-        self._check_choices(on_error, cache, decode)
+        self._check_choices(on_error, cache, decode, check)
         self.batch_size, self.order, self.batches_ahead = int(batch_size), order, int(batches_ahead)
         self.rank, self.world_size, self.drop_last = int(rank), int(world_size), bool(drop_last)
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
         self.seed = secrets.randbits(32) if seed is None else int(seed)
         if seed is None:
             logger.info("%s: seed %d was drawn.", self.path, self.seed)
-        self.reader = BetonReader(self.path, custom_fields)
+        self.reader = BetonReader(self.path, custom_fields, check)
         try:
             self.indices = check_indices(indices, self.reader.num_samples, self.path)
             options = PlanOptions(self.seed, self.indices, cache, decode, self.world_size, with_ids, with_params, on_error)
@@ -175,9 +180,9 @@ class Loader:
         if seed is None and world_size > 1:
             raise PipelineError(f"{self.path}: give all {world_size} ranks the same seed, or they would read different orders.")
 
-    def _check_choices(self, on_error: str, cache: str, decode: str) -> None:
+    def _check_choices(self, on_error: str, cache: str, decode: str, check: str) -> None:
         """Refuse words that mean nothing, and say what a word costs."""
-        choices = {"on_error": (on_error, ON_ERROR), "cache": (cache, CACHES), "decode": (decode, DECODES)}
+        choices = {"on_error": (on_error, ON_ERROR), "cache": (cache, CACHES), "decode": (decode, DECODES), "check": (check, CHECKS)}
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise PipelineError(f"{self.path}: {name} is one of {', '.join(allowed)}, got {value!r}.")

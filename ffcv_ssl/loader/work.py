@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ffcv_ssl.errors import SampleError
+from ffcv_ssl.errors import PipelineError, SampleError
 from ffcv_ssl.loader.batch import Batch, make_batch
 from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.engine import Engine
@@ -89,6 +89,9 @@ class BatchWork:
             starts = range(0, count, chunk)
             self._remaining = len(starts)
             self._engine.submit(self._owner, [partial(self._chunk, start, min(start + chunk, count)) for start in starts], first=True)
+        except MemoryError as error:
+            wanted = f"a batch of {len(self._ids)} samples; use a smaller batch_size or batches_ahead"
+            self.fail(PipelineError(f"there is no memory for {wanted} ({error})."))
         except BaseException as error:  # carried to the consumer
             self.fail(error)
 

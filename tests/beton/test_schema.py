@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ffcv_ssl.beton.layout import descriptors_to_bytes, parse_descriptors, record_dtype
-from ffcv_ssl.beton.schema import check_fields, check_metadata, dtype_to_json, parse_schema
+from ffcv_ssl.beton.metadata import check_metadata
+from ffcv_ssl.beton.schema import check_fields, dtype_to_json, parse_schema
 from ffcv_ssl.errors import BetonFormatError, ConfigError, FieldError, UnknownFieldType
 from ffcv_ssl.fields import Encoded, Field, FloatField, IntField, RGBImageField
 
