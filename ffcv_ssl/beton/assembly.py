@@ -98,9 +98,7 @@ class Assembly:
             write_exactly(self._descriptor, offset, content)
         return table_start + len(table_bytes), self._pages.page_size
 
-    def _record(
-        self, sample: list[StoredValue], payload: memoryview, offset: int
-    ) -> tuple[tuple, list[tuple[int, int, int]]]:
+    def _record(self, sample: list[StoredValue], payload: memoryview, offset: int) -> tuple[tuple, list[tuple[int, int, int]]]:
         """The record of one sample whose values begin at a file offset, and (offset, size, CRC-32) of each."""
         row, extents, position = [], [], 0
         for field, (parts, size, note, checksum) in zip(self._fields, sample, strict=True):

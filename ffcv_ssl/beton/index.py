@@ -66,9 +66,7 @@ def locate_values(fields: Mapping[str, Field], records: np.ndarray, table: np.nd
     return {name: (pointers[name], sizes[name]) for name in pointers}
 
 
-def values_in_records(
-    of_rows: np.ndarray, extents: Mapping[str, Extents], table: np.ndarray
-) -> dict[str, np.ndarray]:
+def values_in_records(of_rows: np.ndarray, extents: Mapping[str, Extents], table: np.ndarray) -> dict[str, np.ndarray]:
     """Bring what is known of each row of the allocation table to the records; 0 for empty values.
 
     Parameters

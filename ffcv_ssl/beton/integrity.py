@@ -105,9 +105,7 @@ def read_extension(read: Callable[[int, int], bytes], header: Header) -> Extensi
         raise BetonFormatError(f"the extension block is said to have {length} bytes.")
     flags = int(trailer["flags"])
     if flags not in (0, FLAG_VALUE_CHECKSUMS) or trailer["reserved"] != 0:
-        raise UnsupportedVersion(
-            f"the extension block has flags {flags:#x}, which this version of the package does not know."
-        )
+        raise UnsupportedVersion(f"the extension block has flags {flags:#x}, which this version of the package does not know.")
     block = read(end - length, length)
     checksum = zlib.crc32(block[: length - TRAILER_DTYPE.itemsize + _CRC_POSITION])
     if checksum != trailer["block_crc"]:

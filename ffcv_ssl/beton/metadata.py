@@ -57,9 +57,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _described_fields(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(field, dict) and isinstance(field.get("type"), str) for field in value.values()
-    )
+    return isinstance(value, dict) and all(isinstance(field, dict) and isinstance(field.get("type"), str) for field in value.values())
 
 
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -15,18 +15,17 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.beton.files import open_for_reading, read_exactly
-from ffcv_ssl.beton.index import DataRegion, Extents, locate_values, values_in_records
+from ffcv_ssl.beton.index import Extents, locate_values
 from ffcv_ssl.beton.integrity import Extension, read_extension
 from ffcv_ssl.beton.layout import (
     DESCRIPTOR_DTYPE,
     HEADER_DTYPE,
     TABLE_DTYPE,
-    Header,
-    align_up,
     parse_descriptors,
     parse_header,
 )
 from ffcv_ssl.beton.schema import parse_schema
+from ffcv_ssl.beton.sections import check_sections, data_region, find_pages_end, value_checksums
 from ffcv_ssl.beton.verify import Problem, find_problems
 from ffcv_ssl.errors import BetonFormatError, ChecksumError, ConfigError, FfcvSslError, FieldNotFound, SampleError, TruncatedFile
 from ffcv_ssl.fields.base import Field
@@ -54,8 +53,10 @@ class BetonReader:
     ----------
     path
         As given, as a string.
-    num_samples, page_size
-        As in the header.
+    num_samples, page_size, header
+        As in the file; all of its header.
+    records_end, pages_end
+        File offsets where the records and the last page end.
     fields
         Field objects by name, in file order. Write options (mode, quality …) stand in `metadata["fields"]`.
     records
@@ -92,71 +93,33 @@ class BetonReader:
         size = os.fstat(self._descriptor).st_size
         header_bytes = self._read_bytes(0, min(size, HEADER_DTYPE.itemsize))
         header = parse_header(header_bytes)
-        _check_sections(header, size)
+        check_sections(header, size)
         descriptor_bytes = self._read_bytes(HEADER_DTYPE.itemsize, DESCRIPTOR_DTYPE.itemsize * header.num_fields)
         descriptors = parse_descriptors(descriptor_bytes)
         extension = read_extension(self._read_bytes, header)
-        self.num_samples, self.page_size = header.num_samples, header.page_size
+        self.header, self.num_samples, self.page_size = header, header.num_samples, header.page_size
         self.metadata: dict = extension.metadata if extension is not None else {}
         self.fields, dtype = parse_schema(descriptors, self._custom_fields, self.metadata)
         for name in self._custom_fields:
             self._check_field(name)
-        self._records_end = header.records_start + header.num_samples * dtype.itemsize
-        if self._records_end > (header.alloc_table_ptr if extension is None else extension.start):
+        self.records_end = header.records_start + header.num_samples * dtype.itemsize
+        if self.records_end > (header.alloc_table_ptr if extension is None else extension.start):
             raise TruncatedFile(f"{header.num_samples} records of {dtype.itemsize} bytes do not fit before the allocation table.")
         self.records = self._read_array(header.records_start, header.num_samples, dtype)
-        table = self._read_array(header.alloc_table_ptr, (size - header.alloc_table_ptr) // TABLE_DTYPE.itemsize, TABLE_DTYPE)
+        table = self.read_table()
         index_checksum = zlib.crc32(_bytes_of(self.records), zlib.crc32(descriptor_bytes, zlib.crc32(header_bytes)))
         table_checksum = zlib.crc32(_bytes_of(table))
         if extension is not None:
             self._check_checksums(extension, index_checksum, table_checksum, len(table))
         self._extension = extension
-        region = self._data_region(header)
+        region = data_region(header, extension, self.records_end)
         self._extents = locate_values(self.fields, self.records, table, region)
-        self._checksums = self._value_checksums(table)
-        if extension is None:
-            self._check_gap(table, header.alloc_table_ptr)
+        self._checksums = value_checksums(extension, self._extents, table)
+        self.pages_end = (
+            extension.start if extension is not None else find_pages_end(self._read_bytes, header, self.records_end, self._extents)
+        )
         seen = (header_bytes, size, index_checksum, table_checksum, extension and extension.checksum)
         self.fingerprint: str = hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
-
-    def _data_region(self, header: Header) -> DataRegion:
-        """Where values may lie: behind the records and, where there are page checksums, in those pages."""
-        extension = self._extension
-        if extension is None:
-            return DataRegion(self._records_end, header.alloc_table_ptr, self.page_size)
-        num_pages = len(extension.page_checksums)
-        first = extension.start - num_pages * self.page_size
-        if num_pages and first + self.page_size <= self._records_end:
-            raise BetonFormatError(
-                f"the extension block has checksums for {num_pages} pages; some of these lie inside the records."
-            )
-        return DataRegion(max(self._records_end, first), extension.start, self.page_size)
-
-    def _value_checksums(self, table: np.ndarray) -> dict[str, np.ndarray]:
-        """CRC-32 of the stored values by field, (N,) uint32 each; empty where the file has none."""
-        checksums = None if self._extension is None else self._extension.value_checksums
-        if checksums is None:
-            return {}
-        if len(checksums) != len(table):
-            raise BetonFormatError(
-                f"the extension block has checksums for {len(checksums)} values; the allocation table has {len(table)}."
-            )
-        return values_in_records(checksums, self._extents, table)
-
-    def _check_gap(self, table: np.ndarray, table_start: int) -> None:
-        """Refuse bytes between the last page and the table that are no extension block: a damaged one.
-
-        FFCV leaves nothing there.
-        """
-        ends = table["ptr"] + table["size"]
-        last = int(ends.max()) if len(table) else 0
-        start = max(self._records_end, align_up(last, self.page_size) if last else 0)
-        for offset in range(start, table_start, self.page_size):
-            if any(self._read_bytes(offset, min(self.page_size, table_start - offset))):
-                raise BetonFormatError(
-                    f"the bytes from offset {start} to {table_start}, between the last page and the allocation "
-                    "table, are no extension block. It must be damaged; restore the file or write it again."
-                )
 
     def _check_checksums(self, extension: Extension, index_checksum: int, table_checksum: int, num_values: int) -> None:
         if index_checksum != extension.index_checksum:
@@ -173,6 +136,16 @@ class BetonReader:
         return self.metadata.get("class_names")
 
     @property
+    def stored_fields(self) -> list[str]:
+        """Names of the fields whose values lie in pages, in file order."""
+        return list(self._extents)
+
+    @property
+    def has_value_checksums(self) -> bool:
+        """Whether the file carries a checksum for every stored value, so that damage shows on every read."""
+        return self._extension is not None and self._extension.value_checksums is not None
+
+    @property
     def has_checksums(self) -> bool:
         """Whether the file carries checksums; files written by FFCV do not."""
         return self._extension is not None
@@ -186,6 +159,12 @@ class BetonReader:
         self._check_field(name)
         return self._checksums.get(name)
 
+    def read_table(self) -> np.ndarray:
+        """Read the allocation table, (T,) of `layout.TABLE_DTYPE`, in the order of the file."""
+        start = self.header.alloc_table_ptr
+        size = os.fstat(self._descriptor).st_size
+        return self._read_array(start, (size - start) // TABLE_DTYPE.itemsize, TABLE_DTYPE)
+
     def check_value(self, sample_id: int, name: str, payload: Any) -> None:
         """Compare the bytes of one value, as read, with its checksum; ChecksumError if they differ."""
         checksums = self._checksums.get(name) if self.check == "read" else None
@@ -194,8 +173,7 @@ class BetonReader:
         found, stored = zlib.crc32(payload), int(checksums[sample_id])
         if found != stored:
             raise ChecksumError(
-                f"the {len(payload):,} stored bytes have the checksum {found:08x}, {stored:08x} was written: "
-                "the file is damaged here."
+                f"the {len(payload):,} stored bytes have the checksum {found:08x}, {stored:08x} was written: the file is damaged here."
             )
 
     def extents(self, name: str) -> Extents:
@@ -259,7 +237,7 @@ class BetonReader:
 
         A file without checksums (`has_checksums`) is only decoded.
         """
-        return find_problems(self, self._extension, self._records_end, decode)
+        return find_problems(self, self._extension, self.records_end, decode)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -326,20 +304,6 @@ class BetonReader:
         except BetonFormatError as error:
             message = str(error)
             raise type(error)(message if message.startswith(self.path) else f"{self.path}: {message}") from error
-
-
-def _check_sections(header: Header, size: int) -> None:
-    """Every section must lie in the file, before anything is read from it."""
-    if header.records_start > size:
-        raise TruncatedFile(f"{size} bytes; {header.num_fields} field descriptors alone need {header.records_start}.")
-    if header.alloc_table_ptr > size:
-        raise TruncatedFile(f"{size} bytes, but its allocation table begins at {header.alloc_table_ptr}.")
-    if header.alloc_table_ptr < header.records_start:
-        raise BetonFormatError(f"its allocation table begins at {header.alloc_table_ptr}, inside the header. Was its writing cut short?")
-    if (size - header.alloc_table_ptr) % TABLE_DTYPE.itemsize:
-        raise TruncatedFile(
-            f"{size - header.alloc_table_ptr} bytes after offset {header.alloc_table_ptr} are not whole rows of the allocation table."
-        )
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:

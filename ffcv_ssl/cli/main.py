@@ -14,6 +14,7 @@ COMMANDS = {  # each is a module of this room with main(argv) -> int; imported o
     "write": "convert images of a folder, an archive or an array file into one .beton file",
     "info": "show what a .beton file holds and how it was written",
     "verify": "check every checksum and decode every image of a .beton file",
+    "seal": "add checksums to a .beton file that has none, after decoding all of it",
     "preview": "draw samples of a .beton file beside their augmented views",
     "train": "train SimCLR, EMP-SSL or one of their relatives",
     "probe": "judge a finished run by the published protocols, on its own files or on others",

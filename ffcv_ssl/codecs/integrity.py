@@ -47,7 +47,8 @@ def without_stray_bytes(data: bytes) -> bytes:
 def _read(data: bytes, tolerant: bool) -> bytes:
     """Go through a file; return it, under `tolerant` without stray bytes behind the last block."""
     header = _Header()
-    parts, written, offset = [], 0, 2
+    parts: list[bytes] = []
+    written, offset = 0, 2
     while (match := MARKER.match(data, offset)) is not None:
         marker, offset = match[1][0], match.end()
         if marker == EOI:

@@ -27,7 +27,7 @@ def max_pixels() -> int:
         return DEFAULT_MAX_PIXELS
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{VARIABLE} is a number of pixels, at least 1; got {text!r}.")
-    if Image.MAX_IMAGE_PIXELS is not None and 2 * Image.MAX_IMAGE_PIXELS < int(text):
+    if Image.MAX_IMAGE_PIXELS is not None and int(text) > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = -(-int(text) // 2)  # Pillow refuses twice that
     return int(text)
 

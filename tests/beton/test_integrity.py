@@ -91,8 +91,8 @@ def test_block__refuses_impossible_lengths(length):
 def test_block__refuses_unknown_flags():
     """A block of a later kind is refused, not misread."""
     block, header = block_and_header()
-    with pytest.raises(UnsupportedVersion, match="flags 0x1"):
-        parse(block[:-12] + b"\1" + block[-11:], header)
+    with pytest.raises(UnsupportedVersion, match="flags 0x3"):
+        parse(block[:-12] + b"\3" + block[-11:], header)
 
 
 @pytest.mark.parametrize("json_length", [len(TEXT) + 8, 2**40, 2**64 - 1])

@@ -165,13 +165,13 @@ def test_verify__is_silent_on_good_files(good, write_bytes):
 
 
 def test_verify__finds_a_flipped_bit_of_a_value(good, write_bytes):
-    """A flipped bit of raw pixels decodes without complaint; the page's checksum tells, and names the samples it may be in."""
+    """A flipped bit of raw pixels decodes without complaint; the checksums of its page and of the value tell."""
     with BetonReader(good.path) as reader:
         pixel = int(reader.extents("image")[0][4]) + 10
     path = write_bytes(good.data, {pixel: bytes([good.data[pixel] ^ 1])})
     problems = list(BetonReader(path).verify())
-    assert len(problems) == 1
-    assert (problems[0].sample_id, problems[0].field) == (None, None)
+    assert [(problem.sample_id, problem.field) for problem in problems] == [(None, None), (4, "image")]
+    assert "checksum" in problems[1].message
     assert "page 0" in problems[0].message
     assert "6 samples from 0 to 5" in problems[0].message
     assert "page 0" in next(BetonReader(write_bytes(good.data, {good.block - 1: b"\1"})).verify()).message

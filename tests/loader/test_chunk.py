@@ -73,7 +73,7 @@ def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
         epoch(damaged_file, PIPELINES["simclr"], batch_size=23, num_workers=0, order=OrderOption.SEQUENTIAL)
     with Loader(damaged_file, pipelines={"image": PIPELINES["simclr"]}, **{**OPTIONS, "on_error": "skip"}) as loader:
         assert sum(len(batch.image) for batch in loader) == 21
-    assert seen[7] == chunk.NOT_DECODED
+    assert seen[7] == chunk.NOT_AS_WRITTEN
     assert seen[11] == chunk.NOT_READ
     assert all(status == chunk.DONE for sample_id, status in seen.items() if sample_id not in (7, 11))
 
@@ -154,7 +154,20 @@ def test_short_reads__are_continued(tmp_path):
     out = np.zeros(1000, np.uint8)
     with path.open("rb") as file:
         address = ctypes.cast(short_pread, ctypes.c_void_p).value
-        stored = chunk.StoredImages(file.fileno(), address, 0, out, nothing[None], nothing, nothing, out, nothing, out)
+        stored = chunk.StoredImages(
+            descriptor=file.fileno(),
+            pread=address,
+            decode=0,
+            crc32=0,
+            checksums=np.zeros(0, np.uint32),
+            modes=out,
+            sizes=nothing[None],
+            pointers=nothing,
+            num_bytes=nothing,
+            cache=out,
+            places=nothing,
+            cached=out,
+        )
         assert read(stored, 3, 1000, out) == 1000
         assert read(stored, 1000, 1000, np.zeros(1000, np.uint8)) == 24
     assert out.tobytes() == path.read_bytes()[3:1003]
