@@ -16,6 +16,7 @@ from ffcv_ssl.errors import ImageError
 DHT = 0xC4
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")  # fill bytes, then the marker's code
 STRAY_BYTES = 7  # at the end of a scan: libjpeg warns from 4 to 7 on, by how far it has read ahead (measured, libjpeg-turbo 3.1.2)
+MOST_STRAY_BYTES = 64
 STUFFED = re.compile(rb"\xff+\x00")  # how a 0xFF of the data is written; almost always without fill bytes
 
 
@@ -34,7 +35,9 @@ def without_stray_bytes(data: bytes) -> bytes:
     """Return a JPEG without what stands behind its last block; libjpeg decodes both to the same pixels.
 
     Bytes between the last block and the end marker make libjpeg warn, and so does an end marker that is
-    missing, although every pixel is there. What is returned decodes without a warning.
+    missing, although every pixel is there. What is returned decodes without a warning. Data that was
+    overwritten can leave bytes behind the last block as well, so only padding (bytes that are all the
+    same) or at most `MOST_STRAY_BYTES` others pass, and none where the end marker is missing.
 
     Raises
     ------
@@ -68,6 +71,7 @@ def _read(data: bytes, tolerant: bool) -> bytes:
             scan = header.read_scan(body)
             stretches, end, last = _stretches(data, offset, tolerant)
             used = _check_scan(header, scan, stretches, tolerant)
+            _check_stray(stretches[-1][used:], has_end=data[end : end + 1] == b"\xff")
             if used < len(stretches[-1]):
                 parts += [data[written:last], stretches[-1][:used].replace(b"\xff", b"\xff\x00")]
                 written = end
@@ -176,6 +180,12 @@ def _stretches(data: bytes, offset: int, tolerant: bool) -> tuple[list[bytes], i
     if not tolerant:
         raise ImageError("corrupt JPEG: premature end of file.")
     return [*stretches, _unstuffed(data[offset:])], len(data), offset
+
+
+def _check_stray(stray: bytes, has_end: bool) -> None:
+    """Refuse bytes behind the last block of a scan that may be what is left of overwritten data."""
+    if stray and not (has_end and (len(stray) <= MOST_STRAY_BYTES or len(set(stray)) == 1)):
+        raise ImageError("corrupt JPEG: extraneous bytes before marker.")
 
 
 def _unstuffed(stretch: bytes) -> bytes:

@@ -106,9 +106,7 @@ def test_pages_with_checksums__lie_behind_the_records(good, write_bytes):
         BetonReader(write_bytes(rebuilt(shifted, lambda block: {"page_checksums": longer}, 2 * page_size)))
     num_records = 2 * page_size // 8
     path = write_bytes(b"")
-    DatasetWriter(path, {"label": IntField()}, page_size, 0, progress=False).from_indexed_dataset(
-        [(i,) for i in range(num_records)]
-    )
+    DatasetWriter(path, {"label": IntField()}, page_size, 0, progress=False).from_indexed_dataset([(i,) for i in range(num_records)])
     data = path.read_bytes()
     with pytest.raises(BetonFormatError, match="some of these lie inside the records"):
         BetonReader(write_bytes(rebuilt(data, lambda block: {"page_checksums": np.zeros(3, np.uint32)})))
@@ -146,9 +144,7 @@ def test_record_type__that_cannot_be_is_a_format_error(tmp_path, kind, sides):
     path = tmp_path / "custom.beton"
     DatasetWriter(path, {"word": Word()}, num_workers=0, progress=False).from_indexed_dataset([(b"a",), (b"bc",)])
     entry = ["word", kind] if sides is None else ["word", kind, sides]
-    path.write_bytes(
-        rebuilt(path.read_bytes(), lambda block: {"json_text": json.dumps({**block.metadata, "record": [entry]}).encode()})
-    )
+    path.write_bytes(rebuilt(path.read_bytes(), lambda block: {"json_text": json.dumps({**block.metadata, "record": [entry]}).encode()}))
     with pytest.raises(BetonFormatError):
         BetonReader(path)
 
