@@ -80,7 +80,7 @@ def test_values_that_are_no_images__are_checked_too(photos):
     flip(path, places["text"][2][0] + 3)
     with (
         Loader(path, pipelines={"image": SMALL_VIEW}, **OPTIONS) as loader,
-        pytest.raises(SampleError, match="sample 2, field 'text'.*checksum"),
+        pytest.raises(SampleError, match=r"sample 2, field 'text'.*checksum"),
     ):
         list(loader)
 
