@@ -80,7 +80,11 @@ setup(
     package_dir={"ffcv_ssl.recipes": "recipes", "ffcv_ssl.benchmarks": "benchmarks"},
     ext_modules=[] if NATIVE == "0" else [native_decoder()],
     cmdclass={"build_ext": BuildNative},
-    package_data={"ffcv_ssl": ["README.md"], "ffcv_ssl.recipes": ["*.yaml", "*.md", "studies/*.yaml"], "ffcv_ssl.benchmarks": ["*.md"]},
+    package_data={
+        "ffcv_ssl": ["README.md", "beton/BETON.md"],
+        "ffcv_ssl.recipes": ["*.yaml", "*.md", "studies/*.yaml"],
+        "ffcv_ssl.benchmarks": ["*.md"],
+    },
     install_requires=[
         "numpy>=1.26",
         "numba>=0.60",

@@ -7,7 +7,7 @@ import hashlib
 import os
 import weakref
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from ffcv_ssl.beton.files import open_for_reading, read_exactly
 from ffcv_ssl.beton.index import Extents, locate_values
-from ffcv_ssl.beton.integrity import Extension, read_extension
+from ffcv_ssl.beton.integrity import read_extension
 from ffcv_ssl.beton.layout import (
     DESCRIPTOR_DTYPE,
     HEADER_DTYPE,
@@ -25,9 +25,9 @@ from ffcv_ssl.beton.layout import (
     parse_header,
 )
 from ffcv_ssl.beton.schema import parse_schema
-from ffcv_ssl.beton.sections import check_sections, data_region, find_pages_end, value_checksums
+from ffcv_ssl.beton.sections import check_checksums, check_sections, data_region, find_pages_end, value_checksums
 from ffcv_ssl.beton.verify import Problem, find_problems
-from ffcv_ssl.errors import BetonFormatError, ChecksumError, ConfigError, FfcvSslError, FieldNotFound, SampleError, TruncatedFile
+from ffcv_ssl.errors import BetonFormatError, ChecksumError, ConfigError, FfcvSslError, FieldNotFound, SampleError
 from ffcv_ssl.fields.base import Field
 
 CHECKS = ("read", "none")
@@ -54,7 +54,7 @@ class BetonReader:
     path
         As given, as a string.
     num_samples, page_size, header
-        As in the file; all of its header.
+        As in the file.
     records_end, pages_end
         File offsets where the records and the last page end.
     fields
@@ -103,16 +103,15 @@ class BetonReader:
         for name in self._custom_fields:
             self._check_field(name)
         self.records_end = header.records_start + header.num_samples * dtype.itemsize
-        if self.records_end > (header.alloc_table_ptr if extension is None else extension.start):
-            raise TruncatedFile(f"{header.num_samples} records of {dtype.itemsize} bytes do not fit before the allocation table.")
+        region = data_region(header, extension, self.records_end)
         self.records = self._read_array(header.records_start, header.num_samples, dtype)
         table = self.read_table()
         index_checksum = zlib.crc32(_bytes_of(self.records), zlib.crc32(descriptor_bytes, zlib.crc32(header_bytes)))
         table_checksum = zlib.crc32(_bytes_of(table))
         if extension is not None:
-            self._check_checksums(extension, index_checksum, table_checksum, len(table))
+            num_stored = sum(field.pointer_name is not None for field in self.fields.values())
+            check_checksums(extension, index_checksum, table_checksum, len(table), self.num_samples * num_stored)
         self._extension = extension
-        region = data_region(header, extension, self.records_end)
         self._extents = locate_values(self.fields, self.records, table, region)
         self._checksums = value_checksums(extension, self._extents, table)
         self.pages_end = (
@@ -120,15 +119,6 @@ class BetonReader:
         )
         seen = (header_bytes, size, index_checksum, table_checksum, extension and extension.checksum)
         self.fingerprint: str = hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
-
-    def _check_checksums(self, extension: Extension, index_checksum: int, table_checksum: int, num_values: int) -> None:
-        if index_checksum != extension.index_checksum:
-            raise ChecksumError("header, descriptors or records do not match their checksum.")
-        if table_checksum != extension.table_checksum:
-            wanted = self.num_samples * sum(field.pointer_name is not None for field in self.fields.values())
-            if num_values < wanted:
-                raise TruncatedFile(f"the allocation table has {num_values} of {wanted} values.")
-            raise ChecksumError("the allocation table does not match its checksum.")
 
     @property
     def class_names(self) -> list[str] | None:
@@ -214,19 +204,17 @@ class BetonReader:
 
     def value(self, sample_id: int, name: str) -> Any:
         """One decoded value; SampleError, naming sample and field, if it cannot be read or decoded."""
-        return self._decoded(sample_id, name, self._find(name).decode)
+        return self._decoded(sample_id, name, "decode")
 
     def blemish(self, sample_id: int, name: str) -> str | None:
         """What is odd about a value that is all there, or None; SampleError as for `value`."""
-        return self._decoded(sample_id, name, self._find(name).blemish)
+        return self._decoded(sample_id, name, "blemish")
 
-    def _find(self, name: str) -> Field:
+    def _decoded(self, sample_id: int, name: str, method: str) -> Any:
         self._check_field(name)
-        return self.fields[name]
-
-    def _decoded(self, sample_id: int, name: str, decode: Callable[[Any, bytes], Any]) -> Any:
         self._check_sample(sample_id)
         try:
+            decode = getattr(self.fields[name], method)
             return decode(self.records[name][sample_id], self._payload(sample_id, name))
         except Exception as error:  # a custom field's decode is anyone's code
             described = str(error) if isinstance(error, FfcvSslError) else f"{type(error).__name__}: {error}"

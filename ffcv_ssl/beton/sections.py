@@ -9,7 +9,7 @@ import numpy as np
 from ffcv_ssl.beton.index import DataRegion, Extents, values_in_records
 from ffcv_ssl.beton.integrity import Extension
 from ffcv_ssl.beton.layout import TABLE_DTYPE, Header, align_up
-from ffcv_ssl.errors import BetonFormatError, TruncatedFile
+from ffcv_ssl.errors import BetonFormatError, ChecksumError, TruncatedFile
 
 
 def check_sections(header: Header, size: int) -> None:
@@ -26,15 +26,28 @@ def check_sections(header: Header, size: int) -> None:
         )
 
 
+def check_checksums(extension: Extension, index: int, table: int, num_values: int, wanted: int) -> None:
+    """Compare the CRC-32 of index and table with those of the block; a table that lacks values says so."""
+    if index != extension.index_checksum:
+        raise ChecksumError("header, descriptors or records do not match their checksum.")
+    if table != extension.table_checksum:
+        if num_values < wanted:
+            raise TruncatedFile(f"the allocation table has {num_values} of {wanted} values.")
+        raise ChecksumError("the allocation table does not match its checksum.")
+
+
 def data_region(header: Header, extension: Extension | None, records_end: int) -> DataRegion:
     """Where values may lie: behind the records and, where pages have checksums, in those pages."""
+    end = header.alloc_table_ptr if extension is None else extension.start
+    if records_end > end:
+        raise TruncatedFile(f"{header.num_samples} records do not fit before the allocation table.")
     if extension is None:
-        return DataRegion(records_end, header.alloc_table_ptr, header.page_size)
+        return DataRegion(records_end, end, header.page_size)
     num_pages = len(extension.page_checksums)
     first = extension.start - num_pages * header.page_size
     if num_pages and first + header.page_size <= records_end:
         raise BetonFormatError(f"the extension block has checksums for {num_pages} pages; some of these lie inside the records.")
-    return DataRegion(max(records_end, first), extension.start, header.page_size)
+    return DataRegion(max(records_end, first), end, header.page_size)
 
 
 def value_checksums(extension: Extension | None, extents: Mapping[str, Extents], table: np.ndarray) -> dict[str, np.ndarray]:

@@ -49,12 +49,19 @@ def origin(reader: "BetonReader") -> dict[str, str]:
         facts["source"] = listed(metadata["source"])
     if isinstance(metadata.get("counts"), Mapping):
         facts["counts"] = listed(metadata["counts"])
-    facts["checksums"] = "yes" if reader.has_checksums else "no"
+    facts["checksums"] = checksums(reader)
     if reader.class_names is not None:
         names = reader.class_names
         more = f" … and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         facts["classes"] = f"{len(names)}: {', '.join(names[:MOST_NAMES])}{more}"
     return facts
+
+
+def checksums(reader: "BetonReader") -> str:
+    """What the file has checksums of, and what to do where some are missing."""
+    if reader.has_value_checksums:
+        return "of every value"
+    return f"{'of pages' if reader.has_checksums else 'none'}; `ffcv-ssl seal` adds one per value"
 
 
 def field_facts(reader: "BetonReader", name: str) -> dict[str, str]:

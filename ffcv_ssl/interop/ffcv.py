@@ -142,7 +142,7 @@ class ViewSource:
         drawing = self._renderer.draw(self._seed, epoch, sample_ids)
         views = out.reshape(self._tensor.shape(len(sample_ids)))
         starts = range(0, len(sample_ids), CHUNK)
-        chunks = [self._threads.submit(self._renderer.render, sample_ids[i : i + CHUNK], drawing, [views], i) for i in starts]
+        chunks = [self._threads.submit(self._renderer.render, sample_ids[i : i + CHUNK], [views], i, drawing) for i in starts]
         for error in [chunk.exception() for chunk in chunks]:  # all have ended: FFCV may use its memory again
             if error is not None:
                 raise error

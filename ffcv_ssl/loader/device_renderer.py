@@ -14,7 +14,8 @@ from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.chunk import DONE, load_chunk
 from ffcv_ssl.loader.device import Device
 from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.images import NOT_FAST, BatchMemory, Drawing, ImageRenderer
+from ffcv_ssl.loader.host_views import BatchMemory
+from ffcv_ssl.loader.images import NOT_FAST, Drawing, ImageRenderer
 from ffcv_ssl.loader.packed import PackedImages
 from ffcv_ssl.loader.placement import ImageCache
 from ffcv_ssl.pipeline.plan import ImagePlan

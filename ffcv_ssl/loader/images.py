@@ -7,7 +7,7 @@ JPEGs are decoded by the ladder, one by one; so is everything in a plan that mix
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,21 +18,18 @@ from ffcv_ssl.codecs.jpeg import inspect_jpeg
 from ffcv_ssl.codecs.limits import check_pixels
 from ffcv_ssl.errors import FfcvSslError, ImageError, PipelineError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
-from ffcv_ssl.kernels.cpu.scratch import Scratch
-from ffcv_ssl.kernels.cpu.view import render_views
-from ffcv_ssl.kernels.rows import NUM_COLUMNS
 from ffcv_ssl.loader.boxes import DENOMINATOR, plan_decode
-from ffcv_ssl.loader.buffers import BufferPool, as_tensor, pinned_tensor
+from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.chunk import DONE, StoredImages, Workspace, render_chunk
 from ffcv_ssl.loader.engine import Engine
+from ffcv_ssl.loader.host_views import IDENTITY_LUT, BatchMemory, HostViews, render_tensor
 from ffcv_ssl.loader.memory import ThreadMemory, crc32_address, native_decoder, pread_address
 from ffcv_ssl.loader.placement import ImageCache
-from ffcv_ssl.pipeline.plan import ImagePlan, TensorPlan
+from ffcv_ssl.pipeline.plan import ImagePlan
 from ffcv_ssl.pipeline.table import ParameterTable
 
 NOT_FAST = "the image has stray bytes behind its last block, which decode='fast' cannot read; use decode='exact'."
 HUGE_PIXELS = 1 << 24  # a JPEG of more is asked for its own size before there is memory for what the record says
-IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 
 
 @dataclass(frozen=True)
@@ -63,51 +60,6 @@ class Drawing:
         self.boxes[position] = other.boxes[0]
         for mine, new in zip(self.rows, other.rows, strict=True):
             mine[position] = new[0]
-
-
-class BatchMemory(Protocol):
-    """What one field's part of a batch is made in."""
-
-    def fill(self, sample_ids: np.ndarray, start: int) -> None:
-        """Make samples (n,) in positions from `start` on, in a thread of the engine; SampleError where one cannot be read or decoded."""
-
-    def ready(self) -> None:
-        """All samples are there, says the thread that made the last."""
-
-    def tensors(self) -> list[torch.Tensor]:
-        """Return the views in the order of the plan's tensors; called once, by the thread that takes the batch."""
-
-
-class HostViews:
-    """Views that the CPU renders, in memory of the pool, or in pinned memory where they go to a GPU when they are finished."""
-
-    def __init__(self, renderer: "ImageRenderer", drawing: Drawing, pool: BufferPool):
-        self._renderer, self._drawing = renderer, drawing
-        self._arrays: list[np.ndarray] = []
-        self._tensors: list[torch.Tensor] = []
-        for output in renderer.plan.outputs:
-            for plan in output.tensors:
-                shape = plan.shape(len(drawing.sample_ids))
-                if output.device.type == "cuda":
-                    tensor = pinned_tensor(shape, plan.dtype)
-                    array = (tensor.view(torch.uint16) if plan.lut.dtype == np.uint16 else tensor).numpy()
-                else:
-                    array = pool.take(shape, plan.lut.dtype)
-                    tensor = as_tensor(array, plan.dtype)
-                self._tensors.append(tensor)
-                self._arrays.append(array)
-
-    def fill(self, sample_ids: np.ndarray, start: int) -> None:
-        """Render all views of some samples."""
-        self._renderer.render(sample_ids, self._drawing, self._arrays, start)
-
-    def ready(self) -> None:
-        """From here on the memory belongs to the tensors."""
-        self._arrays = []
-
-    def tensors(self) -> list[torch.Tensor]:
-        """Return the memory as tensors."""
-        return self._tensors
 
 
 class ImageRenderer:
@@ -196,21 +148,21 @@ class ImageRenderer:
 
     def take(self, drawing: Drawing, pool: BufferPool) -> BatchMemory:
         """Take memory for a batch."""
-        return HostViews(self, drawing, pool)
+        return HostViews(self.plan, partial(self.render, drawing=drawing), len(drawing.sample_ids), pool)
 
-    def render(self, sample_ids: np.ndarray, drawing: Drawing, outs: Sequence[np.ndarray], start: int) -> None:
+    def render(self, sample_ids: np.ndarray, outs: Sequence[np.ndarray], start: int, drawing: Drawing) -> None:
         """Render samples into positions from `start` of the batch's memory.
 
         Parameters
         ----------
         sample_ids
             (n,) of this chunk.
-        drawing
-            Of the whole batch.
         outs
             Memory of the whole batch per tensor (`TensorPlan.shape`).
         start
             Position of the chunk's first sample in the batch.
+        drawing
+            Of the whole batch.
 
         Raises
         ------
@@ -331,18 +283,3 @@ class ImageRenderer:
 
     def _error(self, sample_id: int, what: str) -> SampleError:
         return SampleError(f"{self.reader.path}: sample {sample_id}, field {self.plan.field!r}: {what}", sample_id, self.plan.field)
-
-
-def render_tensor(images: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray) -> None:
-    """Render one tensor's views of images of one size, in as many passes as the plan has; passes before the last give bytes."""
-    count, height, width, _ = images.shape
-    source, source_rows, views = images.reshape(count, height, 3 * width), rows[:, :, 0], out
-    for index in range(plan.num_passes):
-        if index:  # every finished view is now an image of its own
-            source = views.reshape(-1, plan.size[0], 3 * plan.size[1])
-            source_rows = rows[:, :, index].reshape(-1, 1, NUM_COLUMNS)
-        last = index == plan.num_passes - 1
-        lead = source_rows.shape[:2]
-        views = out.reshape(*lead, *out.shape[2:]) if last else np.empty((*lead, *plan.size, 3), np.uint8)
-        lut, channels_last = (plan.lut, plan.channels_last) if last else (IDENTITY_LUT, True)
-        render_views(source, np.ascontiguousarray(source_rows), lut, scratch, channels_last, views)

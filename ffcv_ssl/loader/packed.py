@@ -17,7 +17,8 @@ from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels.cuda.launch import SHARED_BYTES, RenderPlan, plan_render, shared_bytes
 from ffcv_ssl.loader.boxes import DENOMINATORS, HEIGHT, LEFT, TOP, WIDTH
 from ffcv_ssl.loader.device import Shipment
-from ffcv_ssl.loader.images import IDENTITY_LUT, Drawing
+from ffcv_ssl.loader.host_views import IDENTITY_LUT
+from ffcv_ssl.loader.images import Drawing
 from ffcv_ssl.pipeline.plan import TensorPlan
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from ffcv_ssl.errors import PipelineError, SampleError
 from ffcv_ssl.loader.batch import Batch, make_batch
 from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.images import BatchMemory, Drawing, ImageRenderer
+from ffcv_ssl.loader.host_views import BatchMemory
+from ffcv_ssl.loader.images import Drawing, ImageRenderer
 from ffcv_ssl.loader.order import EpochPosition
 from ffcv_ssl.loader.values import ValueReader
 

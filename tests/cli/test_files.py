@@ -7,6 +7,7 @@ from PIL import Image
 from ffcv_ssl.fields import BytesField, FloatField, NDArrayField
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.writer import DatasetWriter
+from tests.reference.older_files import rewrite, without_block
 
 
 def written(run, tmp_path, folder, *flags):
@@ -115,7 +116,7 @@ def test_info__shows_fields_sizes_and_origin(run, tmp_path, image_folder):
         "source=imagefolder",
         "converted=2",
         "kept=3",
-        "checksums         yes",
+        "checksums         of every value",
         "classes           2: cat, dog",
         "image: RGBImageField",
         "jpeg_quality=90",
@@ -177,3 +178,43 @@ def test_files__that_are_none_are_bad_input(run, tmp_path, command):
         outcome = run(command, tmp_path / path)
         assert outcome.status == 2
         assert path in outcome.err
+
+
+def test_seal__adds_checksums_once(run, tmp_path, image_folder):
+    """A file without block is sealed, info and verify say so; the second time there is nothing to do."""
+    _, out = written(run, tmp_path, image_folder)
+    rewrite(out, without_block)
+    assert "checksums         none; `ffcv-ssl seal` adds one per value" in run("info", out).out
+    outcome = run("seal", out)
+    assert (outcome.status, outcome.out) == (0, f"{out}: every value decodes and has a checksum now.\n")
+    assert "checksums         of every value" in run("info", out).out
+    assert run("verify", out).status == 0
+    assert run("seal", out).out == f"{out}: has checksums of its values already.\n"
+
+
+def test_seal__of_a_broken_file_is_bad_input(run, tmp_path, image_folder):
+    """The error names the sample, the file stays as it was."""
+    _, out = written(run, tmp_path, image_folder)
+    rewrite(out, without_block)
+    data = bytearray(out.read_bytes())
+    start = data.find((image_folder / "cat" / "1.jpg").read_bytes())
+    data[start : start + 2] = b"no"
+    out.write_bytes(data)
+    outcome = run("seal", out)
+    assert outcome.status == 2
+    assert "not sealed" in outcome.err
+    assert "sample 1, field 'image'" in outcome.err
+    assert out.read_bytes() == data
+
+
+def test_verify__warns_of_blemished_images(run, tmp_path, image_folder):
+    """Stray bytes behind the last block are a warning: the image loads, the status is 0."""
+    jpeg = image_folder / "cat" / "1.jpg"
+    data = jpeg.read_bytes()
+    jpeg.write_bytes(data[:-2] + bytes(40) + data[-2:])
+    _, out = written(run, tmp_path, image_folder, "--image.check=header")
+    outcome = run("verify", out)
+    assert outcome.status == 0
+    assert "sample 1, field 'image': " in outcome.out
+    assert "(warning: every pixel is there, and the image loads)" in outcome.out
+    assert outcome.out.endswith("all good, 1 warning(s).\n")
