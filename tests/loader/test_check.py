@@ -8,6 +8,7 @@ import torch
 
 from ffcv_ssl import views
 from ffcv_ssl.beton import BetonReader
+from ffcv_ssl.beton.seal import seal
 from ffcv_ssl.codecs import limits
 from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.errors import ConfigError, PipelineError, SampleError
@@ -204,3 +205,39 @@ def test_blemished_jpegs__load(tmp_path, jpeg_images, monkeypatch, compiled):
     if decoder_name() == "native" and compiled:
         with pytest.raises(SampleError, match=r"stray bytes behind its last block.*decode='exact'"):
             epoch("blemished.beton", blemished, decode="fast")
+
+
+def test_without_checksums__damage_may_go_unnoticed_until_the_file_is_sealed(photos, tmp_path):
+    """What BETON.md says of files of FFCV's: some flipped bits give other pixels without a word; in a sealed file none does."""
+    path, places = photos
+    sound = tmp_path / "sound.beton"
+    sound.write_bytes(Path(path).read_bytes())
+    rewrite(sound, without_block)
+    pointer, size = places["image"][0]
+    middle = pointer + size * 3 // 4  # in the entropy-coded data
+    crop = {"image": [CenterCrop(24, ratio=1.0)]}
+
+    def outcomes(source, decode):
+        """How often one flipped bit was an error, changed the views in silence, or did not matter."""
+        found = {"error": 0, "other pixels": 0, "same": 0}
+        expected = None
+        for offset in [None, *range(middle, middle + 40)]:
+            copy = tmp_path / "copy.beton"
+            copy.write_bytes(source.read_bytes())
+            if offset is not None:
+                flip(copy, offset)
+            with Loader(copy, 1, num_workers=0, indices=[0], pipelines=crop, decode=decode, seed=0) as loader:
+                try:
+                    (batch,) = loader
+                except SampleError:
+                    found["error"] += 1
+                    continue
+            expected = batch.image if expected is None else expected
+            found["same" if torch.equal(batch.image, expected) else "other pixels"] += 1
+        return found
+
+    assert outcomes(sound, "exact")["other pixels"] > 0
+    assert outcomes(sound, "full")["other pixels"] > 0
+    seal(sound)
+    for decode in ("exact", "full"):
+        assert outcomes(sound, decode) == {"error": 40, "other pixels": 0, "same": 1}
