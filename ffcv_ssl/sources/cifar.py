@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 as their authors publish them ("python version"), from the archive or the extracted folder.
 
-The files are pickles; they are read by an unpickler that knows uint8 arrays and nothing else, so a file from elsewhere cannot run code.
+The files are pickles; `sources.array_pickle` reads them without running or believing anything in them.
 
 References
 ----------
@@ -9,8 +9,6 @@ Layout: https://www.cs.toronto.edu/~kriz/cifar.html.
 
 from __future__ import annotations
 
-import io
-import pickle
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.errors import SourceError
+from ffcv_ssl.sources.array_pickle import load_arrays
 from ffcv_ssl.sources.source import Source
 
 SIDE = 32
@@ -82,12 +81,12 @@ def cifar(path: str, split: str, layout: Layout) -> Source:
 def _batch(where: str, content: dict, layout: Layout, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 32, 32, 3) uint8 and labels (N,) int64 of one file."""
     data = _entry(where, content, b"data", np.ndarray)
-    labels = np.asarray(_entry(where, content, layout.labels_key, list))
-    if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * SIDE * SIDE or labels.shape != data.shape[:1]:
-        raise SourceError(f"{where}: data {data.dtype} {data.shape} with labels {labels.shape}, wanted uint8 (N, 3072) and (N,).")
-    if len(data) and (labels.dtype.kind != "i" or labels.min() < 0 or labels.max() >= num_classes):
+    labels = _entry(where, content, layout.labels_key, list)
+    if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * SIDE * SIDE or len(labels) != len(data):
+        raise SourceError(f"{where}: data {data.dtype} {data.shape} with {len(labels)} labels, wanted uint8 (N, 3072) and N.")
+    if not all(type(label) is int and 0 <= label < num_classes for label in labels):
         raise SourceError(f"{where}: labels are not all integers in 0..{num_classes - 1}.")
-    return data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), labels.astype(np.int64)
+    return data.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), np.array(labels, np.int64)
 
 
 def _read_files(path: Path, layout: Layout, names: tuple[str, ...]) -> dict[str, bytes]:
@@ -124,29 +123,9 @@ def _read_archive(path: Path, layout: Layout, names: tuple[str, ...]) -> dict[st
     return files
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads dicts, lists, strings, numbers and uint8 arrays: what these datasets are made of."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in (("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")):
-            return np.zeros(1).__reduce__()[0]
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return _uint8_dtype
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no such file needs")
-
-
-def _uint8_dtype(name: str | bytes, *_flags: int) -> np.dtype:
-    """What the pickles call as `numpy.dtype`: a copy, because the unpickler sets its state."""
-    if name not in ("u1", b"u1"):
-        raise pickle.UnpicklingError(f"it asks for an array of dtype {name!r}, wanted uint8")
-    return np.dtype("u1", copy=True)
-
-
 def _unpickle(where: str, data: bytes) -> dict:
     try:
-        content = _ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
+        content = load_arrays(data)
     except Exception as error:  # a broken pickle can raise anything
         raise SourceError(f"{where}: refused, not a file of this dataset: {error}.") from error
     if not isinstance(content, dict):

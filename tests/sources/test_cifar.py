@@ -112,11 +112,13 @@ def test_cifar__builds_arrays_of_bytes_only(dtype, tmp_path):
         ([1, 2], "holds a list, wanted a dict"),
         ({"labels": [0]}, "no ndarray under 'data'; found the keys labels"),
         ({"data": IMAGES.reshape(4, -1)}, "no list under 'labels'"),
-        ({"data": IMAGES.reshape(4, -1), "labels": [0, 1]}, r"labels \(2,\)"),
+        ({"data": IMAGES.reshape(4, -1), "labels": [0, 1]}, r"with 2 labels"),
         ({"data": IMAGES.reshape(4, -1)[:, :-1], "labels": [0] * 4}, r"\(4, 3071\)"),
         ({"data": IMAGES.reshape(4, -1), "labels": [0, 1, 2, 3]}, r"0\.\.2"),
         ({"data": IMAGES.reshape(4, -1), "labels": [0, 1, 2, -1]}, r"0\.\.2"),
         ({"data": IMAGES.reshape(4, -1), "labels": ["a", "b", "c", "d"]}, "integers"),
+        ({"data": IMAGES.reshape(4, -1), "labels": [0, [1], 2, 1]}, "integers"),
+        ({"data": IMAGES.reshape(4, -1), "labels": [0, 2**70, 2, 1]}, "integers"),
     ],
 )
 def test_cifar__refuses_other_contents(content, message, tmp_path):
