@@ -48,7 +48,7 @@ def _check_opcodes(data: bytes) -> None:
     for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
         if opcode.name not in OPCODES:
             raise pickle.UnpicklingError(f"opcode {opcode.name} at byte {position}, which no such file needs")
-        if opcode.name in MEMO_WRITES and argument > count:
+        if opcode.name in MEMO_WRITES and (not isinstance(argument, int) or argument > count):
             raise pickle.UnpicklingError(f"opcode {opcode.name} at byte {position} writes to place {argument}")
 
 
