@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ffcv_ssl.ssl.gather import average_gradients
 from ffcv_ssl.ssl.heads import mlp
+from ffcv_ssl.ssl.memory import check_memory, classifier_bytes, predicted_classes
 from ffcv_ssl.ssl.method import Logs, Method
 
 
@@ -54,6 +55,13 @@ class OnlineProbes:
         Width of the hidden layer.
     seed
         Of the initial weights.
+    batch_size
+        Views per step, by which the memory of a step is judged.
+
+    Raises
+    ------
+    ConfigError
+        If all of them need more memory than `ffcv_ssl.ssl.memory.CLASSIFIER_BYTES`.
 
     Attributes
     ----------
@@ -75,6 +83,7 @@ class OnlineProbes:
         lr: float = 1e-4,
         hidden: int = 2048,
         seed: int = 0,
+        batch_size: int = 1,
     ):
         self.method = method
         self.is_watching = False
@@ -82,6 +91,11 @@ class OnlineProbes:
         if layers:
             sources |= {f"_layer{i}": source for i, source in enumerate(projector_layers(method.projector), start=1)}
         self.seen: dict[str, list[Tensor]] = {place: [] for place in sources}
+        self.width = max(num_classes, hidden if nonlinear else 0)
+        shapes = [[width, num_classes] for _, width in sources.values() if linear]
+        shapes += [[method.backbone.num_features, hidden, num_classes]] if nonlinear else []  # type: ignore[list-item]
+        needed = sum(classifier_bytes(sizes, batch_size) for sizes in shapes)
+        check_memory("the online probes", needed, num_classes, "Leave out some, or all: probe.linear=0, probe.mlp=0.")
         self.classifiers = nn.ModuleDict()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would set the generators of GPUs, too
@@ -114,13 +128,11 @@ class OnlineProbes:
         finally:
             self.is_watching = False
 
-    def _logits(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map the features of each place to the (N, num_classes) logits of each classifier, by name."""
-        found = {}
+    def _inputs(self) -> Iterator[tuple[str, nn.Module, Tensor]]:
+        """Name, classifier and what was seen at its place, (N, width) float32."""
+        features = {place: torch.cat(chunks).float() for place, chunks in self.seen.items()}
         for name, classifier in self.classifiers.items():
-            place = name.removeprefix("online_linear").removeprefix("online_mlp")
-            found[name] = classifier(features[place])
-        return found
+            yield name, classifier, features[name.removeprefix("online_linear").removeprefix("online_mlp")]
 
     def step(self, labels: Tensor, num_views: int) -> Logs:
         """Train every classifier once on what was seen while `watching`; of several processes all take the same step.
@@ -140,13 +152,13 @@ class OnlineProbes:
         targets = torch.cat(passes * (len(self.seen[""]) // len(passes)))  # a method may look at its views more than once
         logs: Logs = {}
         with torch.autocast(labels.device.type, enabled=False):
-            logits = self._logits({place: torch.cat(chunks).float() for place, chunks in self.seen.items()})
-            losses = {name: F.cross_entropy(found, targets) for name, found in logits.items()}
-            for name, loss in losses.items():
-                accuracy = (logits[name].detach().argmax(dim=1) == targets).float().mean()
-                logs |= {f"{name}_loss": loss.detach(), f"{name}_accuracy": accuracy}
             self.optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(losses.values())).sum().backward()
+            for name, classifier, features in self._inputs():  # one after the other: only one holds its logits
+                logits = classifier(features)
+                loss = F.cross_entropy(logits, targets)
+                accuracy = (logits.detach().argmax(dim=1) == targets).float().mean()
+                logs |= {f"{name}_loss": loss.detach(), f"{name}_accuracy": accuracy}
+                loss.backward()
             average_gradients(self.classifiers.parameters())
         self.optimizer.step()
         for seen in self.seen.values():
@@ -163,8 +175,7 @@ class OnlineProbes:
             if len(self.seen) > 1:
                 self.method.projector(features)
         with torch.autocast(images.device.type, enabled=False):
-            logits = self._logits({place: chunk.float() for place, (chunk,) in self.seen.items()})
-        said = [found.argmax(dim=1, keepdim=True) for found in logits.values()]
+            said = [predicted_classes(classifier, inputs, self.width)[:, None] for _, classifier, inputs in self._inputs()]
         return torch.cat([features.float(), *(classes.float() for classes in said)], dim=1)  # classes below 2^24 are exact
 
     def state_dict(self) -> dict[str, Any]:

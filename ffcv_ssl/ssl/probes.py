@@ -8,24 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ffcv_ssl.ssl.memory import BLOCK_BYTES, FLOAT_BYTES, check_memory, classifier_bytes, predicted_classes, rows_per_block
 from ffcv_ssl.ssl.schedules import warmup_cosine
 
-CHUNK = 1024  # queries at a time: 1024 x 50,000 similarities are 200 MB
+QUERIES = 1024  # at a time, at most
+VOTE_BYTES = 64  # of one neighbour's vote: labels, positions and weights, sorted and not
 
 
-def knn_predictions(
-    train_features: Tensor, train_labels: Tensor, features: Tensor, num_classes: int, k: int = 20, temperature: float = 0.07
-) -> Tensor:
+def knn_predictions(train_features: Tensor, train_labels: Tensor, features: Tensor, k: int = 20, temperature: float = 0.07) -> Tensor:
     """Vote of the `k` nearest training samples by cosine, each weighted by exp(cosine / temperature).
+
+    Memory beside the features is bounded by `ffcv_ssl.ssl.memory.BLOCK_BYTES`, for any number of samples and of classes.
 
     Parameters
     ----------
     train_features, train_labels
-        (M, D) floating point and (M,) int64 in 0..num_classes-1.
+        (M, D) floating point and (M,) int64, any integers.
     features
         (N, D), on the same device.
-    num_classes
-        Number of classes.
     k
         Neighbours asked, at most M are used.
     temperature
@@ -33,29 +33,51 @@ def knn_predictions(
 
     Returns
     -------
-    (N,) int64; of classes with equally many votes the lowest.
+    (N,) int64; of the neighbours' labels with equally many votes the lowest.
 
     References
     ----------
     Wu et al., arXiv 1805.01978.
     """
+    k = min(k, len(train_features))
     bank = F.normalize(train_features.float(), dim=1)
     predictions = []
-    for chunk in F.normalize(features.float(), dim=1).split(CHUNK):
-        cosines, neighbours = (chunk @ bank.T).topk(min(k, len(bank)), dim=1)
+    for queries in F.normalize(features.float(), dim=1).split(rows_per_block(VOTE_BYTES * k, most=QUERIES)):
+        cosines, neighbours = _nearest(bank, queries, k)
         weights = ((cosines - 1) / temperature).exp()  # less 1: no overflow at small temperatures
-        votes = torch.zeros(len(chunk), num_classes, device=bank.device).scatter_add_(1, train_labels[neighbours], weights)
-        predictions.append(votes.argmax(dim=1))
+        predictions.append(_elected(train_labels[neighbours], weights))
     return torch.cat(predictions)
+
+
+def _nearest(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Cosines and positions, each (n, k), of the nearest of (M, D) for each of (n, D), in blocks of the bank."""
+    width = max(k, BLOCK_BYTES // (FLOAT_BYTES * len(queries)))
+    cosines, places = (queries @ bank[:width].T).topk(k, dim=1)
+    for start in range(width, len(bank), width):
+        block = bank[start : start + width]
+        others, found = (queries @ block.T).topk(min(k, len(block)), dim=1)
+        cosines, kept = torch.cat([cosines, others], dim=1).topk(k, dim=1)
+        places = torch.cat([places, start + found], dim=1).gather(1, kept)
+    return cosines, places
+
+
+def _elected(labels: Tensor, weights: Tensor) -> Tensor:
+    """The label of each row of (n, k) with the highest sum of (n, k) weights, the lowest of equals.
+
+    Each row has a table of votes for its own labels only; they are added in the order of the neighbours.
+    """
+    ordered, order = labels.sort(dim=1, stable=True)
+    candidates = F.pad((ordered[:, 1:] != ordered[:, :-1]).long(), (1, 0)).cumsum(dim=1)  # 0, 0, 1, 2, 2, …
+    ballots = torch.empty_like(candidates).scatter_(1, order, candidates)
+    winners = torch.zeros_like(weights).scatter_add_(1, ballots, weights).argmax(dim=1, keepdim=True)
+    return ordered.gather(1, torch.searchsorted(candidates, winners))[:, 0]
 
 
 def knn_accuracy(
     train_features: Tensor, train_labels: Tensor, val_features: Tensor, val_labels: Tensor, *, k: int = 20, temperature: float = 0.07
 ) -> float:
     """Share of validation samples, 0..1, that `knn_predictions` gets right."""
-    num_classes = _num_classes(train_labels, val_labels)
-    predictions = knn_predictions(train_features, train_labels, val_features, num_classes, k, temperature)
-    return _share(predictions == val_labels)
+    return _share(knn_predictions(train_features, train_labels, val_features, k, temperature) == val_labels)
 
 
 @dataclass(frozen=True)
@@ -97,10 +119,12 @@ def linear_probe(
 ) -> LinearProbe:
     """Train a linear classifier, or one with a hidden layer, on frozen features.
 
+    Its classes are the labels that occur in the training set; a validation sample with another label counts as classified wrongly.
+
     Parameters
     ----------
     train_features, train_labels, val_features, val_labels
-        (M, D), (M,) int64, (N, D), (N,) int64, on one device.
+        (M, D), (M,) int64, any integers, (N, D), (N,) int64, on one device.
     epochs, batch_size, lr, momentum, weight_decay
         Defaults are those of EMP-SSL's evaluation (its protocol does not standardize).
     standardize
@@ -116,13 +140,20 @@ def linear_probe(
         Share of the target that is spread over all classes, in [0, 1).
     hidden
         Width of a hidden layer with ReLU; 0: none, the classifier is linear.
+
+    Raises
+    ------
+    ConfigError
+        If there are so many classes that the classifier needs more than `ffcv_ssl.ssl.memory.CLASSIFIER_BYTES`.
     """
+    classes, targets = torch.unique(train_labels, return_inverse=True)
+    sizes = [train_features.shape[1], *([hidden] if hidden else []), len(classes)]
+    check_memory("the classifier", classifier_bytes(sizes, batch_size), len(classes), "kNN works for any number of classes.")
     train_x, val_x = train_features.float(), val_features.float()
     if standardize:
         mean, std = train_x.mean(dim=0), train_x.std(dim=0).clamp_min(1e-6)
         train_x, val_x = (train_x - mean) / std, (val_x - mean) / std
     generator = torch.Generator().manual_seed(seed)
-    sizes = [train_x.shape[1], *([hidden] if hidden else []), _num_classes(train_labels, val_labels)]
     layers = [_linear_layer(num_in, num_out, generator, train_x.device) for num_in, num_out in pairwise(sizes)]
     parameters = [parameter for layer in layers for parameter in layer]
     descent: torch.optim.Optimizer
@@ -138,7 +169,7 @@ def linear_probe(
 
     def accuracy(x: Tensor, labels: Tensor) -> float:
         with torch.no_grad():
-            return _share(logits(x).argmax(dim=1) == labels)
+            return _share(classes[predicted_classes(logits, x, max(sizes[1:]))] == labels)
 
     batches_per_epoch = -(-len(train_x) // batch_size)
     best = last = 0.0
@@ -149,7 +180,7 @@ def linear_probe(
                 if cosine:
                     descent.param_groups[0]["lr"] = lr * warmup_cosine((epoch * batches_per_epoch + i) / (epochs * batches_per_epoch))
                 descent.zero_grad()
-                F.cross_entropy(logits(train_x[batch]), train_labels[batch], label_smoothing=label_smoothing).backward()
+                F.cross_entropy(logits(train_x[batch]), targets[batch], label_smoothing=label_smoothing).backward()
                 descent.step()
             last = accuracy(val_x, val_labels)
             best = max(best, last)
@@ -167,6 +198,3 @@ def _share(correct: Tensor) -> float:
     """Share of True, divided in double precision: 0.45 and not 0.449999988."""
     return int(correct.sum()) / len(correct)
 
-
-def _num_classes(*labels: Tensor) -> int:
-    return 1 + max(int(part.max()) for part in labels)

@@ -28,7 +28,7 @@ def test_knn_predictions__equals_naive_vote():
         for cosine, label in sorted(cosines, reverse=True)[:20]:
             votes[label] += math.exp(cosine / 0.07)
         expected.append(votes.index(max(votes)))
-    assert knn_predictions(bank, labels, queries, num_classes=3, k=20, temperature=0.07).tolist() == expected
+    assert knn_predictions(bank, labels, queries, k=20, temperature=0.07).tolist() == expected
 
 
 def test_knn_accuracy__is_scale_free_and_right_on_blobs():
@@ -126,6 +126,6 @@ def test_knn_predictions__infinite_temperature_counts_neighbours():
     """Without weights the majority wins over one neighbour that is much closer; of a tie the lowest class."""
     bank = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
     query = torch.tensor([[1.0, 0.0]])
-    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, num_classes=2, k=3, temperature=0.07).tolist() == [0]
-    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, num_classes=2, k=3, temperature=math.inf).tolist() == [1]
-    assert knn_predictions(bank, torch.tensor([1, 0, 2]), query, num_classes=3, k=3, temperature=math.inf).tolist() == [0]
+    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, k=3, temperature=0.07).tolist() == [0]
+    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, k=3, temperature=math.inf).tolist() == [1]
+    assert knn_predictions(bank, torch.tensor([1, 0, 2]), query, k=3, temperature=math.inf).tolist() == [0]
