@@ -7,7 +7,7 @@ Sources    t-SNE: van der Maaten and Hinton, JMLR 9 (2008). Distances between cl
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.train import Trained, extract_features, frozen, option, prepare_torch, require
+from ffcv_ssl.train.samples import read_labels
 from ffcv_ssl.train.views import delivered
 
 MOST_CLASSES = 20  # that the legend names
@@ -45,16 +46,15 @@ class MapConfig:
         require(Path(self.out).suffix in (".png", ".pdf", ".svg"), f"out is the name of a .png, .pdf or .svg file, got '{self.out}'.")
 
 
-def encode(trained: Trained, config: MapConfig) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    """(N, D) float32 embeddings or features of validation images, their (N,) labels, and the names of the classes."""
+def encode(trained: Trained, config: MapConfig) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """(N, D) float32 embeddings or features of validation images, their (N,) labels, and the name of each label."""
     c = trained.configs
     require(bool(c.data.val), f"{trained.folder}: names no validation file; give data.train and data.val.")
     device, precision = prepare_torch(replace(c.train, device=config.device, precision="auto"))
     method = trained.method.to(device)
     with Reader(c.data.val) as reader:
-        require(c.data.label in reader.fields, f"{c.data.val}: no label field '{c.data.label}' to colour by; give data.label.")
         chosen = np.sort(np.random.default_rng(config.seed).permutation(reader.num_samples)[: config.samples])
-        names = reader.class_names
+        names = label_names(reader.class_names, read_labels(reader, c.data.label)[chosen])
     pipeline = delivered(c.view.whole(), device)
     options = {"indices": chosen, "drop_last": False, "order": OrderOption.SEQUENTIAL, "seed": 0, "num_workers": c.data.workers}
 
@@ -67,6 +67,12 @@ def encode(trained: Trained, config: MapConfig) -> tuple[np.ndarray, np.ndarray,
     return values.cpu().numpy(), labels.cpu().numpy(), names
 
 
+def label_names(class_names: Sequence[str] | None, labels: np.ndarray) -> dict[int, str]:
+    """The name of each label that occurs; where the file does not know it, the label itself."""
+    known = class_names or ()
+    return {label: known[label] if 0 <= label < len(known) else str(label) for label in np.unique(labels).tolist()}
+
+
 def flatten(values: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     """(N, 2) t-SNE of (N, D) values by cosine distance, as the losses compare them."""
     from sklearn.manifold import TSNE
@@ -75,24 +81,24 @@ def flatten(values: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
     return TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(values)
 
 
-def draw(maps: Sequence[tuple[str, np.ndarray, np.ndarray, list[str] | None]], out: str) -> None:
-    """Draw (title, (N, 2) points, (N,) labels, names of the classes) side by side, one legend for all."""
+def draw(maps: Sequence[tuple[str, np.ndarray, np.ndarray, Mapping[int, str]]], out: str) -> None:
+    """Draw (title, (N, 2) points, (N,) labels, name of each label) side by side; a name has one colour in all, and one legend."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.5 * len(maps) + 1.5, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    classes = sorted({int(label) for _, _, labels, _ in maps for label in labels})
+    classes = list(dict.fromkeys(name for *_, names in maps for name in names.values()))
     palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]
     handles: dict[str, Any] = {}
     for ax, (title, points, labels, names) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
-        for i, label in enumerate(classes):
-            name = names[label] if names is not None and label < len(names) else str(label)
-            handles[name] = ax.scatter(*points[labels == label].T, s=4, color=palette(i % palette.N), label=name)
+        for label, name in names.items():
+            color = palette(classes.index(name) % palette.N)
+            handles[name] = ax.scatter(*points[labels == label].T, s=4, color=color, label=name)
         ax.set(title=title, xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     if len(classes) <= MOST_CLASSES:
-        figure.legend(handles.values(), handles.keys(), loc="outside right center", markerscale=3, fontsize=8)
+        figure.legend([handles[name] for name in classes], classes, loc="outside right center", markerscale=3, fontsize=8)
     figure.savefig(out)
 
 

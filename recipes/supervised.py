@@ -15,14 +15,14 @@ import torch
 
 from ffcv_ssl.cli.recipe import run_recipe
 from ffcv_ssl.ssl import Supervised
-from ffcv_ssl.train import Configs, Evaluation, Recipe, build_backbone, build_normalize, option
+from ffcv_ssl.train import Configs, Evaluation, Recipe, build_backbone, build_normalize, option, share_right
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """The classifier and its loss."""
 
-    classes: int = option("number of classes, labels 0 to classes - 1", 10)
+    classes: int = option("number of classes, at least as many as occur in the training file", 10)
     label_smoothing: float = option("share of the target that is spread over all classes, in [0, 1)", 0.0)
 
 
@@ -38,8 +38,8 @@ def accuracy(trained: Supervised, c: Configs, device: torch.device, precision: s
     with Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation:
         if not evaluation.loaders:
             return {}
-        found = evaluation.features(trained.classify)
-    return {"accuracy": (found.val.argmax(dim=1) == found.val_labels).double().mean().item()}
+        found = evaluation.predictions(trained.classify)
+    return {"accuracy": share_right(found.val, found.val_labels)}
 
 
 RECIPE = Recipe("supervised", "Train a classifier with labels.", method, LossConfig, more_scores=accuracy)

@@ -20,15 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.cli.status import FOUND_PROBLEMS, OK, exit_status
 from ffcv_ssl.errors import ConfigError, TrainingStopped
 from ffcv_ssl.recipes.figures import draw_study
 from ffcv_ssl.recipes.report import Outcome, markdown_table, value_of, write_csv
 from ffcv_ssl.recipes.study import Cell, Study, make_cells, read_study, study_names
-from ffcv_ssl.train import option
+from ffcv_ssl.train import DataConfig, examine_files, option, read_run
 from ffcv_ssl.train.stop import StopSignals
 
 # What does not decide a result: where and how watched the run is.
@@ -141,9 +139,11 @@ def _finished(cell: Cell) -> Outcome | None:
 def _read_result(folder: Path) -> dict[str, Any] | None:
     """The folder's result.json; None where there is none, or a torn one."""
     try:
-        return json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
+    parts = (result.get("scores"), result.get("config")) if isinstance(result, dict) else (None,)
+    return result if all(isinstance(part, dict) for part in parts) else None
 
 
 def _difference(cell: Cell) -> str:
@@ -151,12 +151,15 @@ def _difference(cell: Cell) -> str:
 
     Options that the older run did not know count as equal.
     """
-    path, result = cell.folder / "config.yaml", _read_result(cell.folder)
-    begun = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
-    before: Mapping[str, Any] = (result["config"] if result else begun) or {}
+    result = _read_result(cell.folder)
+    try:
+        before = result["config"] if result else read_run(cell.folder)[1] if (cell.folder / "config.yaml").exists() else {}
+    except ConfigError as error:
+        return f"a damaged configuration ({error})"
     for section, fields in cell.config.items():
+        options = before.get(section, {})
         for name, value in fields.items():
-            old = before.get(section, {}).get(name, value)
+            old = options.get(name, value) if isinstance(options, dict) else options
             if section != "log" and (section, name) not in FREE and old != value:
                 return f"{section}.{name}={old}, not {value}"
     return ""
@@ -197,6 +200,13 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
     return own, overrides
 
 
+def examine_cells(cells: Sequence[Cell]) -> None:
+    """Match the classes of the files of all cells, and log what their scores are worth, before the first is trained."""
+    files = [DataConfig(**cell.config["data"]) for cell in cells if cell.config["data"]["val"]]
+    for data in {(data.train, data.val, data.image, data.label): data for data in files}.values():
+        examine_files(data)
+
+
 def program(argv: Sequence[str] | None = None) -> int:
     """Parse, train, write, print."""
     own, overrides = split_arguments(sys.argv[1:] if argv is None else argv)
@@ -210,6 +220,7 @@ def program(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{file}: no such file; every cell would fail.")
     if any(key.startswith("scores.") for key in study.y) and not all(cell.config["data"]["val"] for cell in cells):
         raise ConfigError(f"give --data.val=…: {study.name} draws scores, which runs without a validation file do not have.")
+    examine_cells(cells)
     failures = run(study, cells, out)
     if (out / "table.md").exists():
         print(f"written to {out}: cells.csv, table.md, figure.png")

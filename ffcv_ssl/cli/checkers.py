@@ -67,13 +67,16 @@ class Switch(Checker):
 
 
 class Choice(Checker):
-    """One of the named values, listed in their order (fastargs' `OneOf` lists a set)."""
+    """One of the named values, listed in their order (fastargs' `OneOf` lists a set); False and True are 0 and 1, as in `Switch`."""
 
     def __init__(self, values: tuple):
-        self.values = {str(value): value for value in values}
+        self.values = {str(int(value)) if isinstance(value, bool) else str(value): value for value in values}
+        self.has_switch = any(isinstance(value, bool) for value in values)
         self.placeholder = "|".join(self.values)
 
     def check(self, value: Any) -> Any:
+        if self.has_switch and str(value).lower() in SWITCH:
+            return SWITCH[str(value).lower()]
         return self.values[str(value)]
 
     def help(self) -> str:

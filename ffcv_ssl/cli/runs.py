@@ -30,7 +30,7 @@ class FilesConfig:
     train: str = option("the .beton file that classifiers learn from; another than the run's: transfer, give data.val with it", "")
     val: str = option("the .beton file they are judged on", "")
     image: str = option("name of the image field", "")
-    label: str = option("name of the label field, integers from 0", "")
+    label: str = option("name of the label field, integers; classes are the labels that occur", "")
     workers: int | None = option(
         "threads of the loader; -1: as many as there are cores, 0: none beside the main one; none: as in the run", None
     )

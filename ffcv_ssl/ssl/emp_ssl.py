@@ -117,3 +117,8 @@ class EmpSSL(Method):
     def patch_features(self, patches: Tensor) -> Tensor:
         """Map (N, 3, H, W) patches to the (N, hidden) output of `pre_feature`, which EMP-SSL's evaluation averages over patches."""
         return self.projector.pre_feature(self.features(patches))
+
+    @property
+    def num_patch_features(self) -> int:
+        """Length of what `patch_features` returns."""
+        return self.projector.pre_feature[0].out_features  # type: ignore[index, union-attr, return-value]

@@ -5,9 +5,11 @@ from ffcv_ssl.train.checkpoint import Checkpoint, Progress, load_checkpoint
 from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig, option, require
 from ffcv_ssl.train.device import pick_device, pick_precision, prepare_torch
 from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
-from ffcv_ssl.train.evaluate import Evaluation, extract_features, frozen, raw_pixels
+from ffcv_ssl.train.evaluate import Evaluation, extract_features, frozen, raw_pixels, share_right
+from ffcv_ssl.train.examine import examine_files
 from ffcv_ssl.train.export import backbone_weights, export_backbone
 from ffcv_ssl.train.finetune import FinetuneConfig, finetune
+from ffcv_ssl.train.labels import Classes, match_classes
 from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.online import OnlineProbeConfig
 from ffcv_ssl.train.protocols import PROTOCOLS, ProbeConfig, Protocol, bag_encoder, balanced_subset, open_views, probe
@@ -21,6 +23,7 @@ from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
 __all__ = [
     "PROTOCOLS",
     "Checkpoint",
+    "Classes",
     "Configs",
     "CropViews",
     "DataConfig",
@@ -47,6 +50,7 @@ __all__ = [
     "build_backbone",
     "build_normalize",
     "build_optimizer",
+    "examine_files",
     "export_backbone",
     "extract_features",
     "finetune",
@@ -55,6 +59,7 @@ __all__ = [
     "frozen",
     "is_main",
     "load_checkpoint",
+    "match_classes",
     "open_views",
     "option",
     "pick_device",
@@ -70,6 +75,7 @@ __all__ = [
     "restore",
     "restore_backbone",
     "run",
+    "share_right",
     "spread_scores",
     "world_size",
 ]

@@ -32,7 +32,7 @@ class DataConfig:
     train: str = option("the .beton file to train on; its labels serve evaluation, probes and supervised training")
     val: str = option("the .beton file to evaluate on; empty: no evaluation", "")
     image: str = option("name of the image field", "image")
-    label: str = option("name of the label field, integers from 0", "label")
+    label: str = option("name of the label field, integers; classes are the labels that occur", "label")
     workers: int = option("threads of the loader; -1: one per core (shared under torchrun), 0: none beside the training's own", -1)
     fraction: float = option("share of the training images to train on, in (0, 1], drawn with train.seed; evaluation uses them all", 1.0)
     cache: Literal["os", "ram", "device", "auto"] = option(
@@ -122,7 +122,9 @@ class TrainConfig:
     )
     keep: str = option("epochs after which weights are kept as epoch_N.pt, with commas between; ffcv-ssl probe RUN --run.epoch=N", "")
     checkpoint_minutes: float = option("least time between two checkpoints in a run; 0: one after every step", 5.0)
-    resume: bool = option("go on from the checkpoint in log.out, if there is one", False)
+    resume: Literal[False, True, "extend"] = option(
+        "go on from the checkpoint in log.out, if there is one; extend: also if the run is finished, with other epochs or minutes", False
+    )
 
     def __post_init__(self):
         require(self.epochs >= 1, f"epochs is at least 1, got {self.epochs}.")

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.ssl import knn_accuracy, linear_probe, rankme
+from ffcv_ssl.ssl.memory import check_memory, classifier_bytes
 from ffcv_ssl.train.config import DataConfig, EvalConfig
 from ffcv_ssl.train.device import autocast
-from ffcv_ssl.train.samples import random_samples, read_labels
+from ffcv_ssl.train.labels import Classes, match_classes
+from ffcv_ssl.train.samples import random_samples
 from ffcv_ssl.train.views import delivered
 
 RANKME_SAMPLES = 25_600  # as in its paper
@@ -69,8 +70,16 @@ def extract_features(encoder: Encoder, loader: Any, label: str, device: torch.de
     return torch.cat(features), torch.cat(labels)
 
 
+def share_right(predicted: Tensor, labels: Tensor) -> float:
+    """Share of (N, 1) predicted classes, see `Evaluation.predictions`, that are the (N,) labels."""
+    return int((predicted[:, 0] == labels).sum()) / len(labels)
+
+
 class Features(NamedTuple):
-    """Features (M, D) and labels (M,) of the training file, and (N, D) and (N,) of the validation file."""
+    """Features (M, D) of the training file and (N, D) of the validation file, and the numbers of their classes, (M,) and (N,).
+
+    Numbers are those of `Classes`: 0..C-1, and -1 in the validation file for a class that the training file does not show.
+    """
 
     train: Tensor
     train_labels: Tensor
@@ -80,6 +89,11 @@ class Features(NamedTuple):
 
 class Evaluation:
     """The training and the validation file as the evaluation sees them; without a validation file it measures nothing.
+
+    Attributes
+    ----------
+    classes
+        The classes of both files; None without a validation file.
 
     Parameters
     ----------
@@ -99,7 +113,7 @@ class Evaluation:
     Raises
     ------
     ConfigError
-        If a file has no labels; see `read_labels`.
+        If a file has no labels, or their classes do not match; see `match_classes`.
     """
 
     def __init__(
@@ -114,6 +128,7 @@ class Evaluation:
     ):
         self.config, self.label, self.device, self.precision = config, data.label, device, precision
         self.loaders: list[Loader] = []
+        self.classes: Classes | None = None
         for path, most in ((data.train, config.train_images), (data.val, 0)) if data.val else ():
             loader = Loader(
                 path,
@@ -126,9 +141,10 @@ class Evaluation:
                 drop_last=False,
             )
             self.loaders.append(loader)
+        if self.loaders:
             try:
-                read_labels(loader.reader, data.label)
-            except ConfigError:
+                self.classes = match_classes(self.loaders[0].reader, self.loaders[1].reader, data.label)
+            except BaseException:
                 self.close()
                 raise
 
@@ -145,11 +161,25 @@ class Evaluation:
 
     def features(self, encoder: Encoder) -> Features:
         """Encode both files, random views as in epoch 0."""
+        assert self.classes is not None and self.classes.val is not None, "there is a validation file"
         found: list[Tensor] = []
-        for loader in self.loaders:
+        for loader, numbers in zip(self.loaders, (self.classes.train, self.classes.val), strict=True):
             loader.set_epoch(0)
-            found += extract_features(encoder, loader, self.label, self.device, self.precision)
+            features, labels = extract_features(encoder, loader, self.label, self.device, self.precision)
+            found += features, numbers(labels)
         return Features(*found)
+
+    def predictions(self, logits: Encoder) -> Features:
+        """Classify both files: like `features`, with the (M, 1) and (N, 1) class that has the highest logit, an exact float."""
+        return self.features(lambda images: logits(images).argmax(dim=1, keepdim=True))
+
+    def check_memory(self, num_features: int) -> None:
+        """Refuse classes so many that a classifier of `full` would need too much memory; ConfigError says which."""
+        for name, epochs, sizes in (("linear", self.config.linear_epochs, []), ("mlp", self.config.mlp_epochs, [MLP["hidden"]])):
+            if epochs and self.classes is not None:
+                needed = classifier_bytes([num_features, *sizes, len(self.classes)], MLP["batch_size"])
+                remedy = f"Leave it out: eval.{name}_epochs=0; kNN works for any number of classes."
+                check_memory(f"the {name} classifier of the evaluation", needed, len(self.classes), remedy)
 
     def quick(self, features: Features) -> dict[str, float]:
         """What a training can be interrupted for: knn, the accuracy of the kNN vote, 0..1, and rankme, the effective rank."""

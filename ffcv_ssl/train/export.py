@@ -1,6 +1,8 @@
 """A trained backbone as files that other programs read."""
 
 import json
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +36,14 @@ def export_backbone(method: Method, c: Any, name: str, folder: Path, steps: int,
     Returns
     -------
     Paths of `backbone.pt`, a plain state_dict, and `backbone.safetensors`. The latter's metadata (texts) hold architecture, width, stem,
-    mean and std (JSON, per channel, on the 0..255 scale), method, steps, epochs, and of the evaluation's whole images size in pixels and
-    ratio, see `CenterCrop`.
+    mean and std (JSON, per channel, on the 0..255 scale), method, steps, epochs, of the evaluation's whole images size in pixels and ratio, see
+    `CenterCrop`, and checksum, see `weights_checksum`.
     """
     from safetensors.torch import save
 
     whole = c.view.whole()[0]
     mean, std = NORMALIZATIONS[c.model.normalization]
+    weights = backbone_weights(method)
     metadata = {
         "format": "pt",  # what readers of safetensors expect of files for torch
         "architecture": c.model.backbone,
@@ -53,8 +56,8 @@ def export_backbone(method: Method, c: Any, name: str, folder: Path, steps: int,
         "epochs": str(epochs),
         "image_size": str(whole.size[0]),
         "image_ratio": str(whole.ratio),
+        "checksum": weights_checksum(weights),
     }
-    weights = backbone_weights(method)
     paths = [Path(folder) / file_name for file_name in NAMES]
     save_atomically(weights, paths[0])
     write_whole(paths[1], save(weights, metadata=metadata))
@@ -68,3 +71,12 @@ def backbone_weights(method: Method) -> dict[str, Tensor]:
         value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
         copied[name] = value.clone(memory_format=torch.contiguous_format)
     return copied
+
+
+def weights_checksum(weights: Mapping[str, Tensor]) -> str:
+    """CRC-32 of all names and values, in the order of the names, as 8 hex digits: the format itself has no checksum."""
+    checksum = 0
+    for name in sorted(weights):
+        value = weights[name].contiguous().reshape(-1).view(torch.uint8).numpy()
+        checksum = zlib.crc32(value.data, zlib.crc32(name.encode(), checksum))
+    return f"{checksum:08x}"

@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from ffcv_ssl.errors import TrainingStopped
 from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.ssl import Supervised, parameter_groups
+from ffcv_ssl.ssl.memory import check_memory, classifier_bytes
 from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, option, require
 from ffcv_ssl.train.device import describe_device, prepare_torch
-from ffcv_ssl.train.evaluate import Evaluation, frozen
+from ffcv_ssl.train.evaluate import Evaluation, frozen, share_right
+from ffcv_ssl.train.examine import examine_files
 from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.protocols import balanced_subset
 from ffcv_ssl.train.record import RunRecord
@@ -71,11 +72,16 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If there is no validation file, or a file has no labels.
+        If there is no validation file, the classes of the files do not match (see `match_classes`), or there are so many that the
+        classifier would need too much memory.
     """
     c, data = trained.configs, trained.configs.data
     require(bool(data.train and data.val), "give data.train and data.val: a training file with labels, and one to judge the classifier on.")
-    chosen, num_classes = labelled_images(data, config.labels, config.seed)
+    classes = examine_files(data, trained.trained_on)
+    chosen = labelled_images(data, config.labels, config.seed)
+    backbone: Any = trained.method.backbone
+    needed = classifier_bytes([backbone.num_features, len(classes)], config.batch_size)
+    check_memory("the classifier", needed, len(classes), "Give another data.label.")
     whole = c.view.whole()
     view = CropViews(size=whole[0].size[0], num_views=1, min_scale=config.min_scale, jitter=0.0, gray=0.0)
     train = TrainConfig(
@@ -89,8 +95,7 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
     optim = OptimConfig(name=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
     log = LogConfig(out=str(trained.folder / "finetune" / f"labels_{config.labels:g}_seed_{config.seed}"), tensorboard=False)
     device, precision = prepare_torch(train)
-    backbone: Any = trained.method.backbone
-    method = Supervised(backbone, backbone.num_features, num_classes, trained.method.normalize).to(device)
+    method = Supervised(backbone, backbone.num_features, len(classes), trained.method.normalize).to(device)
     (Path(log.out) / "checkpoint.pt").unlink(missing_ok=True)
     sections = {"data": data, "view": view, "model": c.model, "finetune": config, "log": log}
     loader = Loader(
@@ -105,14 +110,14 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
     evaluation = Evaluation(data, EvalConfig(), whole, device, precision)
     with RunRecord(f"{trained.name}, fine-tuned", sections) as record, loader, evaluation:
         try:
-            progress = fit(method, loader, finetune_optimizer(method, config), train, optim, record, label=data.label)
+            progress = fit(method, loader, finetune_optimizer(method, config), train, optim, record, label=data.label, classes=classes)
         except TrainingStopped as stopped:
             if stopped.exit_status > 128:  # a signal
                 message = "fine-tuning was stopped; the same command starts it again, from its beginning."
                 raise TrainingStopped(message, exit_status=stopped.exit_status) from stopped
             raise
         with frozen(method):
-            found = evaluation.features(method.classify)
+            found = evaluation.predictions(method.classify)
     kept = torch.from_numpy(chosen).to(device)
     return {
         "train_file": data.train,
@@ -121,8 +126,10 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
         "seed": config.seed,
         "num_train": len(chosen),
         "num_val": len(found.val),
-        "test": _share_right(found.val, found.val_labels),
-        "train": _share_right(found.train[kept], found.train_labels[kept]),
+        "num_classes": len(classes),
+        "remarks": list(classes.remarks),
+        "test": share_right(found.val, found.val_labels),
+        "train": share_right(found.train[kept], found.train_labels[kept]),
         "finetune_steps": progress.step,
         "seconds": progress.seconds,
         "options": {
@@ -136,12 +143,11 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
     }
 
 
-def labelled_images(data: DataConfig, share: float, seed: int) -> tuple[np.ndarray, int]:
-    """Positions of the training images that are used, see `balanced_subset`, and the number of classes."""
-    labels = read_labels(data.train, data.label)
-    chosen = balanced_subset(labels, share, seed)
+def labelled_images(data: DataConfig, share: float, seed: int) -> np.ndarray:
+    """Positions of the training images that are used, see `balanced_subset`."""
+    chosen = balanced_subset(read_labels(data.train, data.label), share, seed)
     require(len(chosen) >= 2, f"{data.train}: fine-tuning needs at least 2 images, labels={share:g} leaves {len(chosen)}.")
-    return chosen, int(labels.max()) + 1
+    return chosen
 
 
 def finetune_optimizer(method: Supervised, config: FinetuneConfig) -> Optimizer:
@@ -152,6 +158,3 @@ def finetune_optimizer(method: Supervised, config: FinetuneConfig) -> Optimizer:
             groups.append({**group, "lr": lr, "initial_lr": lr})
     return AdamW(groups) if config.optimizer == "adamw" else SGD(groups, momentum=0.9)
 
-
-def _share_right(logits: Tensor, labels: Tensor) -> float:
-    return int((logits.argmax(dim=1) == labels).sum()) / len(labels)

@@ -16,6 +16,7 @@ from ffcv_ssl.train.config import OptimConfig, TrainConfig
 from ffcv_ssl.train.device import autocast, gradient_scaler, pick_precision
 from ffcv_ssl.train.distributed import averaged, highest, is_main, local_rank, wait_for_all, world_size
 from ffcv_ssl.train.evaluate import frozen
+from ffcv_ssl.train.labels import Classes
 from ffcv_ssl.train.network import training_network
 from ffcv_ssl.train.online import catch_up, class_labels, note
 from ffcv_ssl.train.record import RunRecord
@@ -33,6 +34,7 @@ def fit(
     times: int = 0,
     label: str = "label",
     probes: OnlineProbes | None = None,
+    classes: Classes | None = None,
 ) -> Progress:
     """Train `method` on the views of `loader`.
 
@@ -62,6 +64,8 @@ def fit(
         Name of the loader's field of labels, for methods and probes that use them.
     probes
         Classifiers that train beside the method; they are part of the checkpoint.
+    classes
+        What turns labels into numbers of classes; None: labels are such numbers.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def fit(
     if total_steps == 0:
         raise ConfigError(f"train.batch_size: the training file has fewer than {train.batch_size} images, which leaves no batch.")
 
-    checkpoint = Checkpoint(record.checkpoint_path, method, optimizer, scaler, loader, probes)
+    checkpoint = Checkpoint(record.checkpoint_path, method, optimizer, scaler, loader, probes, classes)
     (may_resume,) = highest(train.resume and checkpoint.path.exists())  # where one process finds it, all need it
     progress = checkpoint.restore() if may_resume else Progress()
     record.begin(progress.step)
@@ -138,7 +142,7 @@ def fit(
             while share_done() < 1:
                 for batch, asked_at, got_at in timed(loader):
                     views = batch[0].to(device, non_blocking=True)
-                    labels = class_labels(batch, label, device) if needs_labels else None
+                    labels = class_labels(batch, label, device, classes) if needs_labels else None
 
                     share_before = share_done()
                     factor = warmup_cosine(share_before, optim.warmup, optim.final)

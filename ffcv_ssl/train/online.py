@@ -9,10 +9,13 @@ from torch import Tensor
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import Method, OnlineProbes
+from ffcv_ssl.ssl.memory import check_memory, classifier_bytes
 from ffcv_ssl.train.checkpoint import Progress
 from ffcv_ssl.train.config import option, require
+from ffcv_ssl.train.distributed import rank_batch_size
 from ffcv_ssl.train.evaluate import Evaluation, Features
-from ffcv_ssl.train.samples import missing_labels, read_labels
+from ffcv_ssl.train.labels import Classes
+from ffcv_ssl.train.samples import missing_labels
 
 THRESHOLDS = (65, 80, 85, 90)  # kNN accuracies, %, whose times are reported
 
@@ -33,27 +36,43 @@ class OnlineProbeConfig:
         require(self.hidden >= 1, f"hidden is at least 1, got {self.hidden}.")
 
 
-def build_probes(c: Any, method: Method) -> OnlineProbes | None:
-    """The probes that a recipe's configuration asks for, on the method's device, or None; checks the labels for all who need them.
+def needs_labels(c: Any, method: Method) -> bool:
+    """Whether the training itself needs labels: for the method, or for probes beside it."""
+    return method.uses_labels or c.probe.linear or c.probe.mlp
+
+
+def build_probes(c: Any, method: Method, classes: Classes | None) -> OnlineProbes | None:
+    """The probes that a recipe's configuration asks for, on the method's device, or None; checks the classes for all who need them.
+
+    Parameters
+    ----------
+    c
+        The configuration.
+    method
+        What they watch.
+    classes
+        Of the training file; None where nothing `needs_labels`.
 
     Raises
     ------
     ConfigError
-        See `read_labels`; and if a method with labels has fewer classes than the training file.
+        If a method with labels has fewer classes than the training file, or a classifier needs too much memory.
     """
-    wanted = c.probe.linear or c.probe.mlp
-    if not (wanted or method.uses_labels):
+    if classes is None:
         return None
-    num_classes = 1 + int(read_labels(c.data.train, c.data.label).max())
-    if method.uses_labels and num_classes > (known := getattr(c.loss, "classes", num_classes)):
-        raise ConfigError(f"loss.classes={known}: labels of {c.data.train} go up to {num_classes - 1}; give {num_classes}.")
-    if not wanted:
+    num_classes, views = len(classes), rank_batch_size(c.train) * c.view.num_views
+    if method.uses_labels:
+        known = getattr(c.loss, "classes", num_classes)
+        require(num_classes <= known, f"loss.classes={known}: {c.data.train} has {num_classes} classes; give {num_classes}.")
+        needed = classifier_bytes([method.backbone.num_features, known], views)  # type: ignore[list-item]
+        check_memory("the classifier", needed, known, "Give another data.label.")
+    if not (c.probe.linear or c.probe.mlp):
         return None
-    return OnlineProbes(method, num_classes, c.probe.linear, c.probe.mlp, c.probe.layers, c.probe.lr, c.probe.hidden, c.train.seed)
+    return OnlineProbes(method, num_classes, c.probe.linear, c.probe.mlp, c.probe.layers, c.probe.lr, c.probe.hidden, c.train.seed, views)
 
 
-def class_labels(batch: Any, label: str, device: torch.device) -> Tensor:
-    """The (B,) int64 labels of a batch, on `device`.
+def class_labels(batch: Any, label: str, device: torch.device, classes: Classes | None = None) -> Tensor:
+    """The (B,) int64 numbers of the classes of a batch, on `device`; without `classes` the labels as they stand.
 
     Raises
     ------
@@ -62,7 +81,8 @@ def class_labels(batch: Any, label: str, device: torch.device) -> Tensor:
     """
     if label not in batch.names:
         raise missing_labels("the training file", label, batch.names)
-    return batch[label].to(device, non_blocking=True).long().flatten()
+    labels = batch[label].to(device, non_blocking=True).long().flatten()
+    return labels if classes is None else classes.train(labels)
 
 
 def score(

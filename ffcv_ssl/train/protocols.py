@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from ffcv_ssl.ssl import Method, knn_accuracy, linear_probe
+from ffcv_ssl.ssl.memory import check_memory, classifier_bytes
 from ffcv_ssl.train.config import EvalConfig, option, require
 from ffcv_ssl.train.evaluate import MLP, Encoder, Evaluation, Features, frozen
+from ffcv_ssl.train.examine import examine_files
+from ffcv_ssl.train.labels import Classes
 from ffcv_ssl.train.restore import Trained
 from ffcv_ssl.train.views import Views
 from ffcv_ssl.transforms import FixedPatchCrop, MultiView, RandomHorizontalFlip
@@ -46,6 +49,11 @@ class Protocol:
     num_views: int
     classifier: Literal["knn", "linear"]
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_bag(self) -> bool:
+        """Whether `bag_encoder` encodes the views, not the backbone alone."""
+        return self.views not in ("whole", "mixed")
 
     def augmentation(self, num_views: int) -> str:
         """The views in words."""
@@ -131,17 +139,32 @@ def probe(trained: Trained, config: ProbeConfig, device: torch.device, precision
     Raises
     ------
     ConfigError
-        If there is no validation file, or a protocol needs the views of a training that is not known.
+        If there is no validation file, the classes of the files do not match (see `match_classes`), a protocol needs the views of a
+        training that is not known, or there are so many classes that its classifier would need too much memory.
     """
     data = trained.configs.data
     require(bool(data.train and data.val), "give data.train and data.val: a training file to learn classifiers from, one to judge them on.")
     if not trained.has_views:
         lost = [name for name in config.names if PROTOCOLS[name].views != "whole"]
         require(not lost, f"an exported backbone does not know its training's views, which {', '.join(lost)} need: give the run's folder.")
-    return _measure(trained, config, device, precision)
+    classes = examine_files(data, trained.trained_on)
+    for name in config.names:
+        _check_memory(name, trained.method, len(classes))
+    return _measure(trained, config, device, precision, classes)
 
 
-def _measure(trained: Trained, config: ProbeConfig, device: torch.device, precision: str) -> Iterator[dict[str, Any]]:
+def _check_memory(name: str, method: Method, num_classes: int) -> None:
+    protocol = PROTOCOLS[name]
+    if protocol.classifier == "linear":
+        width = num_patch_features(method) if protocol.is_bag else method.backbone.num_features
+        hidden = [protocol.options["hidden"]] if protocol.options.get("hidden") else []
+        needed = classifier_bytes([width, *hidden, num_classes], protocol.options["batch_size"])  # type: ignore[list-item]
+        check_memory(f"the classifier of the protocol {name}", needed, num_classes, "knn_a works for any number.")
+
+
+def _measure(
+    trained: Trained, config: ProbeConfig, device: torch.device, precision: str, classes: Classes
+) -> Iterator[dict[str, Any]]:
     c, data, method = trained.configs, trained.configs.data, trained.method.to(device)
     judge = EvalConfig(batch_size=config.batch_size)
     encoded: tuple[Any, Any, float] = (None, None, 0.0)
@@ -167,6 +190,8 @@ def _measure(trained: Trained, config: ProbeConfig, device: torch.device, precis
             "num_features": features.train.shape[1],
             "num_train": len(features.train),
             "num_val": len(features.val),
+            "num_classes": len(classes),
+            "remarks": list(classes.remarks),
             "views": num_views,
             "augmentation": protocol.augmentation(num_views),
             "classifier": protocol.classifier_text(options),
@@ -208,6 +233,11 @@ def encode(method: Method, c: Any, config: EvalConfig, views: str, num_views: in
 def bag_encoder(method: Method) -> Encoder:
     """What a bag of views averages: `patch_features` where the method defines them, else the backbone's features."""
     return getattr(method, "patch_features", method.features)
+
+
+def num_patch_features(method: Method) -> int:
+    """Length of what `bag_encoder` returns."""
+    return getattr(method, "num_patch_features", method.backbone.num_features)  # type: ignore[arg-type]
 
 
 def open_views(c: Any, config: EvalConfig, views: str, num_views: int, device: torch.device, precision: str) -> Evaluation:
@@ -257,8 +287,9 @@ def balanced_subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
         Equal seeds choose equally.
     """
     generator = np.random.default_rng(seed)
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
     chosen = []
-    for label in np.unique(labels):
-        of_class = generator.permutation(np.flatnonzero(labels == label))
-        chosen.append(of_class[: max(1, round(share * len(of_class)))])
+    for of_class in np.split(order, starts):
+        chosen.append(generator.permutation(of_class)[: max(1, round(share * len(of_class)))])
     return np.sort(np.concatenate(chosen))

@@ -18,9 +18,12 @@ from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig
 from ffcv_ssl.train.device import prepare_torch
 from ffcv_ssl.train.distributed import is_main, loader_threads, process_group, rank, rank_batch_size, world_size
 from ffcv_ssl.train.evaluate import Evaluation, frozen
+from ffcv_ssl.train.examine import examine_files
 from ffcv_ssl.train.export import export_backbone
+from ffcv_ssl.train.labels import Classes
 from ffcv_ssl.train.loop import fit
-from ffcv_ssl.train.online import OnlineProbeConfig, build_probes, note, score
+from ffcv_ssl.train.online import OnlineProbeConfig, build_probes, needs_labels, note, score
+from ffcv_ssl.train.protocols import num_patch_features
 from ffcv_ssl.train.record import RunRecord
 from ffcv_ssl.train.result import Result, finish
 from ffcv_ssl.train.samples import num_samples, random_samples
@@ -86,31 +89,48 @@ def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result | None:
     """
     c = SimpleNamespace(**configs)
     device, precision = prepare_torch(c.train)
-    with (
-        process_group(device),
-        RunRecord(recipe.name, configs, resume=c.train.resume) as record,
-        GrowingLoader(partial(open_loader, c, device), c.view.size_at) as loader,
-        Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation,
-    ):
-        method = recipe.method(c).to(device)
+    with process_group(device):
+        method = recipe.method(c)
         method.images_per_forward, method.views_per_forward = c.model.images_per_forward, c.model.views_per_forward
-        optimizer = build_optimizer(method, c.optim, c.train.batch_size)
-        probes = build_probes(c, method)
-        online = partial(score, evaluation, method, probes, evaluation.quick)
-        progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times, c.data.label, probes)
-        if not is_main():
-            return None
-        begun_at = time.perf_counter()
-        with frozen(method):
-            scores = score(evaluation, method, probes, evaluation.full)
-            if recipe.more_scores is not None:
-                scores |= recipe.more_scores(method, c, device, precision)
-        if c.data.val:
-            scores |= spread_scores(method, c, device, precision)
-        note(progress, scores, time.perf_counter() - begun_at)
-        export_backbone(method, c, recipe.name, record.folder, progress.step, loader.state_dict()["epoch"])
-        counts = {"num_views": c.view.num_views, "steps_per_epoch": len(loader)}
-        return finish(record, progress, scores, device=device, precision=precision, **counts)
+        classes = examine_files(c.data) if c.data.val or needs_labels(c, method) else None
+        with (
+            RunRecord(recipe.name, configs, resume=c.train.resume) as record,
+            GrowingLoader(partial(open_loader, c, device), c.view.size_at) as loader,
+            Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation,
+        ):
+            return _run(recipe, c, method.to(device), classes, record, loader, evaluation)
+
+
+def _run(
+    recipe: Recipe, c: Configs, method: Method, classes: Classes | None, record: RunRecord, loader: GrowingLoader, evaluation: Evaluation
+) -> Result | None:
+    """Train and evaluate with what is open."""
+    device, precision = evaluation.device, evaluation.precision
+    optimizer = build_optimizer(method, c.optim, c.train.batch_size)
+    probes = build_probes(c, method, classes if needs_labels(c, method) else None)
+    check_features(c, method, evaluation)
+    online = partial(score, evaluation, method, probes, evaluation.quick)
+    progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times, c.data.label, probes, classes)
+    if not is_main():
+        return None
+    begun_at = time.perf_counter()
+    with frozen(method):
+        scores = score(evaluation, method, probes, evaluation.full)
+        if recipe.more_scores is not None:
+            scores |= recipe.more_scores(method, c, device, precision)
+    if c.data.val:
+        scores |= spread_scores(method, c, device, precision)
+    note(progress, scores, time.perf_counter() - begun_at)
+    export_backbone(method, c, recipe.name, record.folder, progress.step, loader.state_dict()["epoch"])
+    counts = {"num_views": c.view.num_views, "steps_per_epoch": len(loader)}
+    return finish(record, progress, scores, device=device, precision=precision, classes=classes, **counts)
+
+
+def check_features(c: Configs, method: Method, evaluation: Evaluation) -> None:
+    """Refuse classes so many that a classifier at the end would need too much memory."""
+    evaluation.check_memory(method.backbone.num_features)  # type: ignore[arg-type]
+    if "bag" in vars(c) and c.bag.patches:
+        evaluation.check_memory(num_patch_features(method))
 
 
 def open_loader(c: Configs, device: torch.device, size: int) -> Loader:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from tqdm import tqdm
@@ -17,14 +17,8 @@ from ffcv_ssl.train.config import LogConfig
 from ffcv_ssl.train.curves import draw_curves
 from ffcv_ssl.train.distributed import is_main
 from ffcv_ssl.train.provenance import provenance
+from ffcv_ssl.train.resume import check_resume
 from ffcv_ssl.train.tracking import begin_wandb, require_wandb
-
-# What may change when a run is continued, because it decides where, how long or how watched the training is, not what it learns.
-# (That the data are the same is checked by the loader's own state.)
-FREE_SECTIONS = {"data", "log", "eval", "bag"}
-UNDECIDING = ("resume", "device", "threads", "epochs", "minutes", "keep", "checkpoint_minutes", "compile", "recompute")
-FREE_FIELDS = {("train", name) for name in UNDECIDING}
-
 
 class Table:
     """A CSV file that grows row by row; its columns are those of the first row.
@@ -39,7 +33,7 @@ class Table:
 
     def __init__(self, path: Path, last_step: int = 0):
         self.path = path
-        self.rows = [row for row in read_rows(path) if row["step"] <= last_step] if last_step else []
+        self.rows = [row for row in read_rows(path) if row.get("step", 0) <= last_step] if last_step else []
         self.path.unlink(missing_ok=True)
         for row in self.rows:
             self._append(row)
@@ -59,11 +53,21 @@ class Table:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Rows of a table, every value a float; none where there is no file. A torn last line is left out."""
+    """Rows of a table, every value a float; none where there is no file. A torn last line is left out.
+
+    Raises
+    ------
+    ConfigError
+        If the file is no such table.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file) if None not in row.values()]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if None not in row.values()]
+        return [{name: float(value) for name, value in row.items()} for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ConfigError(f"{path}: no table as a run writes it, numbers under a line of names; remove it or restore it.") from error
 
 
 class RunRecord:
@@ -76,15 +80,16 @@ class RunRecord:
     configs
         Section name → its dataclass; the section "log" is a `LogConfig`.
     resume
-        Go on in a folder that holds a run; without it such a folder is refused.
+        Go on in a folder that holds a run; without it such a folder is refused. "extend": also if it is finished, to another length.
 
     Raises
     ------
     ConfigError
-        If the folder holds a run already, or, with `resume`, a run that another configuration made; or if a package to log with is missing.
+        If the folder holds a run already, or, with `resume`, one that does not go on under this configuration (see `check_resume`); or
+        if a package to log with is missing.
     """
 
-    def __init__(self, method: str, configs: Mapping[str, Any], resume: bool = False):
+    def __init__(self, method: str, configs: Mapping[str, Any], resume: bool | Literal["extend"] = False):
         self.method = method
         self.log: LogConfig = configs["log"]
         self.folder = Path(self.log.out)
@@ -98,28 +103,15 @@ class RunRecord:
         if is_main():
             self._begin_folder(resume)
 
-    def _begin_folder(self, resume: bool) -> None:
+    def _begin_folder(self, resume: bool | Literal["extend"]) -> None:
         """Refuse a folder in use, or write the configuration."""
         if self.checkpoint_path.exists():
             if not resume:
                 raise ConfigError(f"{self.folder}: holds a run already; continue it with --train.resume=1 or choose another --log.out.")
-            self._refuse_other_configuration()
+            check_resume(self.folder, self.method, self.configs, resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"method": self.method, **self.configs}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-    def _refuse_other_configuration(self) -> None:
-        """Compare what decides the weights with the configuration that the run was begun with."""
-        path = self.folder / "config.yaml"
-        before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if before.get("method", self.method) != self.method:
-            raise ConfigError(f"{self.folder}: holds a run of {before['method']}; choose another --log.out.")
-        keys = [(section, name) for section, fields in self.configs.items() if section not in FREE_SECTIONS for name in fields]
-        for section, name in set(keys) - FREE_FIELDS:
-            value = self.configs[section][name]
-            old = before.get(section, {}).get(name, value)
-            if old != value:
-                raise ConfigError(f"{self.folder}: the run was begun with {section}.{name}={old}, not {value}; choose another --log.out.")
 
     def begin(self, last_step: int) -> None:
         """Open the tables and events; rows after `last_step`, the checkpoint's, are dropped."""

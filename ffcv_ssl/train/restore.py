@@ -1,11 +1,12 @@
 """A finished run, or an exported backbone, back as a method that computes features."""
 
 import json
+import types
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from torch import nn
@@ -13,8 +14,9 @@ from torch import nn
 from ffcv_ssl.errors import CheckpointError, ConfigError
 from ffcv_ssl.ssl import Method, Normalize
 from ffcv_ssl.train.build import build_backbone
-from ffcv_ssl.train.checkpoint import kept_name, load_checkpoint
-from ffcv_ssl.train.config import DataConfig, ModelConfig, TrainConfig
+from ffcv_ssl.train.checkpoint import kept_name, read_weights, short_reason
+from ffcv_ssl.train.config import DataConfig, ModelConfig, TrainConfig, require
+from ffcv_ssl.train.export import weights_checksum
 from ffcv_ssl.train.views import CropViews
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class Trained(NamedTuple):
         Training time behind the weights, loading included; None of an exported backbone.
     has_views
         Whether `configs.view` are the views of the training; False of an exported backbone.
+    trained_on
+        The training file behind the weights; empty where that is not known.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Trained(NamedTuple):
     epochs: int
     training_seconds: float | None
     has_views: bool
+    trained_on: str = ""
 
 
 def read_run(folder: str | Path) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -65,10 +70,13 @@ def read_run(folder: str | Path) -> tuple[str, dict[str, dict[str, Any]]]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{folder}: no folder of a run: there is no config.yaml that can be read. Give what log.out named.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: no valid YAML; it is not as the run wrote it.") from error
     if not isinstance(content, dict) or not isinstance(content.get("method"), str):
         raise ConfigError(f"{path}: names no method; it is not as a run wrote it.")
+    for section, values in content.items():
+        if section != "method" and not (isinstance(values, dict) and all(isinstance(name, str) for name in values)):
+            raise ConfigError(f"{path}: section '{section}' is no mapping of options; it is not as a run wrote it.")
     return content.pop("method"), content
 
 
@@ -98,11 +106,12 @@ def restore(folder: str | Path, recipe: "Recipe", epoch: int = 0) -> Trained:
     sections = {section: _section(folder, section, kind, content.get(section, {})) for section, kind in recipe.sections.items()}
     configs = SimpleNamespace(**sections)
     path = folder / (kept_name(epoch) if epoch else "checkpoint.pt")
-    checkpoint = load_checkpoint(path)
+    weights, progress, epochs = read_weights(path)
     method = recipe.method(configs)
-    _load(method, checkpoint["method"], path)
-    progress = checkpoint["progress"]
-    return Trained(name, method, configs, folder, progress["step"], checkpoint["loader"]["epoch"], progress["seconds"], has_views=True)
+    _load(method, weights, path)
+    return Trained(
+        name, method, configs, folder, progress.step, epochs, progress.seconds, has_views=True, trained_on=configs.data.train
+    )
 
 
 def restore_backbone(path: str | Path) -> Trained:
@@ -113,26 +122,34 @@ def restore_backbone(path: str | Path) -> Trained:
     CheckpointError
         If the file cannot be read, or was not written by `export_backbone`.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: no readable safetensors file: {error}.") from error
+    weights, metadata = _read_safetensors(path)
     try:
         model = ModelConfig(backbone=metadata["architecture"], width=int(metadata["width"]), stem=metadata["stem"])  # type: ignore[arg-type]
-        normalize = Normalize(json.loads(metadata["mean"]), json.loads(metadata["std"]))
+        mean, std = ([float(value) for value in json.loads(metadata[name])] for name in ("mean", "std"))
+        require(len(mean) == len(std) == 3 and min(std) > 0, "mean and std are three values each, std above 0")
         view = CropViews(size=int(metadata["image_size"]), eval_ratio=float(metadata["image_ratio"]))
         name, steps, epochs = metadata["method"], int(metadata["steps"]), int(metadata["epochs"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: its metadata are not those of `ffcv-ssl export`: {error}.") from error
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its metadata are not those of `ffcv-ssl export`: {short_reason(error)}.") from error
+    if metadata.get("checksum", weights_checksum(weights)) != weights_checksum(weights):
+        raise CheckpointError(f"{path}: the weights do not match their checksum; the file is damaged.")
     backbone = build_backbone(model)
     _load(backbone, weights, path)
     configs = SimpleNamespace(data=DataConfig(train=""), view=view, model=model, train=TrainConfig(epochs=1, batch_size=2))
-    return Trained(name, Method(backbone, nn.Identity(), normalize), configs, path.parent, steps, epochs, None, has_views=False)
+    method = Method(backbone, nn.Identity(), Normalize(mean, std))
+    return Trained(name, method, configs, path.parent, steps, epochs, None, has_views=False)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of a file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # it is no dict
+    except (OSError, SafetensorError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: no readable safetensors file: {short_reason(error)}.") from error
 
 
 def _section(folder: Path, name: str, kind: type, values: Mapping[str, Any]) -> Any:
@@ -140,15 +157,28 @@ def _section(folder: Path, name: str, kind: type, values: Mapping[str, Any]) -> 
     unknown = set(values) - {field.name for field in fields(kind)}
     if unknown:
         raise ConfigError(f"{folder}: config.yaml sets {name}.{min(unknown)}, which this version does not know.")
+    hints = get_type_hints(kind)
+    for option, value in values.items():
+        if not _fits(value, hints[option]):
+            raise ConfigError(f"{folder}: config.yaml sets {name}.{option}={value!r}; it is not as a run wrote it.")
     try:
         return kind(**values)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{folder}: config.yaml, section {name}: {error}") from error
 
 
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of an option's type: int, float, str, bool, `Literal[…]` or a union of these and None."""
+    if get_origin(annotation) is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(_fits(value, kind) for kind in get_args(annotation))
+    return type(value) is annotation or (annotation is float and type(value) is int)
+
+
 def _load(module: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
     try:
         module.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # torch raises many types for state dicts that are none
+        reason = short_reason(error)
         raise CheckpointError(f"{path}: the weights do not fit the network that its configuration describes: {reason}") from error

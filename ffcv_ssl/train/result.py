@@ -8,6 +8,7 @@ import torch
 
 from ffcv_ssl.train.checkpoint import Progress
 from ffcv_ssl.train.device import describe_device, peak_memory_bytes
+from ffcv_ssl.train.labels import Classes
 from ffcv_ssl.train.record import RunRecord
 
 
@@ -42,6 +43,10 @@ class Result:
         Where and how it was computed.
     folder
         Where rows, checkpoint and curves are.
+    num_classes
+        Classes that occur in the training file; None where no labels were used.
+    remarks
+        What a reader of the scores should know about the files.
     """
 
     method: str
@@ -61,6 +66,8 @@ class Result:
     device: str
     precision: str
     folder: Path
+    num_classes: int | None = None
+    remarks: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Return a few lines to print at the end."""
@@ -70,6 +77,7 @@ class Result:
         lines += [f"{name:20} {value:.4f}" for name, value in self.scores.items()]
         others = {"view_epochs": self.view_epochs, "evaluation_seconds": self.evaluation_seconds, **self.seconds_to}
         lines += [f"{name:20} {value:.4g}" for name, value in others.items()]
+        lines += [f"note: {remark}" for remark in self.remarks]
         return "\n".join([*lines, f"written to {self.folder}"])
 
 
@@ -82,6 +90,7 @@ def finish(
     precision: str,
     num_views: int,
     steps_per_epoch: int,
+    classes: Classes | None = None,
 ) -> Result:
     """Add the last evaluation to the record, write result.json with the configuration and the code's version, and return the result."""
     if "knn" in scores:
@@ -106,6 +115,8 @@ def finish(
         device=describe_device(device),
         precision=precision,
         folder=record.folder,
+        num_classes=None if classes is None else len(classes),
+        remarks=() if classes is None else classes.remarks,
     )
     content = asdict(result)
     record.write_result({**content.pop("seconds_to"), **content, "folder": str(record.folder)})

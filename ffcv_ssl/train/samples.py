@@ -23,7 +23,7 @@ def read_labels(source: str | BetonReader, label: str) -> np.ndarray:
     Raises
     ------
     ConfigError
-        If the file has no such field, or it does not hold integers from 0 on.
+        If the file has no samples or no such field, or the field does not hold integers.
     """
     if isinstance(source, str):
         with Reader(source) as reader:
@@ -32,14 +32,13 @@ def read_labels(source: str | BetonReader, label: str) -> np.ndarray:
         raise missing_labels(source.path, label, source.fields)
     if not isinstance(source.fields[label], IntField):
         kind = type(source.fields[label]).__name__
-        raise ConfigError(f"data.label: labels are integers, and field '{label}' of {source.path} is a {kind}.")
-    labels = np.asarray(source.records[label]).astype(np.int64)
-    if labels.min() < 0:
         raise ConfigError(
-            f"data.label: field '{label}' of {source.path} holds {labels.min()}; labels are integers from 0 on. "
-            "Leave samples without label out of the file."
+            f"data.label: labels are integers, and field '{label}' of {source.path} is a {kind}. "
+            "Give another field, or write the labels into an IntField."
         )
-    return labels
+    if source.num_samples == 0:
+        raise ConfigError(f"{source.path}: the file holds no samples.")
+    return np.asarray(source.records[label]).astype(np.int64)
 
 
 def random_samples(source: str | int, count: int, seed: int = 0) -> np.ndarray:
