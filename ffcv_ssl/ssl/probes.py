@@ -197,4 +197,3 @@ def _linear_layer(num_in: int, num_out: int, generator: torch.Generator, device:
 def _share(correct: Tensor) -> float:
     """Share of True, divided in double precision: 0.45 and not 0.449999988."""
     return int(correct.sum()) / len(correct)
-

@@ -161,9 +161,10 @@ class Evaluation:
 
     def features(self, encoder: Encoder) -> Features:
         """Encode both files, random views as in epoch 0."""
-        assert self.classes is not None and self.classes.val is not None, "there is a validation file"
         found: list[Tensor] = []
-        for loader, numbers in zip(self.loaders, (self.classes.train, self.classes.val), strict=True):
+        numberings = (self.classes.train, self.classes.val) if self.classes is not None else ()
+        for loader, numbers in zip(self.loaders, numberings, strict=True):
+            assert numbers is not None, "there is a validation file"
             loader.set_epoch(0)
             features, labels = extract_features(encoder, loader, self.label, self.device, self.precision)
             found += features, numbers(labels)

@@ -35,9 +35,9 @@ def export_backbone(method: Method, c: Any, name: str, folder: Path, steps: int,
 
     Returns
     -------
-    Paths of `backbone.pt`, a plain state_dict, and `backbone.safetensors`. The latter's metadata (texts) hold architecture, width, stem,
-    mean and std (JSON, per channel, on the 0..255 scale), method, steps, epochs, of the evaluation's whole images size in pixels and ratio, see
-    `CenterCrop`, and checksum, see `weights_checksum`.
+    Paths of `backbone.pt`, a plain state_dict, and `backbone.safetensors`. The latter's metadata (texts) hold architecture, width,
+    stem, mean and std (JSON, per channel, on the 0..255 scale), method, steps, epochs, of the evaluation's whole images size in pixels
+    and ratio, see `CenterCrop`, and checksum, see `weights_checksum`.
     """
     from safetensors.torch import save
 

@@ -157,4 +157,3 @@ def finetune_optimizer(method: Supervised, config: FinetuneConfig) -> Optimizer:
         for group in parameter_groups(module, config.weight_decay, exclude_1d=True):
             groups.append({**group, "lr": lr, "initial_lr": lr})
     return AdamW(groups) if config.optimizer == "adamw" else SGD(groups, momentum=0.9)
-

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import Method, OnlineProbes
 from ffcv_ssl.ssl.memory import check_memory, classifier_bytes
 from ffcv_ssl.train.checkpoint import Progress

@@ -84,9 +84,10 @@ def find_overlap(train: BetonReader, val: BetonReader, field: str, seed: int = 0
     """
     checksums = [_checksums(file, field) for file in (train, val)]
     sizes = [file.extents(field)[1] for file in (train, val)]
-    is_exact = all(values is not None for values in checksums)
+    contents = [values for values in checksums if values is not None]
+    is_exact = len(contents) == 2
     if is_exact:
-        chosen, contents = [np.arange(train.num_samples), np.arange(val.num_samples)], checksums
+        chosen = [np.arange(train.num_samples), np.arange(val.num_samples)]
     else:
         generator = np.random.default_rng(seed)
         some = np.sort(generator.permutation(val.num_samples)[:CONFIRMED])

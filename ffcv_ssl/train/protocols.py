@@ -162,9 +162,7 @@ def _check_memory(name: str, method: Method, num_classes: int) -> None:
         check_memory(f"the classifier of the protocol {name}", needed, num_classes, "knn_a works for any number.")
 
 
-def _measure(
-    trained: Trained, config: ProbeConfig, device: torch.device, precision: str, classes: Classes
-) -> Iterator[dict[str, Any]]:
+def _measure(trained: Trained, config: ProbeConfig, device: torch.device, precision: str, classes: Classes) -> Iterator[dict[str, Any]]:
     c, data, method = trained.configs, trained.configs.data, trained.method.to(device)
     judge = EvalConfig(batch_size=config.batch_size)
     encoded: tuple[Any, Any, float] = (None, None, 0.0)

@@ -20,6 +20,7 @@ from ffcv_ssl.train.provenance import provenance
 from ffcv_ssl.train.resume import check_resume
 from ffcv_ssl.train.tracking import begin_wandb, require_wandb
 
+
 class Table:
     """A CSV file that grows row by row; its columns are those of the first row.
 

@@ -109,9 +109,7 @@ def restore(folder: str | Path, recipe: "Recipe", epoch: int = 0) -> Trained:
     weights, progress, epochs = read_weights(path)
     method = recipe.method(configs)
     _load(method, weights, path)
-    return Trained(
-        name, method, configs, folder, progress.step, epochs, progress.seconds, has_views=True, trained_on=configs.data.train
-    )
+    return Trained(name, method, configs, folder, progress.step, epochs, progress.seconds, has_views=True, trained_on=configs.data.train)
 
 
 def restore_backbone(path: str | Path) -> Trained:

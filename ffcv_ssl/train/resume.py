@@ -50,11 +50,9 @@ def check_resume(folder: Path, method: str, configs: Mapping[str, Mapping[str, A
             old = before.get(section, {}).get(option, value)
             if section not in FREE_SECTIONS and (section, option) not in FREE_FIELDS and old != value:
                 raise ConfigError(f"{folder}: the run was begun with {section}.{option}={old}, not {value}; choose another --log.out.")
-    lengths = [
-        {option: section.get("train", {}).get(option, none) for option, none in LENGTH.items()} for section in (before, configs)
-    ]
-    if lengths[0] != lengths[1]:
-        _check_length(folder, *lengths, configs.get("optim", {}), resume)
+    old_length, length = ({name: part.get("train", {}).get(name, none) for name, none in LENGTH.items()} for part in (before, configs))
+    if old_length != length:
+        _check_length(folder, old_length, length, configs.get("optim", {}), resume)
 
 
 def _check_length(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], optim: Mapping[str, Any], resume: Any) -> None:
@@ -75,11 +73,10 @@ def _check_length(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any
     is_finished = share(before) >= 1
     done = f"{folder}: {'finished' if is_finished else 'stopped'} after {epochs} epochs and {progress.seconds / 60:.3g} minutes"
     if share(now) >= 1:
-        what = f"with {changed} there is nothing left to train"
-        if is_finished:
-            raise ConfigError(f"{done}; {what}. Leave the length as it is, or choose another --log.out.")
-        logger.warning(f"{done}; {what}: its learning rate stays at {rate(before)} of the highest, and did not fall to the end.")
-        return
+        raise ConfigError(
+            f"{done}. With {changed} nothing is left to train. Leave the length as it is, or choose another --log.out; "
+            f"ffcv-ssl probe {folder} evaluates the run as it is."
+        )
     jump = f"the learning rate goes on at {rate(now)} of its highest, after {rate(before)}: not as in a run of that length from the start"
     if is_finished and resume != "extend":
         raise ConfigError(f"{done}. With {changed}, {jump}. --train.resume=extend does so; else choose another --log.out.")

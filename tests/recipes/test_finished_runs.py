@@ -8,7 +8,7 @@ import torch
 
 from ffcv_ssl.cli.main import main
 from ffcv_ssl.fields import IntField, RGBImageField
-from ffcv_ssl.recipes import emp_ssl, simclr
+from ffcv_ssl.recipes import emp_ssl, simclr, supervised
 from ffcv_ssl.ssl import resnet18
 from ffcv_ssl.train import PROTOCOLS, load_checkpoint
 from ffcv_ssl.train.record import read_rows
@@ -195,6 +195,7 @@ def test_finetune__learns_from_labels_and_leaves_the_run_alone(runs, capsys):
     assert all_labels["train"] > 0.6
     assert all_labels["test"] > 0.6
     assert (all_labels["num_train"], all_labels["num_val"], all_labels["finetune_steps"]) == (90, 40, 30)
+    assert (all_labels["num_classes"], all_labels["remarks"]) == (4, [])
     assert 10 < few["num_train"] < 26
     assert few["finetune_steps"] == 1
     losses = [row["loss"] for row in read_rows(run / "finetune" / "labels_1_seed_0" / "train.csv")]
@@ -215,3 +216,144 @@ def test_embedding_map__draws_runs_side_by_side(runs, tmp_path, capsys):
     assert "30 validation images, 2 run(s)" in capsys.readouterr().out
     assert embedding_map.main([*arguments, "--map.perplexity=50"]) == 2
     assert "perplexity is less than the number of images, 40" in capsys.readouterr().err
+
+
+NAMES = ["grey", "red", "green", "blue"]
+
+
+class Labelled(Colors):
+    """The same images with other labels, of chosen classes only."""
+
+    def __init__(self, num_samples, seed, labels):
+        super().__init__(num_samples, seed)
+        self.labels = labels
+        self.chosen = [i for i in range(num_samples) if labels[i % 4] is not None]
+
+    def __len__(self):
+        return len(self.chosen)
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(self.chosen[index])
+        return image, self.labels[label]
+
+
+@pytest.fixture(scope="module")
+def relabelled(runs):
+    """Copies of the run's files: under ids of a billion, without the grey class and numbered anew, and with a class more."""
+    fields = {"image": RGBImageField("raw"), "label": IntField()}
+    ids, fewer, more = [900_000_007, -3, 900_000_000, 2**40], [None, 2, 0, 1], [0, 1, 2, 4]
+    for name, labels, names in (("ids", ids, None), ("fewer", fewer, ["green", "blue", "red"]), ("more", more, [*NAMES[:3], "x", "teal"])):
+        for part, num_samples, seed in (("train", 90, 0), ("val", 40, 1)):
+            metadata = {} if names is None else {"class_names": names}
+            writer = DatasetWriter(runs / f"{name}_{part}.beton", fields, num_workers=0, metadata=metadata, progress=False)
+            writer.from_indexed_dataset(Labelled(num_samples, seed, labels))
+    return runs
+
+
+def files_of(folder, train, val):
+    return [f"--data.train={folder / train}.beton", f"--data.val={folder / val}.beton", "--data.workers=0"]
+
+
+def test_probe__ids_give_the_scores_of_numbers(relabelled, capsys):
+    """Ids of a billion and negative ones, in both files, are classified as well as labels 0 to 3, by kNN exactly so."""
+    run = relabelled / "simclr"
+    for train, val in (("train", "val"), ("ids_train", "ids_val")):
+        assert main(["probe", str(run), "--probe.protocol=whole_image,knn_a", *FAST, *files_of(relabelled, train, val)]) == 0
+    found = entries(run)
+    plain, ids = (found["knn_a", 1.0, str(relabelled / f"{name}.beton")] for name in ("train", "ids_train"))
+    assert ids["test"] == plain["test"]
+    assert ids["num_classes"] == 4
+    assert any("negative labels (-3)" in remark for remark in ids["remarks"])
+    assert found["whole_image", 1.0, str(relabelled / "ids_train.beton")]["test"] > 0.4
+
+
+def test_probe__matches_classes_by_name(relabelled, caplog):
+    """A validation file without one class, whose labels mean others, has kNN's accuracy on these images, and both facts are said."""
+    run, train = relabelled / "simclr", str(relabelled / "train.beton")
+    with caplog.at_level("WARNING", "ffcv_ssl"):
+        assert main(["probe", str(run), "--probe.protocol=knn_a", *FAST, *files_of(relabelled, "train", "fewer_val")]) == 0
+    entry = next(entry for entry in json.loads((run / "probe.json").read_text()) if entry["val_file"].endswith("fewer_val.beton"))
+    assert entry["train_file"] == train
+    assert entry["test"] > 0.6
+    assert "they are matched by class name" in caplog.text
+    assert "has no image of class 'grey', of 4 classes" in caplog.text
+
+
+@pytest.mark.parametrize("command", ["train", "probe", "finetune"])
+def test_commands__refuse_classes_that_the_training_file_does_not_know(relabelled, tmp_path, capsys, command):
+    """A class of the validation file that the training file does not name ends with status 2 and one line, before anything is trained."""
+    files = files_of(relabelled, "train", "more_val")
+    if command == "train":
+        status = simclr.main([*files, *TINY, f"--log.out={tmp_path / 'run'}"])
+    else:
+        status = main([command, str(relabelled / "simclr"), *files])
+    assert status == 2
+    assert "does not know: 'teal'" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+def test_finetune__learns_ids(relabelled):
+    """The classifier has as many classes as occur, and learns them."""
+    run, options = (
+        relabelled / "simclr",
+        ["--finetune.device=cpu", "--finetune.epochs=15", "--finetune.lr=0.05", "--finetune.batch_size=32"],
+    )
+    assert main(["finetune", str(run), *options, *files_of(relabelled, "ids_train", "ids_val")]) == 0
+    entry = entries(run, "finetune.json")[None, 1.0, str(relabelled / "ids_train.beton")]
+    assert entry["num_classes"] == 4
+    assert entry["test"] > 0.6
+    weights = load_checkpoint(run / "finetune" / "labels_1_seed_0" / "checkpoint.pt")
+    assert weights["method"]["projector.weight"].shape[0] == 4
+    assert weights["classes"] == {"field": "label", "labels": [-3, 900_000_000, 900_000_007, 2**40], "names": None}
+
+
+def test_supervised__learns_ids_with_probes_beside_it(relabelled, tmp_path):
+    """Supervised training and online probes take ids too; their scores are those of the classes; the result says how many there are."""
+    tiny = [option for option in TINY if not option.startswith(("--loss.", "--train.epochs"))]
+    more = ["--loss.classes=4", "--train.epochs=12", "--view.num_views=1", "--probe.linear=1", "--probe.lr=0.05", f"--log.out={tmp_path}"]
+    assert supervised.main([*files_of(relabelled, "ids_train", "ids_val"), *tiny, *more]) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["scores"]["accuracy"] > 0.5
+    assert result["scores"]["online_linear"] > 0.5
+    assert result["num_classes"] == 4
+    assert any("negative labels" in remark for remark in result["remarks"])
+
+
+def test_train__validation_file_that_is_the_training_file_is_said(runs, tmp_path, capsys, caplog):
+    """The warning stands at the start, in the summary at the end and in result.json."""
+    more = ["--train.epochs=1", "--eval.linear_epochs=0", f"--log.out={tmp_path}"]
+    assert simclr.main([*files_of(runs, "train", "train"), *TINY, *more]) == 0
+    assert "is the same file as" in caplog.text
+    assert "note: " in capsys.readouterr().out
+    (remark,) = json.loads((tmp_path / "result.json").read_text())["remarks"]
+    assert remark in caplog.messages
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", "[" * 5000, "7", '{"protocol": 1}', "[3]"])
+def test_probe__damaged_entries_are_named(runs, tmp_path, capsys, text):
+    """A probe.json that no command wrote ends with one line that names it, and stays as it is."""
+    safe = tmp_path / "backbone.safetensors"
+    safe.write_bytes((runs / "simclr" / "backbone.safetensors").read_bytes())
+    (tmp_path / "probe.json").write_text(text)
+    assert main(["probe", str(safe), "--probe.protocol=knn_a", *FAST, *files_of(runs, "train", "val")]) == 2
+    assert "probe.json: not " in capsys.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "probe.json").read_text() == text
+
+
+def test_embedding_map__a_class_has_one_colour_whatever_its_number(tmp_path, monkeypatch):
+    """Classes of several files are drawn by name: equal names share a colour, different names of one label do not."""
+    from matplotlib.axes import Axes
+
+    from ffcv_ssl.recipes.embedding_map import draw, label_names
+
+    assert label_names(["a", "b"], np.array([1, -1, 0, 10**9, 1])) == {-1: "-1", 0: "a", 1: "b", 10**9: "1000000000"}
+    drawn, scatter = [], Axes.scatter
+    monkeypatch.setattr(Axes, "scatter", lambda self, *args, **kw: drawn.append((kw["label"], kw["color"])) or scatter(self, *args, **kw))
+    points = np.zeros((4, 2))
+    draw(
+        [("one", points, np.array([0, 0, 1, 1]), {0: "a", 1: "b"}), ("two", points, np.array([0, 0, 1, 1]), {0: "b", 1: "c"})],
+        tmp_path / "m.png",
+    )
+    assert [name for name, _ in drawn] == ["a", "b", "b", "c"]
+    assert drawn[1] == drawn[2]
+    assert len({color for _, color in drawn}) == 3

@@ -37,7 +37,8 @@ class MemoryLoader:
         self.epoch, self.position = epoch, 0
 
     def state_dict(self):
-        return {"seed": self.seed, "epoch": self.epoch, "position": self.position}
+        epoch, position = divmod(self.epoch * len(self) + self.position, len(self))  # behind the last batch the next epoch begins
+        return {"seed": self.seed, "epoch": epoch, "position": position}
 
     def load_state_dict(self, state):
         self.epoch, self.position = state["epoch"], state["position"]

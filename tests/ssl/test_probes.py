@@ -5,8 +5,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ffcv_ssl.ssl import knn_accuracy, knn_predictions, linear_probe
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.ssl import knn_accuracy, knn_predictions, linear_probe, memory, probes
 
 
 def blobs(num_samples, seed, num_classes=4, noise=0.6):
@@ -129,3 +131,75 @@ def test_knn_predictions__infinite_temperature_counts_neighbours():
     assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, k=3, temperature=0.07).tolist() == [0]
     assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, k=3, temperature=math.inf).tolist() == [1]
     assert knn_predictions(bank, torch.tensor([1, 0, 2]), query, k=3, temperature=math.inf).tolist() == [0]
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that any operation returns."""
+
+    num_bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for value in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(value, torch.Tensor):
+                self.num_bytes = max(self.num_bytes, value.numel() * value.element_size())
+        return out
+
+
+def small_blocks(monkeypatch, num_bytes):
+    for module in (memory, probes):
+        monkeypatch.setattr(module, "BLOCK_BYTES", num_bytes)
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(20, 0.07), (3, math.inf), (300, 0.1)])
+def test_knn_predictions__in_blocks_equals_all_at_once(monkeypatch, k, temperature):
+    """Blocks of queries and of the bank, smaller than k too, change no vote."""
+    bank, labels = blobs(300, seed=0, noise=3.0)
+    queries, _ = blobs(90, seed=1, noise=3.0)
+    expected = knn_predictions(bank, labels, queries, k=k, temperature=temperature)
+    small_blocks(monkeypatch, 5_000)
+    assert torch.equal(knn_predictions(bank, labels, queries, k=k, temperature=temperature), expected)
+    assert len(expected.unique()) > 1
+
+
+def test_knn_predictions__takes_any_labels():
+    """Ids of a billion, negative ones and gaps get the votes of 0 to C-1, in the order of the labels."""
+    bank, labels = blobs(200, seed=0, noise=3.0)
+    queries, query_labels = blobs(100, seed=1, noise=3.0)
+    ids = torch.tensor([-(2**62), -1, 7, 900_000_007])
+    assert torch.equal(knn_predictions(bank, ids[labels], queries), ids[knn_predictions(bank, labels, queries)])
+    assert knn_accuracy(bank, ids[labels], queries, ids[query_labels]) == knn_accuracy(bank, labels, queries, query_labels)
+
+
+def test_classifiers__memory_does_not_follow_labels_or_classes(monkeypatch):
+    """With 4,000 ids of a billion for 8,000 samples neither queries x classes nor queries x bank is ever held, nor samples x classes."""
+    monkeypatch.setattr(probes, "QUERIES", 256)
+    small_blocks(monkeypatch, 2**20)
+    generator = torch.Generator().manual_seed(0)
+    labels = 10**9 * torch.arange(4000).repeat(2)
+    features = torch.randn(8000, 4, generator=generator)
+    with LargestTensor() as largest:
+        accuracy = knn_accuracy(features, labels, features, labels, k=1)
+        probe = linear_probe(features, labels, features[:500], labels[:500], epochs=1, batch_size=50)
+    assert accuracy == 1.0
+    assert 0 <= probe.last <= probe.best <= 1
+    assert largest.num_bytes <= 2**20  # the features: 2^17; queries x bank: 2^23; samples x classes: 2^27
+
+
+def test_linear_probe__labels_are_the_classes_that_occur():
+    """Relabelled classes give the same classifier; a validation label that no training sample has is never right."""
+    train, labels = blobs(200, seed=0)
+    val, val_labels = blobs(80, seed=1)
+    ids = torch.tensor([-7, 0, 5, 900_000_000])
+    plain = linear_probe(train, labels, val, val_labels, epochs=3)
+    assert linear_probe(train, ids[labels], val, ids[val_labels], epochs=3) == plain
+    assert linear_probe(train, labels, val, val_labels + 10, epochs=3).last == 0
+
+
+def test_linear_probe__refuses_a_classifier_that_needs_too_much_memory(monkeypatch):
+    """Features x classes above the budget is a ConfigError with both numbers, before anything is drawn."""
+    monkeypatch.setattr(memory, "CLASSIFIER_BYTES", 10_000)
+    train, labels = blobs(200, seed=0)
+    linear_probe(train, labels, train, labels, epochs=1, batch_size=10)
+    with pytest.raises(ConfigError, match=r"the classifier for 200 classes needs 0.0 GB of memory.*Are the labels ids"):
+        linear_probe(train, torch.arange(200), train, labels, epochs=1, batch_size=10)

@@ -1,11 +1,17 @@
 """Checkpoints are whole or absent."""
 
+import json
+import random
+import re
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from ffcv_ssl.errors import CheckpointError
-from ffcv_ssl.train import load_checkpoint
-from ffcv_ssl.train.checkpoint import save_atomically
+from ffcv_ssl.train import CropViews, ModelConfig, export_backbone, load_checkpoint, restore_backbone
+from ffcv_ssl.train.checkpoint import read_weights, save_atomically
+from tests.train.test_loop import Run, small_method
 
 
 class BreaksWhenSaved:
@@ -48,3 +54,114 @@ def test_load_checkpoint__names_what_is_wrong(tmp_path):
     torch.save({"format": 1, "code": print}, path)
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load_checkpoint(path)
+
+
+def mutants(content, count, seed):
+    """Copies of a file with a few bits flipped, cut short, with bytes taken out or overwritten; the empty one among them."""
+    generator = random.Random(seed)
+    yield b""
+    for _ in range(count):
+        changed, place = bytearray(content), generator.randrange(len(content))
+        kind = generator.choice(("bits", "cut", "gone", "zeros", "text"))
+        if kind == "bits":
+            for _ in range(generator.choice((1, 1, 5))):
+                changed[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        elif kind == "cut":
+            del changed[place:]
+        elif kind == "gone":
+            del changed[place : place + generator.randrange(1, 64)]
+        else:
+            fill = b"\0" if kind == "zeros" else b"}[\xff"
+            changed[place : place + 16] = (fill * 16)[: len(changed[place : place + 16])]
+        yield bytes(changed)
+
+
+def outcome(read, path):
+    """What reading a file gives, or the message of its CheckpointError; other errors pass."""
+    try:
+        return read(path), ""
+    except CheckpointError as error:
+        return None, str(error)
+
+
+def test_load_checkpoint__damaged_files_are_named_or_harmless(tmp_path):
+    """Of 400 damaged copies each is a CheckpointError with the path, or holds what was saved: never other weights."""
+    path = tmp_path / "checkpoint.pt"
+    saved = {"format": 1, "method": {"w": torch.arange(300.0), "b": torch.ones(7, dtype=torch.int64)}, "progress": {"step": 3}}
+    save_atomically({**saved, "loader": {"epoch": 1}}, path)
+    refused = 0
+    for content in mutants(path.read_bytes(), 400, seed=0):
+        path.write_bytes(content)
+        found, message = outcome(read_weights, path)
+        refused += found is None
+        if found is None:
+            assert re.fullmatch(rf"{re.escape(str(path))}: .+", message)
+        else:
+            weights, progress, epochs = found
+            assert all(torch.equal(weights[name], value) for name, value in saved["method"].items())
+            assert (progress.step, epochs) == (3, 1)
+    assert refused > 300
+
+
+@pytest.mark.parametrize(
+    "content", [{"method": 3}, {"progress": None}, {"progress": {"stride": 1}}, {"progress": {"step": "x"}}, {"loader": []}]
+)
+def test_read_weights__refuses_what_no_run_saves(tmp_path, content):
+    """A readable checkpoint with parts of the wrong type is a CheckpointError, not whatever the first use raises."""
+    path = tmp_path / "checkpoint.pt"
+    save_atomically({"format": 1, "method": {}, "progress": {"step": 3}, "loader": {"epoch": 1}, **content}, path)
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt: the checkpoint lacks what a run saves"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("part", ["method", "optimizer", "loader", "rng", "progress"])
+def test_checkpoint__restore_refuses_parts_of_the_wrong_type(tmp_path, part):
+    """Whatever stands in the place of a state, resuming ends in a CheckpointError with the path."""
+    Run(tmp_path, epochs=1).fit()
+    path = tmp_path / "checkpoint.pt"
+    content = load_checkpoint(path)
+    for value in (None, 3, [], {"state": {0: 1}, "param_groups": [7]}):
+        save_atomically({**content, part: value}, path)
+        with pytest.raises(CheckpointError, match=r"checkpoint.pt: "):
+            Run(tmp_path, epochs=1, resume=True).fit()
+
+
+def test_restore_backbone__damaged_files_are_named_or_harmless(tmp_path):
+    """Of 200 damaged copies of an exported backbone each is a CheckpointError with the path, or has the saved weights."""
+    method = small_method("simclr")
+    c = SimpleNamespace(model=ModelConfig(width=2, stem="cifar_stride2"), view=CropViews(size=16))
+    _, path = export_backbone(method, c, "simclr", tmp_path, steps=7, epochs=2)
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    refused = 0
+    for content in mutants(path.read_bytes()[: 8 + size], 150, seed=0):  # the header, where the text is
+        whole = content + path.with_name("backbone.safetensors").read_bytes()[8 + size :] if content else content
+        refused += damaged_backbone(tmp_path / "damaged.safetensors", whole, method)
+    for content in mutants(path.read_bytes(), 50, seed=1):
+        refused += damaged_backbone(tmp_path / "damaged.safetensors", content, method)
+    assert refused > 150
+
+
+def damaged_backbone(path, content, method):
+    """Whether the file is refused; if not, that it holds the weights."""
+    path.write_bytes(content)
+    trained, message = outcome(restore_backbone, path)
+    if trained is None:
+        assert re.fullmatch(rf"{re.escape(str(path))}: .+", message)
+        return True
+    for name, value in method.backbone.state_dict().items():
+        assert torch.equal(trained.method.backbone.state_dict()[name], value), name
+    return False
+
+
+@pytest.mark.parametrize(
+    "change", [{"mean": "null"}, {"std": "[0, 1, 1]"}, {"mean": "[1]"}, {"width": "1e3"}, {"image_size": "-1"}, {"std": "[" * 10_000}]
+)
+def test_restore_backbone__refuses_impossible_metadata(tmp_path, change):
+    """Metadata of the wrong type, length, range or depth are a CheckpointError with the path."""
+    from safetensors.torch import save_file
+
+    metadata = {"architecture": "resnet18", "width": "2", "stem": "cifar", "mean": json.dumps([1, 2, 3]), "std": json.dumps([1, 2, 3])}
+    metadata |= {"method": "simclr", "steps": "1", "epochs": "1", "image_size": "8", "image_ratio": "1", **change}
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "a.safetensors", metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"a.safetensors: its metadata are not those"):
+        restore_backbone(tmp_path / "a.safetensors")

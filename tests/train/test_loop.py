@@ -204,11 +204,11 @@ def test_fit__killed_run_repeats_the_steps_after_its_checkpoint(tmp_path):
 
 
 def test_fit__resumed_after_the_end_changes_nothing(tmp_path):
-    """Continuing a finished run takes no step; with more epochs it goes on."""
+    """Continuing a finished run takes no step; told to extend it to more epochs, it goes on."""
     Run(tmp_path).fit()
     again = Run(tmp_path, resume=True)
     assert again.fit().step == 12
-    assert Run(tmp_path, resume=True, epochs=4).fit().step == 16
+    assert Run(tmp_path, resume="extend", epochs=4).fit().step == 16
 
 
 def test_fit__nan_ends_with_message_and_good_checkpoint(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,18 @@ from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
 from ffcv_ssl.fields import FloatField, IntField, RGBImageField
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.ssl import BarlowTwins, InstanceSimCLR, Normalize, OnlineProbes, Supervised, VICReg, resnet18, simclr_projector
-from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, OnlineProbeConfig, Progress, finish, frozen, load_checkpoint
+from ffcv_ssl.train import (
+    DataConfig,
+    EvalConfig,
+    Evaluation,
+    OnlineProbeConfig,
+    Progress,
+    TrainConfig,
+    finish,
+    frozen,
+    load_checkpoint,
+    match_classes,
+)
 from ffcv_ssl.train.online import build_probes, note, score
 from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.train.samples import random_samples, read_labels
@@ -144,17 +156,18 @@ def data(tmp_path_factory):
 
 
 def test_read_labels__checks_the_file(data):
-    """Labels come as they stand; fields that are missing, no integers or negative are ConfigErrors that name the file."""
+    """Labels come as they stand, below 0 too; fields that are missing or hold no integers are ConfigErrors that name the file."""
     found = read_labels(data.train, "label")
     assert found.dtype == np.int64
     assert set(found) == {0, 1, 2, 3}
-    for changes, message in (
-        ({"label": "class"}, r"train.beton has no field 'class'.*Fields: image, label, weight"),
-        ({"label": "weight"}, r"labels are integers, and field 'weight' of .*train.beton is a FloatField"),
-        ({"train": data.train.replace("train.beton", "negative.beton")}, r"negative.beton holds -1"),
+    assert set(read_labels(data.train.replace("train.beton", "negative.beton"), "label")) == {-1, 0, 1, 2}
+    for label, message in (
+        ("class", r"train.beton has no field 'class'.*Fields: image, label, weight"),
+        ("weight", r"labels are integers, and field 'weight' of .*train.beton is a FloatField.*IntField"),
+        ("image", r"labels are integers, and field 'image' of .*train.beton is a RGBImageField"),
     ):
         with pytest.raises(ConfigError, match=message):
-            read_labels(changes.get("train", data.train), changes.get("label", "label"))
+            read_labels(data.train, label)
 
 
 def test_random_samples__are_seeded_and_nested(data):
@@ -182,12 +195,14 @@ def test_evaluation__learns_from_some_of_the_training_images(data):
     assert torch.equal(some.val, whole.val)
 
 
-def test_evaluation__refuses_negative_labels_before_the_training(data):
-    """Unlabelled samples (label -1) are found when the evaluation is opened, not when it classifies."""
+def test_evaluation__numbers_the_classes_that_occur(data):
+    """Labels from -1 on become classes from 0 on; a label that only the validation file has becomes -1, which no classifier says."""
     negative = data.train.replace("train.beton", "negative.beton")
-    for files in ({"train": negative, "val": data.val}, {"train": data.train, "val": negative}):
-        with pytest.raises(ConfigError, match=r"negative.beton holds -1.*Leave samples without label out"):
-            Evaluation(DataConfig(**files, workers=0), EvalConfig(), views.plain(8), CPU)
+    for files, numbers in (({"train": negative, "val": data.val}, [1, 2, 3, -1]), ({"train": data.train, "val": negative}, [-1, 0, 1, 2])):
+        with Evaluation(DataConfig(**files, workers=0), EvalConfig(), views.plain(8), CPU) as evaluation:
+            found = evaluation.features(lambda images: images.float().flatten(1))
+        assert found.train_labels[:4].tolist() == [0, 1, 2, 3]
+        assert found.val_labels[:4].tolist() == numbers
 
 
 def test_build_probes__follows_the_configuration(data):
@@ -198,19 +213,27 @@ def test_build_probes__follows_the_configuration(data):
             "data": data,
             "probe": OnlineProbeConfig(**probe),
             "loss": SimpleNamespace(classes=classes),
-            "train": SimpleNamespace(seed=0),
+            "train": TrainConfig(epochs=1, batch_size=8),
+            "view": SimpleNamespace(num_views=2),
         }
         return SimpleNamespace(**parts)
 
-    assert build_probes(configs(), small_method("simclr")) is None
-    assert build_probes(configs(), any_method("supervised")) is None
-    assert list(build_probes(configs(linear=True), small_method("simclr")).classifiers) == ["online_linear"]
-    probes = build_probes(configs(linear=True, mlp=True, layers=True, hidden=6, lr=0.5), small_method("simclr"))
+    with Reader(data.train) as reader:
+        known = match_classes(reader, None, "label")
+    assert build_probes(configs(), small_method("simclr"), None) is None
+    assert build_probes(configs(), any_method("supervised"), known) is None
+    assert list(build_probes(configs(linear=True), small_method("simclr"), known).classifiers) == ["online_linear"]
+    probes = build_probes(configs(linear=True, mlp=True, layers=True, hidden=6, lr=0.5), small_method("simclr"), known)
     assert list(probes.classifiers) == ["online_linear", "online_mlp", "online_linear_layer1", "online_linear_layer2"]
     assert probes.classifiers["online_mlp"][0].out_features == 6
     assert probes.optimizer.param_groups[0]["lr"] == 0.5
-    with pytest.raises(ConfigError, match=r"loss.classes=3: labels of .*train.beton go up to 3; give 4"):
-        build_probes(configs(classes=3), any_method("supervised"))
+    with pytest.raises(ConfigError, match=r"loss.classes=3: .*train.beton has 4 classes; give 4"):
+        build_probes(configs(classes=3), any_method("supervised"), known)
+    for probe in ({}, {"linear": True}):  # a million classes: 4 GB of logits for 2 x 20,000 views
+        many = configs(classes=10**6, **probe)
+        many.train = TrainConfig(epochs=1, batch_size=20_000)
+        with pytest.raises(ConfigError, match=r"for 1,000,000 classes needs .* GB of memory.*Are the labels ids"):
+            build_probes(many, any_method("simclr" if probe else "supervised"), replace(known, labels=range(10**6)))
 
 
 def test_probe_config__says_what_is_wrong():
@@ -286,7 +309,7 @@ def test_fit__a_finished_run_keeps_its_last_evaluation(tmp_path):
     progress = first.fit(evaluate=lambda: {"knn": 0.5}, times=2)
     note(progress, {"knn": 0.9}, took_s=10.0)
     finish(first.record, progress, {"knn": 0.9}, device=CPU, precision="float32", num_views=2, steps_per_epoch=4)
-    continued = Run(tmp_path, resume=True, epochs=4).fit(evaluate=lambda: {"knn": 0.5})
+    continued = Run(tmp_path, resume="extend", epochs=4).fit(evaluate=lambda: {"knn": 0.5})
     assert continued.evaluation_seconds == progress.evaluation_seconds > 10
     assert continued.seconds_to == dict.fromkeys((65, 80, 85, 90), progress.seconds)
     assert continued.seconds > progress.seconds
