@@ -37,18 +37,23 @@ def predicted_classes(logits: Callable[[Tensor], Tensor], inputs: Tensor, width:
     return torch.cat([logits(block).argmax(dim=1) for block in blocks])
 
 
-def classifier_bytes(sizes: Sequence[int], batch_size: int) -> int:
-    """Memory that the training of a classifier takes at most, without its inputs.
+def num_weights(sizes: Sequence[int]) -> int:
+    """Weights and biases of a classifier: width of the input, of each hidden layer, and number of classes."""
+    return sum((num_in + 1) * num_out for num_in, num_out in pairwise(sizes))
+
+
+def classifier_bytes(batch_size: int, *classifiers: Sequence[int]) -> int:
+    """Memory that the training of classifiers side by side takes at most, without their inputs.
 
     Parameters
     ----------
-    sizes
-        Width of the input, of each hidden layer, and number of classes.
     batch_size
-        Samples per step.
+        Samples per step; the classifiers take it one after the other.
+    classifiers
+        The sizes of each, see `num_weights`.
     """
-    weights = sum((num_in + 1) * num_out for num_in, num_out in pairwise(sizes))
-    return FLOAT_BYTES * (STATES * weights + LOGITS * batch_size * max(sizes[1:]))
+    weights = sum(map(num_weights, classifiers))
+    return FLOAT_BYTES * (STATES * weights + LOGITS * batch_size * max(max(sizes[1:]) for sizes in classifiers))
 
 
 def check_memory(what: str, needed: int, num_classes: int, remedy: str) -> None:
@@ -72,4 +77,4 @@ def check_memory(what: str, needed: int, num_classes: int, remedy: str) -> None:
     """
     if needed > CLASSIFIER_BYTES:
         size = f"{needed / 1e9:.1f} GB of memory, more than the {CLASSIFIER_BYTES / 1e9:.1f} GB allowed"
-        raise ConfigError(f"{what} for {num_classes:,} classes needs {size}. Are the labels ids rather than classes? {remedy}")
+        raise ConfigError(f"{what} for {num_classes:,} classes would take {size}. Are the labels ids rather than classes? {remedy}")

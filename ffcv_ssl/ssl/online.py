@@ -94,7 +94,7 @@ class OnlineProbes:
         self.width = max(num_classes, hidden if nonlinear else 0)
         shapes = [[width, num_classes] for _, width in sources.values() if linear]
         shapes += [[method.backbone.num_features, hidden, num_classes]] if nonlinear else []  # type: ignore[list-item]
-        needed = sum(classifier_bytes(sizes, batch_size) for sizes in shapes)
+        needed = classifier_bytes(batch_size, *shapes)
         check_memory("the online probes", needed, num_classes, "Leave out some, or all: probe.linear=0, probe.mlp=0.")
         self.classifiers = nn.ModuleDict()
         with torch.random.fork_rng(devices=[]):

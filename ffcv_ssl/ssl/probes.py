@@ -148,7 +148,7 @@ def linear_probe(
     """
     classes, targets = torch.unique(train_labels, return_inverse=True)
     sizes = [train_features.shape[1], *([hidden] if hidden else []), len(classes)]
-    check_memory("the classifier", classifier_bytes(sizes, batch_size), len(classes), "kNN works for any number of classes.")
+    check_memory("the classifier", classifier_bytes(batch_size, sizes), len(classes), "kNN works for any number of classes.")
     train_x, val_x = train_features.float(), val_features.float()
     if standardize:
         mean, std = train_x.mean(dim=0), train_x.std(dim=0).clamp_min(1e-6)

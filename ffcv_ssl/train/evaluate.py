@@ -1,5 +1,6 @@
 """What frozen features are worth: features of a whole file, then kNN, linear classifier and effective rank."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -9,15 +10,19 @@ from torch import Tensor, nn
 
 from ffcv_ssl.loader import Loader, OrderOption
 from ffcv_ssl.ssl import knn_accuracy, linear_probe, rankme
-from ffcv_ssl.ssl.memory import check_memory, classifier_bytes
+from ffcv_ssl.ssl.memory import check_memory, classifier_bytes, num_weights
 from ffcv_ssl.train.config import DataConfig, EvalConfig
 from ffcv_ssl.train.device import autocast
 from ffcv_ssl.train.labels import Classes, match_classes
 from ffcv_ssl.train.samples import random_samples
 from ffcv_ssl.train.views import delivered
 
+logger = logging.getLogger("ffcv_ssl")
+
 RANKME_SAMPLES = 25_600  # as in its paper
 MLP: dict[str, Any] = {"optimizer": "adam", "batch_size": 256, "lr": 1e-3, "weight_decay": 1e-6, "hidden": 2048}  # this project's values
+PASSES = 3  # multiply-adds for each weight and sample: forward, and backward to inputs and weights
+SLOW_ON_A_CPU = 1e14  # multiply-adds; an hour at 3e10 a second
 Encoder = Callable[[Tensor], Tensor]  # (N, 3, H, W) uint8 -> (N, D)
 
 
@@ -174,13 +179,18 @@ class Evaluation:
         """Classify both files: like `features`, with the (M, 1) and (N, 1) class that has the highest logit, an exact float."""
         return self.features(lambda images: logits(images).argmax(dim=1, keepdim=True))
 
-    def check_memory(self, num_features: int) -> None:
-        """Refuse classes so many that a classifier of `full` would need too much memory; ConfigError says which."""
-        for name, epochs, sizes in (("linear", self.config.linear_epochs, []), ("mlp", self.config.mlp_epochs, [MLP["hidden"]])):
-            if epochs and self.classes is not None:
-                needed = classifier_bytes([num_features, *sizes, len(self.classes)], MLP["batch_size"])
-                remedy = f"Leave it out: eval.{name}_epochs=0; kNN works for any number of classes."
-                check_memory(f"the {name} classifier of the evaluation", needed, len(self.classes), remedy)
+    def check_cost(self, num_features: int) -> None:
+        """Refuse classes so many that a classifier of `full` would need too much memory, and say if it will take hours."""
+        for name, epochs, hidden in (("linear", self.config.linear_epochs, []), ("mlp", self.config.mlp_epochs, [MLP["hidden"]])):
+            if not epochs or self.classes is None:
+                continue
+            what, remedy = f"the {name} classifier of the evaluation", f"eval.{name}_epochs=0 leaves it out"
+            sizes = [num_features, *hidden, len(self.classes)]
+            needed = classifier_bytes(MLP["batch_size"], sizes)
+            check_memory(what, needed, len(self.classes), f"{remedy}; kNN works for any number of classes.")
+            work = PASSES * epochs * len(self.loaders[0].indices) * num_weights(sizes)
+            if self.device.type == "cpu" and work > SLOW_ON_A_CPU:
+                logger.warning(f"{what}, for {len(self.classes):,} classes, will take hours on a CPU ({work:.1e} multiply-adds); {remedy}.")
 
     def quick(self, features: Features) -> dict[str, float]:
         """What a training can be interrupted for: knn, the accuracy of the kNN vote, 0..1, and rankme, the effective rank."""

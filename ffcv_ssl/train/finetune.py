@@ -80,7 +80,7 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
     classes = examine_files(data, trained.trained_on)
     chosen = labelled_images(data, config.labels, config.seed)
     backbone: Any = trained.method.backbone
-    needed = classifier_bytes([backbone.num_features, len(classes)], config.batch_size)
+    needed = classifier_bytes(config.batch_size, [backbone.num_features, len(classes)])
     check_memory("the classifier", needed, len(classes), "Give another data.label.")
     whole = c.view.whole()
     view = CropViews(size=whole[0].size[0], num_views=1, min_scale=config.min_scale, jitter=0.0, gray=0.0)

@@ -63,7 +63,7 @@ def build_probes(c: Any, method: Method, classes: Classes | None) -> OnlineProbe
     if method.uses_labels:
         known = getattr(c.loss, "classes", num_classes)
         require(num_classes <= known, f"loss.classes={known}: {c.data.train} has {num_classes} classes; give {num_classes}.")
-        needed = classifier_bytes([method.backbone.num_features, known], views)  # type: ignore[list-item]
+        needed = classifier_bytes(views, [method.backbone.num_features, known])  # type: ignore[list-item]
         check_memory("the classifier", needed, known, "Give another data.label.")
     if not (c.probe.linear or c.probe.mlp):
         return None

@@ -158,7 +158,7 @@ def _check_memory(name: str, method: Method, num_classes: int) -> None:
     if protocol.classifier == "linear":
         width = num_patch_features(method) if protocol.is_bag else method.backbone.num_features
         hidden = [protocol.options["hidden"]] if protocol.options.get("hidden") else []
-        needed = classifier_bytes([width, *hidden, num_classes], protocol.options["batch_size"])  # type: ignore[list-item]
+        needed = classifier_bytes(protocol.options["batch_size"], [width, *hidden, num_classes])  # type: ignore[list-item]
         check_memory(f"the classifier of the protocol {name}", needed, num_classes, "knn_a works for any number.")
 
 

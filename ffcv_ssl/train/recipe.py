@@ -108,7 +108,7 @@ def _run(
     device, precision = evaluation.device, evaluation.precision
     optimizer = build_optimizer(method, c.optim, c.train.batch_size)
     probes = build_probes(c, method, classes if needs_labels(c, method) else None)
-    check_features(c, method, evaluation)
+    check_classifiers(c, method, evaluation)
     online = partial(score, evaluation, method, probes, evaluation.quick)
     progress = fit(method, loader, optimizer, c.train, c.optim, record, online, c.eval.times, c.data.label, probes, classes)
     if not is_main():
@@ -126,11 +126,11 @@ def _run(
     return finish(record, progress, scores, device=device, precision=precision, classes=classes, **counts)
 
 
-def check_features(c: Configs, method: Method, evaluation: Evaluation) -> None:
-    """Refuse classes so many that a classifier at the end would need too much memory."""
-    evaluation.check_memory(method.backbone.num_features)  # type: ignore[arg-type]
+def check_classifiers(c: Configs, method: Method, evaluation: Evaluation) -> None:
+    """Refuse classes so many that a classifier at the end would need too much memory, and say if one will take hours."""
+    evaluation.check_cost(method.backbone.num_features)  # type: ignore[arg-type]
     if "bag" in vars(c) and c.bag.patches:
-        evaluation.check_memory(num_patch_features(method))
+        evaluation.check_cost(num_patch_features(method))
 
 
 def open_loader(c: Configs, device: torch.device, size: int) -> Loader:

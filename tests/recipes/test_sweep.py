@@ -350,6 +350,45 @@ def test_sweep__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_sweep__examines_the_files_before_the_first_cell(files, tmp_path, capsys, caplog):
+    """Files without a common label end with status 2 and nothing trained; images that both files hold are said once, not per cell."""
+    study_of(tmp_path)
+    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
+    samples = [(image, 7 + label) for image, label in map(Squares(8).__getitem__, range(8))]
+    DatasetWriter(tmp_path / "other.beton", fields, num_workers=0, progress=False).from_indexed_dataset(samples)
+    assert sweep.main(arguments(tmp_path, files, **{"data.val": tmp_path / "other.beton"})) == 2
+    assert "no image of any class that" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+    cells = cells_of(read_study(str(tmp_path / "study.yaml")), tmp_path / "out", **files)
+    sweep.examine_cells(cells)
+    (remark,) = caplog.messages
+    assert "40 of 40 images" in remark
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1", "[" * 5000, "7", "[]", '{"scores": 1}', '{"scores": {}, "config": []}', '{"config": {"train": 3}}']
+)
+def test_sweep__a_torn_result_is_trained_again(tmp_path, text):
+    """A result.json that no run wrote counts as none: the cell is trained."""
+    (cell, *_) = cells = cells_of(study_of(tmp_path, seeds=[0]), tmp_path / "out")
+    train = FakeTraining()
+    cell.folder.mkdir(parents=True)
+    (cell.folder / "result.json").write_text(text)
+    assert sweep.run(study_of(tmp_path, seeds=[0]), cells, tmp_path / "out", train) == {}
+    assert train.trained == [cell.name for cell in cells]
+
+
+@pytest.mark.parametrize("text", ["a: [", "[" * 5000, "7", "method: simclr\ntrain: 3"])
+def test_sweep__a_damaged_configuration_is_a_failed_cell(tmp_path, text):
+    """A config.yaml that no run wrote fails its cell with its path; the others are trained."""
+    (cell, *_) = cells = cells_of(study_of(tmp_path, seeds=[0]), tmp_path / "out")
+    cell.folder.mkdir(parents=True)
+    (cell.folder / "config.yaml").write_text(text)
+    failures = sweep.run(study_of(tmp_path, seeds=[0]), cells, tmp_path / "out", FakeTraining())
+    assert list(failures) == [cell.name]
+    assert f"{cell.folder}/config.yaml: " in failures[cell.name]
+
+
 def test_sweep__trains_for_real(files, tmp_path, capsys):
     """Of two cells one cannot be trained: status 1, its reason, the other's row; the second time the other is not trained again."""
     places = {"small": {"train.batch_size": 32}, "too much": {"train.batch_size": 97}}

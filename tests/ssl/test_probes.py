@@ -201,5 +201,5 @@ def test_linear_probe__refuses_a_classifier_that_needs_too_much_memory(monkeypat
     monkeypatch.setattr(memory, "CLASSIFIER_BYTES", 10_000)
     train, labels = blobs(200, seed=0)
     linear_probe(train, labels, train, labels, epochs=1, batch_size=10)
-    with pytest.raises(ConfigError, match=r"the classifier for 200 classes needs 0.0 GB of memory.*Are the labels ids"):
+    with pytest.raises(ConfigError, match=r"the classifier for 200 classes would take 0.0 GB of memory.*Are the labels ids"):
         linear_probe(train, torch.arange(200), train, labels, epochs=1, batch_size=10)

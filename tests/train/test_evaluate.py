@@ -10,7 +10,7 @@ from ffcv_ssl import views
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.ssl import Normalize, SimCLR, resnet18, simclr_projector
-from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, frozen, raw_pixels
+from ffcv_ssl.train import DataConfig, EvalConfig, Evaluation, evaluate, frozen, raw_pixels
 from ffcv_ssl.train.evaluate import Features
 from ffcv_ssl.writer import DatasetWriter
 
@@ -113,6 +113,22 @@ def test_evaluation__refuses_files_without_labels(data):
     flat = data.train.replace("train.beton", "flat.beton")
     with pytest.raises(ConfigError, match="has no field 'label'"):
         Evaluation(DataConfig(train=flat, val=data.val, workers=0), CONFIG, views.plain(16, ratio=1.0), CPU)
+
+
+def test_evaluation__says_before_the_training_what_its_classifiers_cost(data, monkeypatch, caplog):
+    """Too much memory is refused by the classifier's name, hours on a CPU are said; without classifiers nothing is."""
+    monkeypatch.setattr(evaluate, "SLOW_ON_A_CPU", 1e12)
+    for config, name in ((CONFIG, "linear"), (replace(CONFIG, linear_epochs=0, mlp_epochs=200), "mlp")):
+        with Evaluation(data, config, views.plain(16, ratio=1.0), CPU) as evaluation:
+            evaluation.check_cost(512)
+            assert caplog.messages == []
+            evaluation.check_cost(30 * 10**6 if name == "linear" else 10**5)  # 3 passes x 200 epochs x 40 images x weights
+            assert f"the {name} classifier of the evaluation, for 4 classes, will take hours on a CPU" in caplog.text
+            with pytest.raises(ConfigError, match=rf"the {name} classifier .* for 4 classes would take .* GB.*eval.{name}_epochs=0"):
+                evaluation.check_cost(10**8)
+        caplog.clear()
+    with Evaluation(data, replace(CONFIG, linear_epochs=0), views.plain(16, ratio=1.0), CPU) as evaluation:
+        evaluation.check_cost(10**9)
 
 
 def test_frozen__restores_the_mode_and_keeps_the_statistics():

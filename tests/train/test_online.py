@@ -232,7 +232,7 @@ def test_build_probes__follows_the_configuration(data):
     for probe in ({}, {"linear": True}):  # a million classes: 4 GB of logits for 2 x 20,000 views
         many = configs(classes=10**6, **probe)
         many.train = TrainConfig(epochs=1, batch_size=20_000)
-        with pytest.raises(ConfigError, match=r"for 1,000,000 classes needs .* GB of memory.*Are the labels ids"):
+        with pytest.raises(ConfigError, match=r"for 1,000,000 classes would take .* GB of memory.*Are the labels ids"):
             build_probes(many, any_method("simclr" if probe else "supervised"), replace(known, labels=range(10**6)))
 
 

@@ -104,6 +104,17 @@ def test_balanced_subset__takes_the_share_of_each_class():
     assert np.array_equal(balanced_subset(labels, 1.0, seed=0), np.arange(253))
 
 
+def test_balanced_subset__equals_a_search_for_each_class_and_takes_many():
+    """The sorted search draws what a loop over the classes drew, negative labels too, and 100,000 classes at once."""
+    labels = np.random.default_rng(3).integers(-5, 40, 700)
+    generator, expected = np.random.default_rng(9), []
+    for label in np.unique(labels):
+        of_class = generator.permutation(np.flatnonzero(labels == label))
+        expected.append(of_class[: max(1, round(0.3 * len(of_class)))])
+    np.testing.assert_array_equal(balanced_subset(labels, 0.3, seed=9), np.sort(np.concatenate(expected)))
+    assert len(balanced_subset(np.arange(100_000).repeat(2) * 10**4, 0.5, seed=0)) == 100_000
+
+
 def test_few_labels__keeps_features_with_their_labels(c):
     """Kept rows are rows of the training features with their own labels; validation stays whole."""
     with open_views(c, c.eval, "whole", 1, CPU, "float32") as evaluation:
