@@ -82,9 +82,9 @@ def find_overlap(train: BetonReader, val: BetonReader, field: str, seed: int = 0
     seed
         Of what is looked at where not everything is.
     """
-    checksums = [_checksums(file, field) for file in (train, val)]
     sizes = [file.extents(field)[1] for file in (train, val)]
-    contents = [values for values in checksums if values is not None]
+    checksums = [file.value_checksums(field) for file in (train, val)]
+    contents = [values.astype(np.uint64) for values in checksums if values is not None]
     is_exact = len(contents) == 2
     if is_exact:
         chosen = [np.arange(train.num_samples), np.arange(val.num_samples)]
@@ -99,12 +99,6 @@ def find_overlap(train: BetonReader, val: BetonReader, field: str, seed: int = 0
     tried, pairs = _confirm(train, val, field, [(chosen[1][i], chosen[0][places]) for i, places in candidates])
     count = round(len(candidates) * len(pairs) / tried) if tried else 0  # all of them, where all candidates were confirmed
     return Overlap(count, len(chosen[1]), val.num_samples, is_exact, tuple(pairs[:SHOWN]))
-
-
-def _checksums(file: BetonReader, field: str) -> np.ndarray | None:
-    """(N,) uint64 checksums of the stored values, where the file has them."""
-    found = file.value_checksums(field) if hasattr(file, "value_checksums") else None
-    return None if found is None else found.astype(np.uint64)
 
 
 def _windows(file: BetonReader, field: str, ids: np.ndarray) -> np.ndarray:
