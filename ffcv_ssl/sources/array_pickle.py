@@ -88,13 +88,13 @@ class _Array:
 
     def __setstate__(self, state: Any) -> None:
         match state:
-            case (1, tuple(shape), _Uint8(), is_fortran, bytes(data)) if not is_fortran:
+            case (1, tuple(shape), _Uint8(), bool() | 0 | 1 as is_fortran, bytes(data)):
                 pass
             case _:
-                raise pickle.UnpicklingError("an array whose state is not that of uint8 in C order")
+                raise pickle.UnpicklingError("an array whose state is not that of uint8")
         if not all(type(side) is int and side >= 0 for side in shape) or math.prod(shape) != len(data):
             raise pickle.UnpicklingError(f"an array of shape {shape!r:.80} with {len(data):,} bytes")
-        self.values = np.frombuffer(data, np.uint8).reshape(shape)
+        self.values = np.frombuffer(data, np.uint8).reshape(shape, order="F" if is_fortran else "C")
 
 
 class _Unpickler(pickle.Unpickler):

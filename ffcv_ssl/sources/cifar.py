@@ -10,7 +10,6 @@ Layout: https://www.cs.toronto.edu/~kriz/cifar.html.
 from __future__ import annotations
 
 import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ffcv_ssl.sources.array_pickle import load_arrays
 from ffcv_ssl.sources.source import Source
 
 SIDE = 32
+LARGEST_FILE = 1 << 28  # bytes of a file in an archive; the largest published one has 155 million
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,17 @@ def cifar(path: str, split: str, layout: Layout) -> Source:
     names = (layout.meta, *layout.batches[split])
     files = _read_files(Path(path), layout, names)
     meta, *batches = (_unpickle(f"{path}: {name}", files[name]) for name in names)
-    class_names = [_text(name) for name in _entry(f"{path}: {layout.meta}", meta, layout.names_key, list)]
+    class_names = _class_names(f"{path}: {layout.meta}", meta, layout)
     parts = [_batch(f"{path}: {name}", batch, layout, len(class_names)) for name, batch in zip(layout.batches[split], batches, strict=True)]
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Source(images, labels, class_names)
+
+
+def _class_names(where: str, content: dict, layout: Layout) -> list[str]:
+    names = _entry(where, content, layout.names_key, list)
+    if not all(isinstance(name, (bytes, str)) for name in names):
+        raise SourceError(f"{where}: the class names are not all strings.")
+    return [_text(name) for name in names]
 
 
 def _batch(where: str, content: dict, layout: Layout, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,11 +119,17 @@ def _read_archive(path: Path, layout: Layout, names: tuple[str, ...]) -> dict[st
             for member in archive:
                 folder, _, name = member.name.rpartition("/")
                 if member.isfile() and folder.rpartition("/")[2] == layout.folder and name in names:
+                    if member.size > LARGEST_FILE:
+                        size = f"{member.name} has {member.size:,} bytes"
+                        raise SourceError(f"{path}: {size}, wanted at most {LARGEST_FILE:,}.")
                     content = archive.extractfile(member)
                     assert content is not None  # only of links and the like
                     files[name] = content.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise SourceError(f"{path}: the archive cannot be read: {error}.") from error
+    except SourceError:
+        raise
+    except Exception as error:  # tarfile lets out what its decompressors and number parsers raise
+        reason = str(error) or type(error).__name__
+        raise SourceError(f"{path}: the archive cannot be read: {reason}.") from error
     missing = [name for name in names if name not in files]
     if missing:
         raise SourceError(f"{path}: the archive lacks {', '.join(f'{layout.folder}/{name}' for name in missing)}.")

@@ -7,6 +7,8 @@ import tarfile
 
 import numpy as np
 
+CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
 
 class _Python2Pickler(pickle._Pickler):
     """Writes protocol 2 as cPickle of Python 2 did; the pure Python pickler is the one whose opcodes can be chosen."""
@@ -19,6 +21,12 @@ class _Python2Pickler(pickle._Pickler):
         self.memoize(value)
 
     dispatch[bytes] = dispatch[str] = _save_string
+
+    def memoize(self, value):
+        """cPickle counts from 1."""
+        number = len(self.memo) + 1
+        self.write(self.put(number))
+        self.memo[id(value)] = number, value
 
     def _save_array(self, array):
         self.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n")
@@ -58,6 +66,11 @@ def batch(images, labels, labels_key="labels"):
         "data": images.transpose(0, 3, 1, 2).reshape(len(images), -1),
         "filenames": [f"image_{number}.png" for number in range(len(images))],
     }
+
+
+def official_cifar10_meta():
+    """The file `batches.meta` of CIFAR-10."""
+    return python2_pickle({"num_cases_per_batch": 10_000, "label_names": CIFAR10_NAMES, "num_vis": 3072})
 
 
 def cifar10_files(images, labels, class_names):

@@ -1,3 +1,5 @@
+import gzip
+import hashlib
 import io
 import os
 import pickle
@@ -119,6 +121,8 @@ def test_cifar__builds_arrays_of_bytes_only(dtype, tmp_path):
         ({"data": IMAGES.reshape(4, -1), "labels": ["a", "b", "c", "d"]}, "integers"),
         ({"data": IMAGES.reshape(4, -1), "labels": [0, [1], 2, 1]}, "integers"),
         ({"data": IMAGES.reshape(4, -1), "labels": [0, 2**70, 2, 1]}, "integers"),
+        ({"data": IMAGES.reshape(4, -1), "labels": [0, True, 2, 0]}, "integers"),
+        ({"data": IMAGES.reshape(2, 2, -1), "labels": [0, 1]}, r"\(2, 2, 3072\)"),
     ],
 )
 def test_cifar__refuses_other_contents(content, message, tmp_path):
@@ -127,6 +131,23 @@ def test_cifar__refuses_other_contents(content, message, tmp_path):
     (tmp_path / "x" / "test_batch").write_bytes(make.python2_pickle(content))
     with pytest.raises(SourceError, match=f"test_batch: .*{message}"):
         cifar(str(tmp_path / "x"), "test", CIFAR10)
+
+
+def test_cifar__refuses_class_names_that_are_no_text(layout, tmp_path):
+    """Names of another type are an error with the file's name."""
+    write_folder(tmp_path / "x", files_of(layout))
+    meta = make.python2_pickle({layout.names_key.decode(): ["plane", 3, "bird"]})
+    (tmp_path / "x" / layout.meta).write_bytes(meta)
+    with pytest.raises(SourceError, match=f"{layout.meta}: the class names are not all strings"):
+        cifar(str(tmp_path / "x"), "test", layout)
+
+
+def test_cifar10__reads_the_official_class_names(tmp_path):
+    """The file `batches.meta` as its authors publish it reads; its MD5 is the published one."""
+    meta = make.official_cifar10_meta()
+    assert hashlib.md5(meta).hexdigest() == "5ff9c542aee3614f3951f8cda6e48888"
+    write_folder(tmp_path / "x", {**files_of(CIFAR10), CIFAR10.meta: meta})
+    assert cifar(str(tmp_path / "x"), "test", CIFAR10).class_names == make.CIFAR10_NAMES
 
 
 def test_cifar__refuses_truncated_pickles(tmp_path):
@@ -163,6 +184,33 @@ def test_cifar__refuses_broken_archives(layout, tmp_path):
     make.write_archive(path, "elsewhere", files_of(layout))
     with pytest.raises(SourceError, match=f"lacks {layout.folder}/{layout.meta}"):
         cifar(str(path), "test", layout)
+
+
+def test_cifar__refuses_huge_members(tmp_path, monkeypatch):
+    """A member that claims more bytes than any file of the datasets is not unpacked."""
+    monkeypatch.setattr("ffcv_ssl.sources.cifar.LARGEST_FILE", 1000)
+    make.write_archive(tmp_path / "x.tar.gz", CIFAR10.folder, files_of(CIFAR10))
+    with pytest.raises(SourceError, match=r"data_batch_1 has [\d,]+ bytes, wanted at most 1,000"):
+        cifar(str(tmp_path / "x.tar.gz"), "train", CIFAR10)
+
+
+def test_cifar__mutated_archives_give_one_kind_of_error(tmp_path):
+    """300 archives with some bytes changed open, or are refused with a SourceError."""
+    path = tmp_path / CIFAR10.archive
+    rng = np.random.default_rng(0)
+    make.write_archive(path, CIFAR10.folder, files_of(CIFAR10))
+    whole = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
+    refused = 0
+    for _ in range(300):
+        data = whole.copy()
+        blocks = rng.integers(0, len(data), rng.integers(1, 20)) // 512 * 512  # headers start there
+        data[blocks + rng.integers(0, 160)] = rng.integers(0, 256)
+        path.write_bytes(data.tobytes())
+        try:
+            assert len(cifar(str(path), "test", CIFAR10)) == 4
+        except SourceError:
+            refused += 1
+    assert 30 < refused < 300
 
 
 def test_cifar__ignores_links_in_archives(tmp_path):
