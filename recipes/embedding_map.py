@@ -82,7 +82,7 @@ def flatten(values: np.ndarray, perplexity: float, seed: int) -> np.ndarray:
 
 
 def draw(maps: Sequence[tuple[str, np.ndarray, np.ndarray, Mapping[int, str]]], out: str) -> None:
-    """Draw (title, (N, 2) points, (N,) labels, name of each label) side by side; a name has one colour in all, and one legend."""
+    """Draw (title, (N, 2) points, (N,) labels, names of labels) side by side; a name has one colour."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -201,7 +201,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
 
 def examine_cells(cells: Sequence[Cell]) -> None:
-    """Match the classes of the files of all cells, and log what their scores are worth, before the first is trained."""
+    """Match the classes of all cells' files, and log what is odd, before the first is trained."""
     files = [DataConfig(**cell.config["data"]) for cell in cells if cell.config["data"]["val"]]
     for data in {(data.train, data.val, data.image, data.label): data for data in files}.values():
         examine_files(data)

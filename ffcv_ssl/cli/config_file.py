@@ -66,6 +66,8 @@ def load_mapping(path: str | Path) -> dict:
         raise ConfigError(f"{path}: the config file cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: the config file is not UTF-8 text.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: no valid YAML: it is nested too deeply.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""

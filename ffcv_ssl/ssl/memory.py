@@ -1,4 +1,4 @@
-"""How much memory the classifiers may take: temporary tables are computed in blocks, what cannot be is refused early."""
+"""How much memory classifiers may take: tables come in blocks, and what cannot is refused early."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -10,7 +10,7 @@ from ffcv_ssl.errors import ConfigError
 
 FLOAT_BYTES = 4
 BLOCK_BYTES = 2**28  # of a temporary table: 1,024 queries x 65,536 similarities
-CLASSIFIER_BYTES = 2**32  # of a classifier in training: linear on 2,048 features up to 128,000 classes
+CLASSIFIER_BYTES = 2**32  # of a classifier in training: 128,000 classes on 2,048 features
 STATES = 4  # a weight, its gradient and Adam's two moments
 LOGITS = 3  # tables of the size of a batch's logits: they, their softmax and its gradient
 
@@ -38,7 +38,7 @@ def predicted_classes(logits: Callable[[Tensor], Tensor], inputs: Tensor, width:
 
 
 def num_weights(sizes: Sequence[int]) -> int:
-    """Weights and biases of a classifier: width of the input, of each hidden layer, and number of classes."""
+    """Weights and biases of a classifier of so many inputs, hidden units (if any) and classes."""
     return sum((num_in + 1) * num_out for num_in, num_out in pairwise(sizes))
 
 

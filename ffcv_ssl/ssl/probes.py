@@ -50,7 +50,7 @@ def knn_predictions(train_features: Tensor, train_labels: Tensor, features: Tens
 
 
 def _nearest(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Cosines and positions, each (n, k), of the nearest of (M, D) for each of (n, D), in blocks of the bank."""
+    """Cosines and positions, each (n, k), of the nearest of (M, D) for each of (n, D), in blocks."""
     width = max(k, BLOCK_BYTES // (FLOAT_BYTES * len(queries)))
     cosines, places = (queries @ bank[:width].T).topk(k, dim=1)
     for start in range(width, len(bank), width):
@@ -119,7 +119,8 @@ def linear_probe(
 ) -> LinearProbe:
     """Train a linear classifier, or one with a hidden layer, on frozen features.
 
-    Its classes are the labels that occur in the training set; a validation sample with another label counts as classified wrongly.
+    Its classes are the labels that occur in the training set; a validation sample with another label
+    counts as classified wrongly.
 
     Parameters
     ----------

@@ -81,9 +81,10 @@ def share_right(predicted: Tensor, labels: Tensor) -> float:
 
 
 class Features(NamedTuple):
-    """Features (M, D) of the training file and (N, D) of the validation file, and the numbers of their classes, (M,) and (N,).
+    """Features (M, D) and classes (M,) of the training file, (N, D) and (N,) of the validation file.
 
-    Numbers are those of `Classes`: 0..C-1, and -1 in the validation file for a class that the training file does not show.
+    Classes are numbered as in `Classes`: 0..C-1, and -1 in the validation file for a class that the
+    training file does not show.
     """
 
     train: Tensor
@@ -176,11 +177,11 @@ class Evaluation:
         return Features(*found)
 
     def predictions(self, logits: Encoder) -> Features:
-        """Classify both files: like `features`, with the (M, 1) and (N, 1) class that has the highest logit, an exact float."""
+        """Like `features`, with the (M, 1) and (N, 1) class of the highest logit in their place."""
         return self.features(lambda images: logits(images).argmax(dim=1, keepdim=True))
 
     def check_cost(self, num_features: int) -> None:
-        """Refuse classes so many that a classifier of `full` would need too much memory, and say if it will take hours."""
+        """Refuse a classifier of `full` that needs too much memory; say if it will take hours."""
         for name, epochs, hidden in (("linear", self.config.linear_epochs, []), ("mlp", self.config.mlp_epochs, [MLP["hidden"]])):
             if not epochs or self.classes is None:
                 continue

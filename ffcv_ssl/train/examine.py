@@ -1,4 +1,4 @@
-"""Before anything is trained: whether the files' classes match, and what would make their scores flatter."""
+"""Before a training: whether the files' classes match, and what would make scores flatter."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ logger = logging.getLogger("ffcv_ssl")
 
 
 def examine_files(data: DataConfig, trained_on: str = "") -> Classes:
-    """Match the classes of the files, look for images that both hold, and log what a reader of the scores should know.
+    """Match the classes of the files, look for images that both hold, and log what is odd.
 
     Of several processes only the first looks for images and logs.
 
@@ -25,7 +25,8 @@ def examine_files(data: DataConfig, trained_on: str = "") -> Classes:
     data
         The files and their fields; without validation file only the training file is looked at.
     trained_on
-        The file that the weights were trained on, where that is another one; passed over if it is not there any more.
+        The file that the weights were trained on, where that is another one; passed over if it is not
+        there any more.
 
     Returns
     -------

@@ -74,7 +74,7 @@ def backbone_weights(method: Method) -> dict[str, Tensor]:
 
 
 def weights_checksum(weights: Mapping[str, Tensor]) -> str:
-    """CRC-32 of all names and values, in the order of the names, as 8 hex digits: the format itself has no checksum."""
+    """CRC-32 of all names and values, in 8 hex digits: the format itself has no checksum."""
     checksum = 0
     for name in sorted(weights):
         value = weights[name].contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""What the labels of a training and a validation file mean together, decided once, before anything is trained."""
+"""What the labels of a training and a validation file mean together, decided before a training."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class _FileLabels:
-    """Labels that occur in a file, ascending, how many samples have each, and the file's class names."""
+    """The labels of a file: which occur, ascending, how many samples have each, their names."""
 
     path: str
     labels: np.ndarray
@@ -93,8 +93,9 @@ def match_classes(train: BetonReader, val: BetonReader | None, label: str) -> Cl
     Raises
     ------
     ConfigError
-        If a file has no such labels (see `read_labels`), labels outside of its class names or, where they have to be matched, a name
-        twice; if the validation file shows classes that the training file does not know by name, or no label of the training file.
+        If a file has no such labels (see `read_labels`), labels outside of its class names or, where
+        they have to be matched, a name twice; if the validation file shows classes that the training
+        file does not know by name, or none of its classes.
     """
     known = _file_labels(train, label)
     names = None if known.names is None else [known.names[i] for i in known.labels]
@@ -175,7 +176,7 @@ def _remarks_on_one(file: _FileLabels) -> list[str]:
 
 
 def _remarks_on_two(train: _FileLabels, val: _FileLabels, meant: np.ndarray, numbers: np.ndarray) -> list[str]:
-    """How the classes of the files differ; ConfigError if no class of the validation file is one of the training file."""
+    """How the classes of the files differ; ConfigError if they have none in common."""
     has_names = train.names is not None and val.names is not None
     shown = partial(_shown, train.names if has_names else None)
     remarks = []

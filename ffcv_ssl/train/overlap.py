@@ -1,4 +1,4 @@
-"""Which images of a validation file are also in a training file, byte for byte, found without reading the files whole."""
+"""Which images two files share, byte for byte, found without reading the files whole."""
 
 import hashlib
 import os
@@ -24,7 +24,8 @@ class Overlap:
     Attributes
     ----------
     count
-        Of the `looked_at`: of all of them where `is_exact`, else those that were found in the part of the training file that was read.
+        Of the `looked_at`: of all of them where `is_exact`, else those that were found in the part of
+        the training file that was read.
     looked_at, num_val
         Validation images that were looked for, and that there are.
     is_exact
@@ -41,7 +42,7 @@ class Overlap:
 
 
 def overlap_remarks(train: BetonReader, val: BetonReader, field: str) -> list[str]:
-    """Say in one sentence or two which images of the validation file `train` holds; nothing if none were found."""
+    """Say which images of the validation file `train` holds; nothing if none were found."""
     if any(field not in file.fields or file.fields[field].pointer_name is None for file in (train, val)):
         return []  # no stored images: the loader says so
     if is_same_file(train, val, field):
@@ -62,16 +63,18 @@ def is_same_file(one: BetonReader, other: BetonReader, field: str) -> bool:
         return True
     if one.fingerprint != other.fingerprint:
         return False
-    some = np.linspace(0, one.num_samples - 1, min(one.num_samples, FEW), dtype=np.int64)  # fingerprints of FFCV's files omit the values
+    # The fingerprint of a file from FFCV leaves its values out.
+    some = np.linspace(0, one.num_samples - 1, min(one.num_samples, FEW), dtype=np.int64)
     return one.has_checksums or all(one.read(i, field) == other.read(i, field) for i in some)
 
 
 def find_overlap(train: BetonReader, val: BetonReader, field: str, seed: int = 0) -> Overlap:
     """Find stored values of `field` that both files hold.
 
-    With checksums of the values in both files, all are compared by size and checksum, and some of the equal ones byte by byte. Without,
-    some validation images are compared with training images of the same size, as many as `LOOKED_INTO` allows. Images that were stored
-    with other settings (quality, resolution) are not recognised.
+    With checksums of the values in both files, all are compared by size and checksum, and some of the
+    equal ones byte by byte. Without, some validation images are compared with training images of the
+    same size, as many as `LOOKED_INTO` allows. Images that were stored with other settings (quality,
+    resolution) are not recognised.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ def _windows(file: BetonReader, field: str, ids: np.ndarray) -> np.ndarray:
 
 
 def _candidates(train_keys: np.ndarray, val_keys: np.ndarray, is_stored: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Positions of the validation keys that occur among the training keys, each with a few positions there."""
+    """Positions of the validation keys that the training file has, each with a few positions there."""
     order = np.argsort(train_keys, kind="stable")
     ordered = train_keys[order]
     first, last = np.searchsorted(ordered, val_keys), np.searchsorted(ordered, val_keys, side="right")
@@ -124,7 +127,7 @@ def _candidates(train_keys: np.ndarray, val_keys: np.ndarray, is_stored: np.ndar
 def _confirm(
     train: BetonReader, val: BetonReader, field: str, candidates: list[tuple[int, np.ndarray]]
 ) -> tuple[int, list[tuple[int, int]]]:
-    """How many candidates, evenly spaced, were compared byte by byte, and the equal pairs among them."""
+    """How many candidates, evenly spaced, were compared by their bytes, and which are equal."""
     tried, budget, pairs = 0, CONFIRMED_BYTES, []
     for place in np.unique(np.linspace(0, max(0, len(candidates) - 1), CONFIRMED, dtype=np.int64)) if candidates else ():
         sample, others = candidates[place]

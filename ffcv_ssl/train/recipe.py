@@ -127,7 +127,7 @@ def _run(
 
 
 def check_classifiers(c: Configs, method: Method, evaluation: Evaluation) -> None:
-    """Refuse classes so many that a classifier at the end would need too much memory, and say if one will take hours."""
+    """Refuse a classifier at the end that needs too much memory; say if one will take hours."""
     evaluation.check_cost(method.backbone.num_features)  # type: ignore[arg-type]
     if "bag" in vars(c) and c.bag.patches:
         evaluation.check_cost(num_patch_features(method))

@@ -1,4 +1,4 @@
-"""Whether a run may go on under the options that it is given now, and what that does to its schedule."""
+"""Whether a run may go on under its options of now, and what that does to its schedule."""
 
 import logging
 from collections.abc import Mapping
@@ -12,17 +12,18 @@ from ffcv_ssl.train.restore import read_run
 
 logger = logging.getLogger("ffcv_ssl")
 
-# What may change when a run is continued, because it decides where, how long or how watched the training is, not what it learns.
-# (That the data are the same is checked by the loader's own state, that the labels are by the checkpoint's.)
+# What may change when a run is continued, because it decides where, how long or how watched the
+# training is, not what it learns. (That the data are the same is checked by the loader's own state,
+# that the labels are by the checkpoint's.)
 FREE_SECTIONS = {"log", "eval", "bag"}
 FREE_DATA = ("train", "val", "label", "workers", "fraction", "cache", "render")
 FREE_TRAIN = ("resume", "device", "threads", "epochs", "minutes", "keep", "checkpoint_minutes", "compile", "recompute")
 FREE_FIELDS = {("train", name) for name in FREE_TRAIN} | {("data", name) for name in FREE_DATA}
-LENGTH = {"epochs": 0, "minutes": 0.0}  # options of the section "train" that decide where a run ends, and what stands for none
+LENGTH = {"epochs": 0, "minutes": 0.0}  # what decides where a run ends, and what stands for "not at all"
 
 
 def check_resume(folder: Path, method: str, configs: Mapping[str, Mapping[str, Any]], resume: bool | Literal["extend"]) -> None:
-    """Compare what decides the weights with the configuration that the run was begun with, and say what another length does.
+    """Compare what decides the weights with what the run was begun with; say what another length does.
 
     Parameters
     ----------
@@ -38,7 +39,8 @@ def check_resume(folder: Path, method: str, configs: Mapping[str, Mapping[str, A
     Raises
     ------
     ConfigError
-        If another option would decide the weights, or a finished run is given another length without "extend".
+        If the weights would depend on another option than so far, or a finished run is given another
+        length without "extend".
     """
     if not (folder / "config.yaml").exists():
         return

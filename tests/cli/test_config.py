@@ -208,6 +208,7 @@ def test_config_file__numbers_that_yaml_takes_for_text(tmp_path):
         ("- a\n- b", "a config file is a mapping"),
         ("run: {workers: 3", "no valid YAML in line 1"),
         ("3: {a: b}", "no section '3'"),
+        ("[" * 5000, "no valid YAML: it is nested too deeply"),
     ],
 )
 def test_config_file__anything_it_cannot_use_is_an_error(tmp_path, text, problem):
