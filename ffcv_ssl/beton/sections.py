@@ -70,7 +70,7 @@ def find_pages_end(read: Callable[[int, int], bytes], header: Header, records_en
     last = max((int(each.max()) for each in ends if len(each)), default=0)
     start = min(max(records_end, align_up(last, header.page_size)), header.alloc_table_ptr)
     for offset in range(start, header.alloc_table_ptr, header.page_size):
-        if any(read(offset, min(header.page_size, header.alloc_table_ptr - offset))):
+        if read(offset, min(header.page_size, header.alloc_table_ptr - offset)).strip(b"\0"):
             raise BetonFormatError(
                 f"the bytes from offset {start} to {header.alloc_table_ptr}, between the last page and the allocation "
                 "table, are no extension block. It must be damaged; restore the file or write it again."

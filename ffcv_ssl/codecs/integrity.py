@@ -69,6 +69,8 @@ def _read(data: bytes, tolerant: bool) -> bytes:
             raise ImageError("corrupt JPEG: unknown JFIF revision number.")
         elif marker == SOS:
             scan = header.read_scan(body)
+            if header.is_whole:
+                raise ImageError("corrupt JPEG: a scan behind the one that holds all of the image.")
             stretches, end, last = _stretches(data, offset, tolerant)
             used = _check_scan(header, scan, stretches, tolerant)
             _check_stray(stretches[-1][used:], has_end=data[end : end + 1] == b"\xff")
@@ -76,6 +78,7 @@ def _read(data: bytes, tolerant: bool) -> bytes:
                 parts += [data[written:last], stretches[-1][:used].replace(b"\xff", b"\xff\x00")]
                 written = end
             offset = end
+            header.is_whole = not header.progressive and 0 == header.num_scanned == len(header.components) - len(scan.components)
             header.num_scanned += len(scan.components)
     if tolerant and offset >= len(data) and header.is_complete:
         return b"".join((*parts, data[written:], bytes((0xFF, EOI))))
@@ -116,6 +119,7 @@ class _Header:
         self.restart_interval = 0
         self.progressive = False
         self.num_scanned = 0  # components of all scans so far
+        self.is_whole = False  # whether the first scan was one of all components, as libjpeg expects no other then
 
     @property
     def is_complete(self) -> bool:

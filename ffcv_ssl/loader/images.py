@@ -257,6 +257,8 @@ class ImageRenderer:
 
     def _image(self, sample_id: int, box: np.ndarray) -> np.ndarray:
         """Return one image (H, W, 3), of which `box` is decoded at least, in memory of this thread or of the cache."""
+        if self._is_huge[sample_id]:
+            self._check_claim(sample_id)
         height, width = self.sizes[sample_id]
         place, size = self.images.places[sample_id], height * width * 3
         memory = self._memory.bytes("pixels", size)[:size] if place < 0 else self.images.cache[place : place + size]

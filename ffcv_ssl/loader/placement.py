@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ffcv_ssl.codecs.limits import max_pixels
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.fields.image import MODE_RAW
 
@@ -75,6 +76,7 @@ def plan_cache(
         If "ram" or "device" does not fit into the available memory, or no GPU renders under "device".
     """
     kept = np.unique(indices)
+    kept = kept[sizes[kept].astype(np.int64).prod(axis=1) <= max_pixels()]  # reading one of the others is an error
     num_bytes = 3 * sizes[kept].astype(np.int64).prod(axis=1)
     total = int(num_bytes.sum())
     places = np.full(len(sizes), -1, np.int64)
@@ -105,7 +107,11 @@ def plan_cache(
     if cache == "os":
         return ImageCache(*nothing)
     places[kept] = np.cumsum(num_bytes) - num_bytes
-    return ImageCache(np.empty(total, np.uint8), places, np.zeros(len(sizes), np.uint8))
+    try:
+        memory = np.empty(total, np.uint8)
+    except MemoryError as error:
+        raise PipelineError(f"{where}: there is no memory for {total / 1e9:.1f} GB of decoded images; use cache='os'.") from error
+    return ImageCache(memory, places, np.zeros(len(sizes), np.uint8))
 
 
 def available_bytes() -> int:

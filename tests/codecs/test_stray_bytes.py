@@ -78,3 +78,14 @@ def test_bytes_between_restarts__are_an_error_as_before():
     restart = sound.index(b"\xff\xd1")
     with pytest.raises(ImageError):
         decode_jpeg(sound[:restart] + b"\x5a" * 9 + sound[restart:])
+
+
+@pytest.mark.parametrize("kind", ["baseline", "restarts"])
+def test_second_scan_of_a_whole_image__is_an_error(kind):
+    """A scan that stands twice is refused by libjpeg; the check of the other decoders says the same."""
+    sound = encoded(kind)
+    scan = sound[sound.index(b"\xff\xda") : -2]
+    twice = sound[:-2] + scan + sound[-2:]
+    for refuses in (check_integrity, without_stray_bytes, decode_jpeg):
+        with pytest.raises(ImageError):
+            refuses(twice)

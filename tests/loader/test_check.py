@@ -140,15 +140,16 @@ def liar(tmp_path, jpeg_images):
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("decode", ["exact", "full"])
-def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatch, decode, compiled):
+@pytest.mark.parametrize("mode", [{"decode": "exact"}, {"decode": "full"}, {"cache": "ram"}, {"cache": "auto"}], ids=str)
+def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatch, mode, compiled):
     """A claim above the limit, or other than the JPEG's own header, fails the sample; nothing large is allocated."""
     if not compiled:
         monkeypatch.setattr(images, "pread_address", lambda: 0)
     asked = []
     original = images.ThreadMemory.bytes
     monkeypatch.setattr(images.ThreadMemory, "bytes", lambda self, name, size: asked.append(size) or original(self, name, size))
-    with Loader(liar, pipelines={"image": SMALL_VIEW}, decode=decode, on_error="skip", **OPTIONS) as loader:
+    with Loader(liar, pipelines={"image": SMALL_VIEW}, on_error="skip", **mode, **OPTIONS) as loader:
+        assert sum(len(image.images.cache) for image in loader._plan.images) < 1 << 27  # 6,000 x 6,000 may be
         (batch,) = loader
         messages = {error.sample_id: str(error) for error in loader.failures}
     assert batch.ids.tolist() == [0, 1, 3, 5]
