@@ -40,7 +40,10 @@ def draw(result: Mapping[str, Any], path: Path) -> Path:
         for ax in row_of_axes[len(line) :]:
             ax.set_axis_off()
     machine = result["machine"]
-    figure.suptitle(f"Images per second, median and spread; {result['workers']} threads or processes each, {machine['cpu']}", fontsize=10)
+    figure.suptitle(
+        f"Images per second behind the first batch, median and spread; {result['workers']} threads or processes each, {machine['cpu']}",
+        fontsize=10,
+    )
     figure.savefig(path)
     return path
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ffcv_ssl.benchmarks.workloads import GROUPS, WORKLOADS
+from ffcv_ssl.benchmarks.workloads import GROUPS, WORKLOADS, Epochs
 
 DECODES = ("full", "fast")
 EVERYTHING = "all"
@@ -18,8 +18,8 @@ class DataConfig:
 
     path: str | None = _option("a .beton file with an image field, or a folder of JPEGs; none draws images", None, positional="FILE")
     patches: str | None = _option("an .npz file with (N, 32, 32, 3) uint8 images, or a .beton file of them; none draws images", None)
-    images: int = _option("images per epoch, at most; an epoch should be ten batches of 32 or more, >= 1", 512)
-    patch_images: int = _option("small images per epoch, at most, >= 1", 2000)
+    images: int = _option("images to store, at most, >= 1", 512)
+    patch_images: int = _option("small images to store, at most, >= 1", 2000)
 
     def __post_init__(self):
         if min(self.images, self.patch_images) < 1:
@@ -32,6 +32,8 @@ class RunConfig:
 
     workloads: str = _option(f"names with commas, or {EVERYTHING}: {', '.join(WORKLOADS)}; ladder means all its steps", EVERYTHING)
     repeats: int = _option("timed epochs of every contestant, >= 1; 5 or more for numbers to show", 5)
+    epoch_images: int = _option("images per epoch, at least, >= 1: the stored ones, each equally often", 4000)
+    epoch_s: float = _option("seconds after which a contestant's epoch ends early, > 0", 5.0)
     workers: int = _option("threads or worker processes of every contestant; -1: as many as this process may use cores", -1)
     decode: str = _option("further rows of ours with this decode=, names with commas: full, fast; empty for none", "")
     extras: str = _option("first_batch, memory, scaling, names with commas; none for none of them, all for all", "none")
@@ -43,9 +45,15 @@ class RunConfig:
     def __post_init__(self):
         if self.repeats < 1 or self.epochs < 2 or self.timeout_s <= 0 or self.workers < -1 or self.workers == 0:
             raise ValueError("repeats >= 1, epochs >= 2, timeout_s > 0, and workers is -1 or at least 1.")
+        if self.epoch_images < 1 or self.epoch_s <= 0:
+            raise ValueError("epoch_images is at least 1, and epoch_s is above 0.")
         self.workload_names()
         _choices("decode", self.decode, DECODES)
         self.extra_names()
+
+    def measured_epochs(self) -> Epochs:
+        """How many epochs, and how long they are."""
+        return Epochs(self.repeats, self.epoch_images, self.epoch_s)
 
     def workload_names(self) -> list[str]:
         """The names of the workloads, in their order of definition."""

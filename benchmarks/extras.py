@@ -10,16 +10,15 @@ from typing import Any
 from ffcv_ssl.benchmarks.entries import CEILING, OURS, Entry, ours, scaling_entries
 from ffcv_ssl.benchmarks.images import Images
 from ffcv_ssl.benchmarks.rounds import OK, Turns, measure
-from ffcv_ssl.benchmarks.workloads import SMALL, WORKLOADS, Workload
+from ffcv_ssl.benchmarks.workloads import SMALL, WORKLOADS, Epochs, Workload
 
 Say = Callable[[str], None]
 CACHE_DIR = "FFCV_SSL_CACHE_DIR"
 COLD, WARM, NONE = "cold", "warm", "none"  # our kernel cache; others have none
 FIRST_WORKLOADS = ("crop1", "simclr2")
-FIRST_IMAGES = 64  # of the epoch whose first batch is waited for
 COMPILING_STARTS = 3  # at most; FFCV and FFCV-SSL compile for a minute at every start
 MEMORY = Workload("memory", "20 uint8 views of 96, batches of 256, two ahead", "photos", (replace(SMALL, count=20),), batch_size=256)
-MEMORY_BATCHES = 6  # per epoch, so that the batches ahead are there
+MEMORY_BATCHES = 6  # per epoch, at least, so that the batches ahead are there
 
 
 def first_batch(
@@ -36,7 +35,7 @@ def first_batch(
     """
     rows = []
     for name in FIRST_WORKLOADS:
-        workload = replace(WORKLOADS[name], image_share=min(1.0, FIRST_IMAGES / images.count))
+        workload = WORKLOADS[name]
         for entry in contestants:
             for cache in {OURS: (COLD, WARM), CEILING: ()}.get(entry.kind, (NONE,)):
                 starts = repeats if cache == WARM else min(repeats, COMPILING_STARTS)
@@ -53,7 +52,7 @@ def _starts(workload: Workload, images: Images, entry: Entry, workers: int, star
     with tempfile.TemporaryDirectory() as folder:
         for start in range(-1 if cache == WARM else 0, starts):
             turns = Turns(entry, workers, timeout_s, {CACHE_DIR: folder if cache == WARM else f"{folder}/{start}"})
-            turns.start(workload, images)
+            turns.start(workload, images, Epochs(count=0, seconds=0.0))  # then it ends
             turns.close()
             if turns.row["status"] != OK:
                 break
@@ -63,14 +62,12 @@ def _starts(workload: Workload, images: Images, entry: Entry, workers: int, star
     return {name: turns.row[name] for name in kept if name in turns.row} | {"seconds": seconds}
 
 
-def memory(images: Images, workers: int, epochs: int, timeout_s: float, say: Say) -> dict[str, Any]:
-    """Measure our loader's resident memory: idle after the imports, at its peak, and after every epoch; bytes.
-
-    The photos are gone through more than once per epoch, so that an epoch has six batches.
+def memory(images: Images, workers: int, count: int, timeout_s: float, say: Say) -> dict[str, Any]:
+    """Measure our loader's resident memory: idle after the imports, at its peak, and after each of
+    `count` epochs; bytes.
     """
     entry = replace(ours("simplejpeg", "pip install"), loader={"batches_ahead": 2})
-    share = MEMORY_BATCHES * MEMORY.batch_size / images.count
-    workload = replace(MEMORY, image_share=share)
+    epochs = Epochs(count, MEMORY_BATCHES * MEMORY.batch_size, timeout_s)
     rounds = []
     with ExitStack() as resources:
         for last in (False, True):  # the first process fills the kernel cache: compiling takes memory of its own
@@ -78,12 +75,12 @@ def memory(images: Images, workers: int, epochs: int, timeout_s: float, say: Say
             resources.callback(turns.close)
             turns.open()
             idle = turns.ask({"do": "load"})
-            turns.prepare(workload, images)
-            for epoch in range(epochs if last else 0):
+            turns.prepare(MEMORY, images, epochs)
+            for epoch in range(count if last else 0):
                 turns.epoch()
                 rounds.append(turns.ask({"do": "memory"}))
                 if epoch % 20 == 19:
-                    say(f"  memory: {epoch + 1} of {epochs} epochs")
+                    say(f"  memory: {epoch + 1} of {count} epochs")
             turns.close()
     if turns.row["status"] != OK:
         return {"status": turns.row["status"], "reason": turns.row["reason"]}
@@ -97,6 +94,6 @@ def memory(images: Images, workers: int, epochs: int, timeout_s: float, say: Say
     }
 
 
-def scaling(images: Images, workers: int, repeats: int, timeout_s: float, say: Say) -> dict[str, Any]:
+def scaling(images: Images, workers: int, epochs: Epochs, timeout_s: float, say: Say) -> dict[str, Any]:
     """Measure `simclr2` with 1, 2, 4, … threads up to `workers`, ours and plain decode, in one interleaved run."""
-    return measure(WORKLOADS["simclr2"], images, scaling_entries(workers), workers, repeats, timeout_s, say)
+    return measure(WORKLOADS["simclr2"], images, scaling_entries(workers), workers, epochs, timeout_s, say)

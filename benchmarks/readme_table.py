@@ -9,9 +9,8 @@ Reads bench.json (`bench.py --out`) and, where they are there, writer.json (`wri
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from ffcv_ssl.benchmarks import kernel_times, machine, report, writer_throughput
@@ -23,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- measured: begin (benchmarks/readme_table.py writes this) -->", "<!-- measured: end -->"
 NOTHING = "Nothing measured here yet: `make bench` prints the tables."
 PEERS = {"ffcv": "FFCV", "ffcv_ssl_fb": "FFCV-SSL", "dali": "DALI, CPU", "torchvision": "torchvision", "pillow": "Pillow"}
+STARTS = "What an epoch costs before its first batch, which the rates above leave out, in milliseconds from `iter(loader)`:"
 WRITER_GOALS = [goal for goal in GOALS if goal.text.startswith("writer, ")]
 OURS_KEYS = {"ours_pip": RUNGS["simplejpeg"], "ours_native": RUNGS["native"]}
 
@@ -71,13 +71,32 @@ def summary(result: Mapping[str, Any]) -> str:
             own = report.row_of(each, key)
             if each["name"] not in left_out and own is not None:
                 lines.append([each["title"] if key == "ours_pip" else "", name, f"{report.rate(own):,.0f}", *_ratios(each, own)])
+    starts = start_table([each for each in result["workloads"] if each["name"] not in left_out])
     paragraphs = [
         report.as_markdown(lines),
         f"Median images per second on {result['workers']} cores ({result['machine']['cpu']}), and how many times as fast as each peer in "
-        "the same run. Brackets: the peer leaves out operations that it does not have.",
+        f"the same run{_epochs(result)}. Brackets: the peer leaves out operations that it does not have.",
+        *([STARTS, report.as_markdown(starts)] if starts else []),
         *_sentences(result),
     ]
     return "\n\n".join(paragraphs)
+
+
+def _epochs(result: Mapping[str, Any]) -> str:
+    """How long the epochs were, if the run tells."""
+    limits = {each["epoch_s"] for each in result["workloads"] if "epoch_s" in each}
+    if not limits:
+        return ""
+    images = min(each["num_images"] for each in result["workloads"])
+    return f", over epochs of at least {images:,} images or {min(limits):g} s, without their start"
+
+
+def start_table(results: Sequence[Mapping[str, Any]]) -> report.Table:
+    """A line per workload: the start of an epoch for each of our rows and for every peer; empty where it was not measured."""
+    names = OURS_KEYS | PEERS
+    lines = [[each["title"], *(report.start(row) if (row := report.row_of(each, key)) else "-" for key in names)] for each in results]
+    is_measured = any(cell not in ("", "-") for line in lines for cell in line[1:])
+    return [["ms to the first batch", *names.values()], *lines] if is_measured else []
 
 
 def _ratios(each: Mapping[str, Any], own: report.Row) -> list[str]:
@@ -105,8 +124,8 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
         sentences.append(f"As `pip install` leaves it, how many times as fast as FFCV's: {'; '.join(cells)}.")
     train = next((each for each in result["workloads"] if each["name"] == "train2"), None)
     if train and (rows := report.measured(train)):
-        cells = [f"{row['name']} {median(row['seconds']):.1f} s" for row in rows]
-        sentences.append(f"Seconds per epoch, {train['title']}: {'; '.join(cells)}.")
+        cells = [f"{row['name']} {report.rate(row):,.0f}" for row in rows]
+        sentences.append(f"Images per second, {train['title']}: {'; '.join(cells)}.")
     return sentences
 
 

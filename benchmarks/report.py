@@ -13,20 +13,32 @@ Table = list[list[str]]
 GB = 1e9
 
 
+def rates(row: Row) -> list[float]:
+    """Images per second of each epoch, without its start."""
+    return [images / s for images, s in zip(row["images"], row["seconds"], strict=True)]
+
+
 def rate(row: Row) -> float:
     """Median images per second."""
-    return row["images"] / statistics.median(row["seconds"])
+    return statistics.median(rates(row))
 
 
 def spread(row: Row) -> tuple[float, float]:
     """Images per second of the slowest and the fastest epoch."""
-    return row["images"] / max(row["seconds"]), row["images"] / min(row["seconds"])
+    return min(rates(row)), max(rates(row))
+
+
+def start(row: Row) -> str:
+    """Median milliseconds from `iter()` to the first batch of an epoch, if it was measured."""
+    if row["kind"] == CEILING or not row.get("start_s"):
+        return ""
+    return f"{1e3 * statistics.median(row['start_s']):,.0f}"
 
 
 def ratio(row: Row, other: Row) -> float:
     """How many times as fast as `other` the row is: the median over the rounds of the ratio within a round."""
-    pairs = zip(row["seconds"], other["seconds"], strict=True)
-    return statistics.median(theirs / other["images"] / (own / row["images"]) for own, theirs in pairs)
+    pairs = zip(rates(row), rates(other), strict=True)
+    return statistics.median(own / theirs for own, theirs in pairs)
 
 
 def measured(result: Mapping[str, Any]) -> list[Row]:
@@ -45,13 +57,22 @@ def ceiling(result: Mapping[str, Any]) -> Row | None:
 
 
 def table(result: Mapping[str, Any]) -> Table:
-    """One workload as cells, header first: rates, share of the ceiling, and how many times faster each of ours is.
+    """One workload as cells, header first: rates, start, share of the ceiling, how many times as fast each of ours is.
 
     A ratio to a peer that leaves out operations stands in brackets.
     """
     references = [row for row in measured(result) if row["kind"] == OURS]
     top = ceiling(result)
-    header = ["", "images/s", "slowest - fastest", "views/s", *(["of decode"] if top else []), *(f"{short(own)} is" for own in references)]
+    has_start = any(start(row) for row in measured(result))
+    header = [
+        "",
+        "images/s",
+        "slowest - fastest",
+        "views/s",
+        *(["start, ms"] if has_start else []),
+        *(["of decode"] if top else []),
+        *(f"{short(own)} is" for own in references),
+    ]
     lines = [header]
     for row in result["rows"]:
         if row["status"] != OK or not row["seconds"]:
@@ -60,6 +81,7 @@ def table(result: Mapping[str, Any]) -> Table:
         slowest, fastest = spread(row)
         views = "" if row["kind"] == CEILING else f"{rate(row) * result['views']:,.0f}"
         cells = [row["name"] + (" *" if row["lacks"] else ""), f"{rate(row):,.0f}", f"{slowest:,.0f} - {fastest:,.0f}", views]
+        cells += [start(row)] if has_start else []
         cells += [f"{ratio(row, top):.2f}"] if top else []
         for own in references:
             times = f"{ratio(own, row):.2f}x"
@@ -92,8 +114,9 @@ def remarks(result: Mapping[str, Any]) -> list[str]:
 def title(result: Mapping[str, Any]) -> str:
     """The workload in one line."""
     repeats = max((len(row["seconds"]) for row in result["rows"]), default=0)
-    part = f"{result['num_images']:,} of " if result["num_images"] != result["stored"] else ""
-    return f"{result['title']} - {part}{result['images']}; batches of {result['batch_size']}; median of {repeats} epochs"
+    limit = f" or {result['epoch_s']:g} s" if "epoch_s" in result else ""
+    epochs = f"median of {repeats} epochs of {result['num_images']:,} images{limit}"
+    return f"{result['title']} - {result['images']}; batches of {result['batch_size']}; {epochs}"
 
 
 def ladder_table(results: Sequence[Mapping[str, Any]]) -> Table:

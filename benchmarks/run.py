@@ -16,7 +16,7 @@ from ffcv_ssl.benchmarks.workloads import WORKLOADS, Workload
 from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.errors import ConfigError
 
-FORMAT = 1  # of the JSON
+FORMAT = 2  # of the JSON
 
 
 def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any
         What the JSON holds.
     """
     description = machine.describe()
+    epochs = options.measured_epochs()
     workers = allowed_cores() if options.workers == -1 else options.workers
     say(machine.as_text(description))
     result = kept(options) | {"format": FORMAT, "machine": description, "workers": workers}
@@ -38,7 +39,7 @@ def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any
         for workload in workloads:
             source = sources[workload.source]
             chosen = taking_part(contestants, workload, source)
-            measured = measure(workload, source, chosen, workers, options.repeats, options.timeout_s, note)
+            measured = measure(workload, source, chosen, workers, epochs, options.timeout_s, note)
             result["workloads"] = with_measured(result["workloads"], measured)
             say(f"\n{report.result_text(measured)}")
             save(result, options.out)
@@ -96,7 +97,7 @@ def _memory(source: images.Images, contestants: Sequence[Entry], workers: int, o
 
 
 def _scaling(source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig) -> tuple[Any, str]:
-    measured = extras.scaling(source, workers, options.repeats, options.timeout_s, note)
+    measured = extras.scaling(source, workers, options.measured_epochs(), options.timeout_s, note)
     return measured, report.as_text(report.scaling_table(measured))
 
 

@@ -1,10 +1,12 @@
 """What is measured: which stored images, and which views of them, in words that every contestant's program understands."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ffcv_ssl.benchmarks.images import Images
+from ffcv_ssl.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,30 @@ class View:
 
 
 @dataclass(frozen=True)
+class Epochs:
+    """How much is measured.
+
+    Parameters
+    ----------
+    count
+        Timed epochs of every contestant.
+    images
+        Images of an epoch, at least, >= 1. All stored images come equally often.
+    seconds
+        A contestant's epoch ends early when it has taken this long; `contestants/protocol.py` has
+        the rule.
+    """
+
+    count: int
+    images: int = 4000
+    seconds: float = 5.0
+
+    def num_images(self, stored: int) -> int:
+        """Images of an epoch: the fewest whole repetitions of the stored ones that are enough."""
+        return stored * math.ceil(self.images / stored)
+
+
+@dataclass(frozen=True)
 class Workload:
     """One measurement.
 
@@ -51,9 +77,7 @@ class Workload:
     views
         What is made of every image.
     batch_size
-        Images per batch; an epoch is many batches long, or a loader's last batch decides the result.
-    image_share
-        Share of the images that an epoch goes through; above 1 some come again, which only our own program does.
+        Images per batch.
     train
         Arguments of the training step that takes the batches, or None.
     only
@@ -65,7 +89,6 @@ class Workload:
     source: Literal["photos", "patches"]
     views: tuple[View, ...]
     batch_size: int = 32
-    image_share: float = 1.0
     train: Mapping[str, int] | None = None
     only: tuple[str, ...] | None = None
 
@@ -74,14 +97,27 @@ class Workload:
         """Views of one image."""
         return sum(view.count for view in self.views)
 
-    def job(self, images: Images, workers: int) -> dict[str, Any]:
-        """What a contestant's program is told, fit for JSON."""
+    def job(self, images: Images, workers: int, epochs: Epochs) -> dict[str, Any]:
+        """What a contestant's program is told, fit for JSON.
+
+        Raises
+        ------
+        ConfigError
+            If an epoch is one batch: its rate is that of the batches behind the first one.
+        """
+        num_images = epochs.num_images(images.count)
+        if num_images <= self.batch_size:
+            raise ConfigError(
+                f"{self.name}: an epoch of {num_images} images is one batch of {self.batch_size}; "
+                f"raise run.epoch_images above {self.batch_size}."
+            )
         return {
             "path": str(images.path),
             "field": images.field,
             "fields": images.fields,
             "stored": images.count,
-            "num_images": max(1, round(self.image_share * images.count)),
+            "num_images": num_images,
+            "epoch_s": epochs.seconds,
             "views": [asdict(view) for view in self.views],
             "num_views": self.num_views,
             "batch_size": self.batch_size,
@@ -117,11 +153,10 @@ WORKLOADS = {
             "photos",
             (replace(SIMCLR, count=2, scale=(0.14, 1.0)), replace(SMALL, count=6, scale=(0.05, 0.14))),
             batch_size=16,
-            image_share=0.5,
         ),
         Workload("linear", "linear probe, central crop of 224", "photos", (View(224, crop="center"),)),
         Workload("emp20", "EMP-SSL, 20 patches 16→32", "patches", (replace(PATCH, count=20),), batch_size=100),
-        Workload("emp200", "EMP-SSL, 200 patches 16→32", "patches", (replace(PATCH, count=200),), batch_size=10, image_share=0.05),
+        Workload("emp200", "EMP-SSL, 200 patches 16→32", "patches", (replace(PATCH, count=200),), batch_size=10),
         *(
             Workload(f"ladder_{step}", f"ladder: {'' if step == 'crop' else '+ '}{step}", "photos", (view,))
             for step, view in LADDER.items()

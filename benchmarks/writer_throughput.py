@@ -4,7 +4,9 @@
 
 Every row is a process of its own (`contestants/writers.py`); they take turns, so that noise meets all of them, and only ratios within a
 round count. What is timed is what a user waits for, from the call to the finished file: worker processes are started (both packages
-fork) and joined; imports are not. An epoch repeats the files until start-up does not matter; the files once show what start-up costs.
+fork) and joined; imports are not. In every round each writes a short file and one eight times as long.
+The rate is that of the images which the long one has more, in the time which it takes longer; the start
+is what is left of the short one's time: what any file costs, however few its images are.
 Ours is on the disk when it is done (`fsync`), FFCV's is not; between turns everything is brought to the disk. Without a folder the
 JPEGs are drawn; without FFCV's Python (`make interop` makes it) its rows are missing.
 """
@@ -12,10 +14,10 @@ JPEGs are drawn; without FFCV's Python (`make interop` makes it) its rows are mi
 import argparse
 import json
 import os
-import statistics
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,14 @@ from PIL import Image
 from ffcv_ssl.benchmarks import machine, report
 from ffcv_ssl.benchmarks.entries import DECODER, OURS, PEER, Entry
 from ffcv_ssl.benchmarks.images import JPEG_QUALITY, MAX_RESOLUTION, DrawnPhotos, JpegFolder
-from ffcv_ssl.benchmarks.rounds import Turns
+from ffcv_ssl.benchmarks.rounds import FAILED, OK, Turns
+from ffcv_ssl.benchmarks.workloads import Epochs
 from ffcv_ssl.codecs import native
 
 JPEG = {"write_mode": "jpg", "jpeg_quality": JPEG_QUALITY}
 SMALL = {"write_mode": "raw", "max_resolution": 256}
 TIMEOUT_S = 600.0
+SHORTER = 8  # times: the file that tells the start apart
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch, ExitStack() as resources:
         paths = list(map(str, jpeg_files(options.data, options.images, Path(scratch))))
         results = []
-        for num_images in dict.fromkeys((max(options.epoch, len(paths)), len(paths))):
-            job = {"paths": paths, "num_images": num_images, "workers": options.workers}
-            for name in options.ways:
-                result = measure(name, job, options, Path(scratch), resources)
-                results.append(result)
-                print(result_text(result), end="\n\n", flush=True)
+        for name in options.ways:
+            result = measure(name, paths, options, Path(scratch), resources)
+            results.append(result)
+            print(result_text(result), end="\n\n", flush=True)
     if options.out:
         options.out.write_text(json.dumps({"machine": machine.describe(), "results": results}, indent=1) + "\n")
 
@@ -72,7 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of JPEGs (default: drawn images)")
     parser.add_argument("--images", type=int, default=512, help="JPEG files, at most (default 512)")
-    parser.add_argument("--epoch", type=int, default=2520, help="images per file, the JPEGs again and again (default 2520)")
+    parser.add_argument("--epoch", type=int, default=4000, help="images per file, at least: the JPEGs, each equally often (default 4000)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="what to measure (default: all)")
     parser.add_argument("--repeats", type=int, default=5, help="files written in each way (default 5)")
     parser.add_argument("--workers", type=int, default=machine.describe()["cores"], help="processes (default: as many as cores)")
@@ -84,21 +86,41 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def measure(name: str, job: dict, options: argparse.Namespace, scratch: Path, resources: ExitStack) -> dict[str, Any]:
-    """Let every writer write one file as warm-up and then, in turn, `repeats` timed ones; the result is fit for JSON."""
+def measure(name: str, paths: list[str], options: argparse.Namespace, scratch: Path, resources: ExitStack) -> dict[str, Any]:
+    """Let every writer write both files as warm-up and then, in turn, `repeats` times; the result is fit for JSON."""
     way = WAYS[name]
+    long = Epochs(options.repeats, options.epoch).num_images(len(paths))
+    short = max(1, long // SHORTER)
     turns = []
     for entry in writers(way, options.ffcv_python):
-        target = scratch / f"{entry.key}.beton"
-        turn = WriterTurns(entry, job | {"target": str(target), "options": way.ffcv if entry.kind == PEER else way.ours})
-        resources.callback(turn.close)
-        turns.append(turn)
+        job = {"paths": paths, "workers": options.workers, "target": str(scratch / f"{entry.key}.beton")}
+        job |= {"options": way.ffcv if entry.kind == PEER else way.ours, "epoch_s": TIMEOUT_S}
+        both = [WriterTurns(entry, job | {"num_images": count}) for count in (short, long)]
+        for turn in both:
+            resources.callback(turn.close)
+        turns.append(both)
     for _ in range(options.repeats):
-        for turn in turns:
-            turn.epoch()
-    for turn in turns:
+        for both in turns:
+            for turn in both:
+                turn.epoch()
+    for turn in chain(*turns):
         turn.close()
-    return {"name": name, "images": job["num_images"], "files": len(job["paths"]), "rows": [turn.row for turn in turns]}
+    rows = [compared(*(turn.row for turn in both)) for both in turns]
+    return {"name": name, "images": long, "short": short, "files": len(paths), "rows": rows}
+
+
+def compared(short: dict[str, Any], long: dict[str, Any]) -> dict[str, Any]:
+    """The row of the long file, its start told apart by the short one's times; `file_s` keeps both."""
+    if short["status"] != OK or long["status"] != OK:
+        return long if long["status"] != OK else short
+    images = [more - less for more, less in zip(long["images"], short["images"], strict=True)]
+    seconds = [more - less for more, less in zip(long["seconds"], short["seconds"], strict=True)]
+    if min(seconds) <= 0:
+        reason = "the long file took no more time than the short one; raise --epoch"
+        return long | {"status": FAILED, "reason": reason, "seconds": [], "images": [], "start_s": []}
+    starts = [whole - count * s / n for whole, count, s, n in zip(short["seconds"], short["images"], seconds, images, strict=True)]
+    file_s = {"short": short["seconds"], "long": long["seconds"]}
+    return long | {"seconds": seconds, "images": images, "start_s": starts, "file_s": file_s}
 
 
 def writers(way: Way, ffcv_python: str | None) -> list[Entry]:
@@ -136,19 +158,23 @@ def result_text(result: dict[str, Any]) -> str:
     """One way as a table: rates, spread, and how many times as fast ours is, taken within each round."""
     way = WAYS[result["name"]]
     peer = report.row_of(result, "ffcv")
-    lines = [["", "images/s", "slowest - fastest", "MB/s", "x FFCV", *(["goal"] if way.goal else [])]]
+    has_start = any(row.get("start_s") for row in result["rows"])
+    starts = ["start, ms"] if has_start else []
+    lines = [["", "images/s", "slowest - fastest", "MB/s", *starts, "x FFCV", *(["goal"] if way.goal else [])]]
     for row in result["rows"]:
         if not row["seconds"]:
             lines.append([row["name"], row["reason"]])
             continue
         slowest, fastest = report.spread(row)
-        megabytes = row["size_bytes"] / statistics.median(row["seconds"]) / 1e6
+        megabytes = report.rate(row) * row["size_bytes"] / result["images"] / 1e6
+        begun = [report.start(row)] if has_start else []
         ratio = f"{report.ratio(row, peer):.2f}" if peer else ""
         goal = [f"{way.goal:g}" if way.goal and row["kind"] == OURS else ""]
-        lines.append([row["name"], f"{report.rate(row):,.0f}", f"{slowest:,.0f} - {fastest:,.0f}", f"{megabytes:,.0f}", ratio, *goal])
+        cells = [f"{report.rate(row):,.0f}", f"{slowest:,.0f} - {fastest:,.0f}", f"{megabytes:,.0f}"]
+        lines.append([row["name"], *cells, *begun, ratio, *goal])
     repeats = max(len(row["seconds"]) for row in result["rows"])
-    times = "once" if result["images"] == result["files"] else f"as an epoch of {result['images']:,}"
-    return f"{way.title}: {result['files']:,} JPEGs, {times}; median of {repeats}\n{report.as_text(lines)}"
+    epoch = f"as an epoch of {result['images']:,}; median of {repeats}"
+    return f"{way.title}: {result['files']:,} JPEGs, {epoch}\n{report.as_text(lines)}"
 
 
 def jpeg_files(data: Path | None, count: int, scratch: Path) -> list[Path]:

@@ -5,10 +5,9 @@ next one before the clock has stopped.
 """
 
 # ruff: noqa: SIM102 (the inner condition is DALI's, decided per sample; the outer one is decided when the graph is built)
-from collections.abc import Iterator
 
 import numpy as np
-from protocol import Batch, need, serve
+from protocol import Batches, need, serve
 from stored import StoredImages
 
 TURN = 360.0  # degrees
@@ -27,14 +26,15 @@ class Dali:
             need(module, ": --peer.dali.python=… names one that has DALI")
         from nvidia.dali import fn, pipeline_def, types
 
-        images = StoredImages(job["path"], job["field"], job["num_images"])
+        images = StoredImages(job["path"], job["field"], job["stored"])
         # Stored pixels cost nothing to decode: a sample per view is then the same work in a smaller graph.
         self.repeated = job["num_views"] if images.is_raw and len(job["views"]) == 1 else 1
         if self.repeated > 1:
             self.notes.append("a sample per view")
         if any(view["jitter_p"] for view in job["views"]):
             self.notes.append("jitter in fixed order, hue as a rotation in YIQ")
-        source = ShuffledEpochs(images, job["batch_size"], self.repeated)
+        source = ShuffledEpochs(images, job["num_images"], job["batch_size"], self.repeated)
+        self.source = source
         kinds = [view for view in job["views"] for _ in range(view["count"])][:: self.repeated]
 
         @pipeline_def(batch_size=job["batch_size"] * self.repeated, num_threads=job["workers"], device_id=None, enable_conditionals=True)
@@ -48,15 +48,24 @@ class Dali:
         self.pipe = graph()
         self.pipe.build()
 
-    def batches(self) -> Iterator[Batch]:
-        while True:
-            try:
-                views = self.pipe.run()
-            except StopIteration:
-                self.pipe.reset()
-                return
-            tensors = [view.as_tensor() for view in views]
-            yield len(views[0]) // self.repeated, [ShapeOnly(tensor) for tensor in tensors]
+    def batches(self) -> Batches:
+        try:
+            while (views := self.next_views()) is not None:
+                tensors = [ShapeOnly(view.as_tensor()) for view in views]
+                yield len(views[0]) // self.repeated, tensors
+        except GeneratorExit:
+            self.source.is_ended = True
+            while self.next_views() is not None:  # the batches that are under way
+                pass
+            raise
+
+    def next_views(self) -> tuple | None:
+        """The next batch, or None at the end of the epoch."""
+        try:
+            return self.pipe.run()
+        except StopIteration:
+            self.pipe.reset()
+            return None
 
 
 class ShapeOnly:
@@ -69,21 +78,25 @@ class ShapeOnly:
 
 
 class ShuffledEpochs:
-    """Batches of stored images in a new random order each epoch, ended by StopIteration."""
+    """Batches of stored images in a new random order each epoch, ended by StopIteration.
 
-    def __init__(self, images: StoredImages, batch_size: int, repeated: int):
+    An epoch has `count` images, the stored ones again and again; `is_ended` ends it early.
+    """
+
+    def __init__(self, images: StoredImages, count: int, batch_size: int, repeated: int):
         values = [images.stored(index).copy() for index in range(len(images))]
         self.values = np.stack(values) if repeated > 1 else values  # one array for a batch spares DALI a copy per sample
-        self.batch_size, self.repeated = batch_size, repeated
+        self.count, self.batch_size, self.repeated = count, batch_size, repeated
         self.rng = np.random.default_rng(0)
 
     def __iter__(self):
-        self.order, self.position = self.rng.permutation(len(self.values)), 0
+        self.order = self.rng.permutation(self.count) % len(self.values)
+        self.position, self.is_ended = 0, False
         return self
 
     def __next__(self) -> list[np.ndarray] | np.ndarray:
         chosen = self.order[self.position : self.position + self.batch_size]
-        if not len(chosen):
+        if self.is_ended or not len(chosen):
             raise StopIteration
         self.position += self.batch_size
         return np.repeat(self.values[chosen], self.repeated, axis=0) if self.repeated > 1 else [self.values[index] for index in chosen]

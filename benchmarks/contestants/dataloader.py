@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from protocol import Batch
+from protocol import Batches
 from stored import StoredImages
 
 Chain = Callable[[Any], torch.Tensor]
 
 
 class StoredViews(torch.utils.data.Dataset):
-    """All views of one stored image: one (V, 3, S, S) uint8 tensor for every size, (3, S, S) for a single view."""
+    """All views of the image at a position of an epoch: one (V, 3, S, S) uint8 tensor for every size, (3, S, S) for a single view."""
 
     def __init__(self, job: dict, chains: list[tuple[Chain, int]]):
         self.job, self.chains = job, chains
@@ -26,11 +26,28 @@ class StoredViews(torch.utils.data.Dataset):
 
         if self.images is None:  # mapped by each worker process for itself
             self.images = StoredImages(self.job["path"], self.job["field"])
-        values = self.images.stored(index)
+        values = self.images.stored(index % self.job["stored"])
         image = Image.fromarray(values) if values.ndim == 3 else Image.open(io.BytesIO(values)).convert("RGB")
         if self.job["num_views"] == 1:
             return (self.chains[0][0](image),)
         return tuple(torch.stack([chain(image) for _ in range(count)]) for chain, count in self.chains)
+
+
+class Shuffled(torch.utils.data.Sampler):
+    """The positions of an epoch in a new random order each time, to the end or until `is_ended`."""
+
+    def __init__(self, count: int):
+        self.count, self.is_ended = count, False
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        self.is_ended = False
+        for position in torch.randperm(self.count).tolist():
+            if self.is_ended:
+                return
+            yield position
 
 
 class DataLoaderContestant:
@@ -47,10 +64,22 @@ class DataLoaderContestant:
     def prepare(self, job: dict) -> None:
         counts = [view["count"] for view in job["views"]]
         chains = list(zip(self.make_chains(job["views"]), counts, strict=True))
+        self.order = Shuffled(job["num_images"])
         self.loader = torch.utils.data.DataLoader(
-            StoredViews(job, chains), job["batch_size"], shuffle=True, num_workers=job["workers"], persistent_workers=True
+            StoredViews(job, chains),
+            job["batch_size"],
+            sampler=self.order,
+            num_workers=job["workers"],
+            persistent_workers=True,
         )
 
-    def batches(self) -> Iterator[Batch]:
-        for views in self.loader:
-            yield len(views[0]), list(views)
+    def batches(self) -> Batches:
+        epoch = iter(self.loader)
+        try:
+            for views in epoch:
+                yield len(views[0]), list(views)
+        except GeneratorExit:
+            self.order.is_ended = True
+            for _ in epoch:  # what the worker processes have begun
+                pass
+            raise

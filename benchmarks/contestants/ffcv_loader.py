@@ -6,11 +6,10 @@ sample ids that come several times: the same work.
 
 import math
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import torch  # noqa: F401 (first of all, so that its import is not counted)
-from protocol import Absent, Batch, need, serve
+from protocol import Absent, Batches, need, serve
 from stored import StoredImages
 
 MAX_PIPELINES = 4
@@ -41,15 +40,23 @@ class FfcvLoader:
             num_workers=job["workers"],
             order=OrderOption.RANDOM,
             seed=0,
-            indices=np.repeat(np.arange(job["num_images"], dtype="uint64"), self.repeated),
+            indices=np.repeat(sample_ids(job), self.repeated),
             drop_last=False,
             pipelines=pipelines | {name: None for name in job["fields"] if name != job["field"]},
             **options,
         )
 
-    def batches(self) -> Iterator[Batch]:
-        for views in self.loader:
-            yield len(views[0]) // self.repeated, list(views)
+    def batches(self) -> Batches:
+        epoch = iter(self.loader)
+        try:
+            for views in epoch:
+                yield len(views[0]) // self.repeated, list(views)
+        except GeneratorExit:
+            epoch.iter_ixes = iter(())  # its thread then ends behind the batches that are under way
+            for _ in epoch:
+                pass
+            epoch.join()
+            raise
 
     def require_flavour(self) -> None:
         """Raise `Absent` where `ffcv` is missing or is the other package."""
@@ -92,7 +99,7 @@ class FfcvLoader:
 
     def area(self, job: dict) -> int:
         """Pixels of an image, where all have the same size."""
-        records = StoredImages(job["path"], job["field"], job["num_images"]).records
+        records = StoredImages(job["path"], job["field"], job["stored"]).records
         (area, *others) = np.unique(records["height"].astype(int) * records["width"])
         if others:
             raise Absent("has no crop of fixed size, and these images differ in theirs")
@@ -128,6 +135,11 @@ class FfcvLoader:
         """Note a difference once."""
         if text not in self.notes:
             self.notes.append(text)
+
+
+def sample_ids(job: dict) -> np.ndarray:
+    """The ids of an epoch: all stored images, again and again."""
+    return np.arange(job["num_images"], dtype="uint64") % np.uint64(job["stored"])
 
 
 def restore_scipy_name() -> None:

@@ -1,11 +1,11 @@
 """ffcv_ssl's own loader, its threads in this process. FFCV_SSL_DECODER in the environment picks the decoder."""
 
 import os
-from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import torch  # noqa: F401 (first of all, so that its import is not counted)
-from protocol import Absent, Batch, serve
+from protocol import Absent, Batches, serve
 
 
 def view_transforms(view: dict) -> list:
@@ -58,11 +58,12 @@ class Ours:
             **job["loader"],
         )
 
-    def batches(self) -> Iterator[Batch]:
-        for batch in self.loader:
-            views = batch[0]
-            views = list(views) if isinstance(views, tuple) else [views]
-            yield len(views[0]), views
+    def batches(self) -> Batches:
+        with closing(iter(self.loader)) as epoch:
+            for batch in epoch:
+                views = batch[0]
+                views = list(views) if isinstance(views, tuple) else [views]
+                yield len(views[0]), views
 
 
 def require_decoder() -> None:

@@ -6,15 +6,16 @@ cannot be faster. FFCV_SSL_DECODER picks the decoder, simplejpeg or native (the 
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
 
 import numpy as np
-from protocol import Absent, Batch, need, serve
+from protocol import Absent, Batches, need, serve
 from stored import StoredImages
 
 NATIVE_ARGUMENTS = 11
+LOOK_S = 0.05  # between two looks at what is done
 
 
 class PlainDecode:
@@ -25,26 +26,45 @@ class PlainDecode:
         self.notes: list[str] = []
 
     def prepare(self, job: dict) -> None:
-        self.images = StoredImages(job["path"], job["field"], job["num_images"])
+        self.images = StoredImages(job["path"], job["field"], job["stored"])
         if self.images.is_raw:
             raise Absent("raw images need no decode")
         self.jpegs = [self.images.stored(index).copy() for index in range(len(self.images))]
         make = {"simplejpeg": simplejpeg_decoder, "native": native_decoder}[os.environ["FFCV_SSL_DECODER"]]
-        self.workers = job["workers"]
+        self.num_images, self.workers = job["num_images"], job["workers"]
+        self.rng = np.random.default_rng(0)
         self.decoders = [make(self.images.records) for _ in range(self.workers)]
         self.threads = ThreadPoolExecutor(self.workers)
 
-    def batches(self) -> Iterator[Batch]:
-        """One batch of all images: the epoch has no inner border."""
-        ticket = count()  # next() of it is one step under the interpreter's lock
+    def batches(self) -> Batches:
+        """Yield an empty first batch: there is no start. Then yield how many images are done, now and then.
 
-        def work(decode: Callable[[int, np.ndarray], None]) -> None:
-            while (index := next(ticket)) < len(self.jpegs):
+        The threads know of no batches; all stored images come equally often, in random order.
+        """
+        yield 0, []
+        order = self.rng.permutation(self.num_images) % len(self.jpegs)
+        indices = iter(order.tolist())  # next() of it is one step under the interpreter's lock
+        done, is_ended = [0] * self.workers, Event()
+
+        def work(thread: int, decode: Callable[[int, np.ndarray], None]) -> None:
+            for index in indices:
+                if is_ended.is_set():
+                    return
                 decode(index, self.jpegs[index])
+                done[thread] += 1
 
-        for done in [self.threads.submit(work, decode) for decode in self.decoders]:
-            done.result()
-        yield len(self.jpegs), []
+        threads = [self.threads.submit(work, *each) for each in enumerate(self.decoders)]
+        running, given = set(threads), 0
+        try:
+            while running:
+                _, running = wait(threads, LOOK_S)
+                if count := sum(done) - given:
+                    given += count
+                    yield count, []
+        finally:
+            is_ended.set()
+            for thread in threads:
+                thread.result()
 
 
 def simplejpeg_decoder(records: np.ndarray) -> Callable[[int, np.ndarray], None]:

@@ -4,9 +4,9 @@ A dataset is what a user of each package has: FFCV gets PIL images (as torchvisi
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from protocol import Batch, need, serve
+from protocol import Batches, need, serve
 
 FFCV, OURS = "ffcv", "ours"
 LABEL = 0
@@ -53,8 +53,9 @@ class Writer:
     def module(self) -> str:
         return "ffcv" if self.flavour == FFCV else "ffcv_ssl"
 
-    def batches(self) -> Iterator[Batch]:
-        """Write the file: all the images are one batch."""
+    def batches(self) -> Batches:
+        """Yield an empty first batch, then write the file: all its images are one batch."""
+        yield 0, []
         if self.flavour == FFCV:
             from ffcv.fields import IntField, RGBImageField
             from ffcv.writer import DatasetWriter

@@ -1,14 +1,19 @@
 """Results as a run writes them, with times that can be checked by hand."""
 
+import sys
+
 import pytest
+
+from ffcv_ssl.benchmarks.process import CONTESTANTS
 
 
 @pytest.fixture
 def make_row():
-    """Build a row of a result: 100 images, the given seconds per epoch."""
+    """Build a row of a result: 100 images in the given seconds per epoch, behind a start of 250 ms."""
 
     def make(key, kind="peer", seconds=(1.0, 1.0), **more):
-        row = {"key": key, "name": key, "kind": kind, "workers": 2, "status": "ok", "reason": "", "seconds": list(seconds), "images": 100}
+        row = {"key": key, "name": key, "kind": kind, "workers": 2, "status": "ok", "reason": "", "seconds": list(seconds)}
+        row |= {"images": [100] * len(seconds), "start_s": [0.25] * len(seconds)}
         return row | {"lacks": [], "notes": [], "versions": {}} | more
 
     return make
@@ -27,6 +32,21 @@ def make_result(make_row):
             make_row("decode_native", "ceiling", (0.25, 0.25, 0.5), name="plain decode, native"),
         ]
         result = {"name": name, "title": name, "images": "100 images", "num_images": 100, "stored": 100, "views": 2, "batch_size": 32}
-        return result | {"rows": rows} | more
+        return result | {"epoch_s": 5.0, "rows": rows} | more
 
     return make
+
+
+@pytest.fixture
+def contestant(monkeypatch):
+    """Import a module of the contestants' folder, as its program would."""
+    monkeypatch.syspath_prepend(str(CONTESTANTS))
+    before = set(sys.modules)
+
+    def load(name):
+        return __import__(name)
+
+    yield load
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(CONTESTANTS) in sys.modules[name].__file__:
+            del sys.modules[name]

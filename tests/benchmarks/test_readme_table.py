@@ -34,6 +34,24 @@ def test_summary__begins_with_the_row_of_pip(run_result):
     assert lines[3] == "|  | native shim | 200 | 0.50 | (8.0) | - | - | - | - |"
 
 
+def test_summary__tells_the_start_of_an_epoch(run_result):
+    """A second table has the milliseconds to the first batch, ours and the peers', and not of the training."""
+    lines = readme_table.summary(run_result).splitlines()
+    head = lines.index(next(line for line in lines if line.startswith("| ms to the first batch")))
+    assert lines[head].startswith("| ms to the first batch | pip install | native shim | FFCV |")
+    assert lines[head + 2] == "| crop1 | 250 | 250 | 250 | - | - | - | - |"
+    assert not any(line.startswith("| train2") for line in lines[head:])
+    assert "epochs of at least 100 images or 5 s, without their start" in readme_table.summary(run_result)
+
+
+def test_summary__of_older_results_has_no_starts(run_result):
+    """Where no start was measured there is no table of them."""
+    for each in run_result["workloads"]:
+        for row in each["rows"]:
+            del row["start_s"]
+    assert "ms to the first batch" not in readme_table.summary(run_result)
+
+
 def test_summary__tells_first_batch_and_memory(run_result):
     """First batch and memory stand below the table, as medians."""
     text = readme_table.summary(run_result)

@@ -14,7 +14,16 @@ def test_ratio__is_taken_within_each_round(make_row):
 
 def test_ratio__counts_images_not_epochs(make_row):
     """Epochs of different length are compared by their rate."""
-    assert report.ratio(make_row("a", images=50), make_row("b", images=100)) == 0.5
+    assert report.ratio(make_row("a", images=[50, 50]), make_row("b", images=[100, 100])) == 0.5
+
+
+def test_ratio__compares_epochs_that_ended_early(make_row):
+    """Each epoch counts with its own images."""
+    row = make_row("a", seconds=(1.0, 4.0, 2.0), images=[50, 400, 300])
+    assert report.rates(row) == [50, 100, 150]
+    assert report.rate(row) == 100
+    assert report.spread(row) == (50, 150)
+    assert report.ratio(row, make_row("b", seconds=(1.0, 1.0, 1.0))) == 1.0
 
 
 def test_ceiling__is_the_fastest_plain_decoder(make_result, make_row):
@@ -42,8 +51,22 @@ def test_table__brackets_ratios_to_peers_that_do_less(make_result):
 
 
 def test_table__shows_rate_spread_and_views(make_result):
-    """Rates are images by median seconds, the spread is that of the slowest and the fastest epoch."""
+    """Rates are medians over the epochs, the spread is that of the slowest and the fastest epoch."""
     assert report.table(make_result())[1][:4] == ["ffcv_ssl, pip install", "100", "50 - 100", "200"]
+
+
+def test_table__tells_the_start_apart(make_result):
+    """Milliseconds to the first batch have a column of their own; plain decode has no batches."""
+    lines = report.table(make_result())
+    column = lines[0].index("start, ms")
+    starts = {line[0]: line[column] for line in lines[1:] if len(line) > 2}
+    assert starts["ffcv *"] == "250"
+    assert starts["plain decode, native"] == ""
+
+
+def test_title__tells_how_long_the_epochs_are(make_result):
+    """Images of an epoch and the seconds after which one ends early are named."""
+    assert report.title(make_result(num_images=4095)).endswith("median of 3 epochs of 4,095 images or 5 s")
 
 
 def test_ladder__shows_what_each_step_adds(make_result, make_row):
