@@ -8,10 +8,19 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ffcv_ssl.errors import NotABetonFile, TruncatedFile
 
 _FLUSH_SECONDS = 0.1  # between two flushes of a growing file
+
+
+def absolute(path: str | os.PathLike) -> str:
+    """Return a path that a change of the working directory does not change.
+
+    `..` stays, as what it means depends on links. An empty path stays empty: it is no file.
+    """
+    return str(Path(os.fsdecode(path)).absolute()) if os.fspath(path) else ""
 
 
 def open_for_reading(path: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ffcv_ssl.beton.files import open_for_reading, read_exactly
+from ffcv_ssl.beton.files import absolute, open_for_reading, read_exactly
 from ffcv_ssl.beton.index import Extents, locate_values
 from ffcv_ssl.beton.integrity import read_extension
 from ffcv_ssl.beton.layout import (
@@ -52,7 +52,7 @@ class BetonReader:
     Attributes
     ----------
     path
-        As given, as a string.
+        Absolute, as a string.
     num_samples, page_size, header
         As in the file.
     records_end, pages_end
@@ -77,7 +77,7 @@ class BetonReader:
     def __init__(self, path: str | os.PathLike, custom_fields: Mapping[str, type[Field]] = _NO_CUSTOM_FIELDS, check: str = "read"):
         if check not in CHECKS:
             raise ConfigError(f"{os.fspath(path)!s}: check is one of {', '.join(CHECKS)}, got {check!r}.")
-        self.path, self.check = os.fspath(path), check
+        self.path, self.check = absolute(path), check
         self._custom_fields = dict(custom_fields)
         self._descriptor = open_for_reading(self.path)
         self._closer = weakref.finalize(self, os.close, self._descriptor)

@@ -24,14 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     path = parse("ffcv-ssl info", {"file": FileConfig}, argv, DESCRIPTION)["file"].path
     with Reader(path) as reader:
-        sys.stdout.write("\n".join(file_lines(reader)) + "\n")
+        sys.stdout.write("\n".join(file_lines(reader, path)) + "\n")
     return 0
 
 
-def file_lines(reader: "BetonReader") -> Iterator[str]:
-    """Describe a whole file, line by line."""
+def file_lines(reader: "BetonReader", path: str) -> Iterator[str]:
+    """Describe a whole file, line by line; `path` as the user gave it."""
     size = os.fstat(reader.fileno()).st_size
-    yield f"{reader.path}: {reader.num_samples:,} samples, {size_text(size)}, pages of {size_text(reader.page_size)}"
+    yield f"{path}: {reader.num_samples:,} samples, {size_text(size)}, pages of {size_text(reader.page_size)}"
     yield from aligned(origin(reader))
     for name, field in reader.fields.items():
         yield ""

@@ -18,7 +18,7 @@ class EpochIterator:
     """Keeps a few batches ahead of its one consumer. Dropping it, or `close()`, forgets what is not yet rendered."""
 
     def __init__(self, loader: "Loader", epoch: int, position: int, order: EpochOrder, num_steps: int):
-        self._loader, self._epoch, self._order = loader, epoch, order.sample_ids
+        self._loader, self._epoch, self._order = loader, epoch, order
         self._position = position  # of the next batch to hand out, in the global order
         self._step = loader.batch_size * loader.world_size
         self._ahead = position  # of the next batch to queue

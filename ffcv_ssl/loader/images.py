@@ -124,10 +124,10 @@ class ImageRenderer:
         if len(cache.memory):
             raise PipelineError(f"{where} decodes parts of images, and cache='ram' keeps whole ones; use cache='os' or decode='exact'.")
 
-    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray) -> Drawing:
-        """Draw the parameters of some samples, and plan what to decode."""
+    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None) -> Drawing:
+        """Draw the parameters of some samples, and plan what to decode; `occurrences`: see `Keys`."""
         sizes = self.sizes[sample_ids]
-        table = self.plan.draw(seed, epoch, sample_ids, sizes)
+        table = self.plan.draw(seed, epoch, sample_ids, sizes, occurrences)
         rows = tuple(tensor.rows(table) for tensor in self.plan.tensors)
         firsts = [tensor_rows[:, :, 0] for tensor_rows in rows]
         view_sizes = [tensor.size for tensor in self.plan.tensors]

@@ -13,35 +13,37 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.beton.cores import allowed_cores
-from ffcv_ssl.beton.reader import CHECKS, BetonReader
-from ffcv_ssl.errors import FieldNotFound, LoaderClosed, PipelineError, SampleError
+from ffcv_ssl.beton.files import absolute
+from ffcv_ssl.beton.reader import BetonReader
+from ffcv_ssl.errors import LoaderClosed, PipelineError, SampleError
 from ffcv_ssl.fields.base import Field
+from ffcv_ssl.loader.arguments import check_arguments, own
 from ffcv_ssl.loader.batch import Batch
-from ffcv_ssl.loader.boxes import DECODES
 from ffcv_ssl.loader.buffers import BufferPool
 from ffcv_ssl.loader.engine import Engine
 from ffcv_ssl.loader.epoch import EpochIterator
-from ffcv_ssl.loader.order import OrderOption, check_indices, epoch_order, num_batches
+from ffcv_ssl.loader.order import OrderOption, Selection, check_indices, epoch_order, num_batches
 from ffcv_ssl.loader.pages import PageLayout, page_layout
-from ffcv_ssl.loader.placement import CACHES
 from ffcv_ssl.loader.plan import PlanOptions, plan_batches
+from ffcv_ssl.loader.sampling import chosen_samples, has_repeats, plan_weights
 from ffcv_ssl.loader.state import check_state, identity
 
 logger = logging.getLogger("ffcv_ssl")
-ON_ERROR = ("raise", "skip", "substitute")
 NOTHING: Mapping = MappingProxyType({})
 
 
 class Loader:
     """Iterate over the batches of a .beton file.
 
-    Each `iter(loader)` renders epoch `loader.epoch` and adds one to it. An iterator has one consumer. The loader can be pickled: its copy
-    opens the file again.
+    Each `iter(loader)` renders epoch `loader.epoch` and adds one to it. An iterator has one
+    consumer. The loader can be copied and pickled, also into a process with another working
+    directory. The copy opens the file again and goes on where the loader would. A running iterator
+    stays with its loader.
 
     Parameters
     ----------
     path
-        The .beton file.
+        The .beton file. `loader.path` is absolute.
     batch_size
         Samples per batch and rank.
     num_workers
@@ -52,6 +54,7 @@ class Loader:
         Of order and augmentations. None draws one (`loader.seed` tells it); an error with several ranks.
     indices
         Samples to use: integers or a bool mask; None for all. With an empty selection the loader has no batch.
+        A sample that stands there k times comes k times in an epoch, each time with other views.
     pipelines
         Field → pipeline. Fields that are not named are decoded by default; a field given None is left out. Two stored image fields draw the
         same parameters (as an image and its mask need); a second pipeline over one field draws its own.
@@ -84,9 +87,19 @@ class Loader:
         value is a SampleError (`on_error`). Files without such checksums, FFCV's among them, get them with `ffcv-ssl seal`. "none": do not.
     on_error
         What to do with a sample that cannot be read: "raise" a SampleError, "skip" it (the batch gets shorter), or "substitute" the
-        next readable sample of the order. What was skipped or substituted is logged and listed in `failures`; a batch of which nothing is
-        left is passed over. In files without checksums of values, damage in a part of a JPEG that no view shows may go unnoticed,
+        next readable sample of the order, with views that it has nowhere else in the epoch.
+        What was skipped or substituted is logged and listed in `failures`; a batch of which nothing
+        is left is passed over. In files without checksums of values, damage in a part of a JPEG that no view shows may go unnoticed,
         unless decode="full", and so may damage that still decodes.
+    weights
+        (N,) numbers >= 0, one for each selected sample (each entry of `indices`). An epoch is N
+        draws with replacement, in proportion to the weights; seed and epoch determine them. Each
+        draw of a sample gets other views. The order is RANDOM, or QUASI_RANDOM, which sorts the
+        same draws by page; SEQUENTIAL is refused.
+    balanced
+        Name of a scalar field of integers, for instance "label". Samples are drawn as with
+        `weights`, such that all classes that occur among the selected samples are equally likely.
+        Not together with `weights`.
 
     Attributes
     ----------
@@ -125,11 +138,12 @@ class Loader:
         cache: str = "os",
         decode: str = "exact",
         check: str = "read",
+        weights: Sequence[float] | np.ndarray | None = None,
+        balanced: str | None = None,
     ):
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.path = os.fspath(path)
-        self._check(batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error, shuffle_bytes)
-        self._check_choices(on_error, cache, decode, check)
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.path = absolute(path)
+        check_arguments(self.path, arguments)
         self.batch_size, self.order, self.batches_ahead = int(batch_size), order, int(batches_ahead)
         self.rank, self.world_size, self.drop_last = int(rank), int(world_size), bool(drop_last)
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
@@ -139,11 +153,17 @@ class Loader:
         self.reader = BetonReader(self.path, custom_fields, check)
         try:
             self.indices = check_indices(indices, self.reader.num_samples, self.path)
+            drawn = plan_weights(self.reader, self.indices, weights, balanced)
+            repeats = drawn is not None or (indices is not None and has_repeats(self.indices))
+            self._selection = Selection(self.indices, drawn, repeats)
             options = PlanOptions(self.seed, self.indices, cache, decode, self.world_size, with_ids, with_params, on_error)
             self._plan = plan_batches(self.reader, dict(pipelines), dict(custom_field_mapper), options)
         except BaseException:
             self.reader.close()
             raise
+        fixed = {"path": self.path, "seed": self.seed, "weights": drawn and drawn.given}
+        fixed["indices"] = None if indices is None else self.indices
+        self._arguments = own(arguments) | fixed  # those of a copy
         self.shuffle_bytes = int(shuffle_bytes)
         self.epoch, self.wait_s = 0, 0.0
         self._resume_position = 0
@@ -156,39 +176,6 @@ class Loader:
             hint = "; use drop_last=False" if len(self.indices) else ""
             warnings.warn(f"{self.path}: {len(self.indices)} samples in batches of {batch_size}{ranks} leave no batch{hint}.", stacklevel=2)
 
-    def _check(self, batch_size, num_workers, order, seed, batches_ahead, rank, world_size, on_error, shuffle_bytes) -> None:
-        """Refuse arguments that are out of range."""
-        integers = {
-            "batch_size": (batch_size, 1),
-            "num_workers": (num_workers, -1),
-            "batches_ahead": (batches_ahead, 1),
-            "rank": (rank, 0),
-            "world_size": (world_size, 1),
-            "shuffle_bytes": (shuffle_bytes, 1),
-        }
-        for name, (value, lowest) in integers.items():
-            if not isinstance(value, (int, np.integer)) or value < lowest:
-                raise PipelineError(f"{self.path}: {name} is an integer >= {lowest}, got {value!r}.")
-        if not isinstance(order, OrderOption):
-            raise PipelineError(
-                f"{self.path}: order is one of {', '.join(f'OrderOption.{option.name}' for option in OrderOption)}, got {order!r}."
-            )
-        if rank >= world_size:
-            raise PipelineError(f"{self.path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}.")
-        if on_error == "skip" and world_size > 1:
-            raise PipelineError(f"{self.path}: on_error='skip' would give the ranks batches of different sizes; use 'substitute'.")
-        if seed is None and world_size > 1:
-            raise PipelineError(f"{self.path}: give all {world_size} ranks the same seed, or they would read different orders.")
-
-    def _check_choices(self, on_error: str, cache: str, decode: str, check: str) -> None:
-        """Refuse words that mean nothing, and say what a word costs."""
-        choices = {"on_error": (on_error, ON_ERROR), "cache": (cache, CACHES), "decode": (decode, DECODES), "check": (check, CHECKS)}
-        for name, (value, allowed) in choices.items():
-            if value not in allowed:
-                raise PipelineError(f"{self.path}: {name} is one of {', '.join(allowed)}, got {value!r}.")
-        if decode == "fast":
-            logger.warning("%s: decode='fast' gives other pixels than the exact decode, 3 to 11 grey levels away on average.", self.path)
-
     def __len__(self) -> int:
         """Number of batches of a whole epoch, the same on every rank."""
         return num_batches(len(self.indices), self.batch_size, self.world_size, self.drop_last)
@@ -199,7 +186,7 @@ class Loader:
         epoch, position = self.epoch, self._resume_position
         self.epoch, self._resume_position = epoch + 1, 0
         self._progress, self.wait_s = (epoch, position), 0.0
-        order = epoch_order(self.order, self.indices, self._layout, self.seed, epoch)
+        order = epoch_order(self.order, self._selection, self._layout, self.seed, epoch)
         num_steps = num_batches(len(self.indices) - position, self.batch_size, self.world_size, self.drop_last)
         if num_steps == 0:  # a resumed epoch may have less left than one batch
             self._advance(epoch, position, finished=True)
@@ -235,7 +222,11 @@ class Loader:
         """Render `epoch` next, from its beginning; the epoch that a loaded state resumes keeps its position."""
         if int(epoch) == self.epoch and self._resume_position:
             return
-        self.epoch, self._resume_position, self._progress = int(epoch), 0, (int(epoch), 0)
+        self._go_on(int(epoch), 0)
+
+    def _go_on(self, epoch: int, position: int) -> None:
+        """Begin the next iteration at a position of an epoch."""
+        self.epoch, self._resume_position, self._progress = epoch, position, (epoch, position)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on behind the last batch that was handed out: small, and fit for JSON."""
@@ -248,28 +239,32 @@ class Loader:
         Raises
         ------
         CheckpointError
-            If the state belongs to another file, selection, seed or order.
+            If the state belongs to another file, selection, seed or order, or to other weights.
         """
         check_state(state, self)
-        self.epoch, self._resume_position = int(state["epoch"]), int(state["position"])
-        self._progress = self.epoch, self._resume_position
+        self._go_on(int(state["epoch"]), int(state["position"]))
 
     def filter(self, field: str, condition: Callable[[np.ndarray], np.ndarray]) -> "Loader":
         """Return a loader over the samples of this one whose value of a scalar field satisfies `condition`.
 
-        `condition` maps the (N,) values to an (N,) bool mask.
+        `condition` maps the (N,) values to an (N,) bool mask. Samples keep their weights; with
+        `balanced`, the classes that are left are equally likely. The new loader begins with epoch
+        `loader.epoch`. The position of a loaded state means nothing in another selection: filter
+        raises PipelineError then, unless `condition` holds for every sample.
         """
-        if field not in self.reader.fields:
-            raise FieldNotFound(f"{self.path}: no field {field!r}. Fields: {', '.join(self.reader.fields)}.")
-        if self.reader.fields[field].pointer_name is not None:
-            raise PipelineError(f"{self.path}: filter reads scalar fields, and {field!r} is a {type(self.reader.fields[field]).__name__}.")
-        mask = np.asarray(condition(self.reader.records[field][self.indices]))
-        if mask.dtype != bool or mask.shape != self.indices.shape:
+        mask = chosen_samples(self.reader, self.indices, field, condition)
+        if self._resume_position and not mask.all():
             raise PipelineError(
-                f"{self.path}: filter's condition returns one bool per value, ({len(self.indices)},), got {mask.dtype} {mask.shape}; "
-                "combine comparisons as in (x >= 3) & (x < 7)."
+                f"{self.path}: this loader resumes epoch {self.epoch} at position "
+                f"{self._resume_position}, which means nothing among the samples that filter keeps. "
+                "Filter before a state is loaded, and load a state of the filtered loader."
             )
-        return Loader(**{**self._arguments, "indices": self.indices[mask], "seed": self.seed})
+        weights = self._arguments["weights"]
+        weights = weights if weights is None else weights[mask]
+        kept = {"indices": self.indices[mask], "weights": weights}
+        loader = Loader(**{**self._arguments, **kept})
+        loader._go_on(self.epoch, self._resume_position)
+        return loader
 
     def close(self) -> None:
         """Stop the threads and close the file; batches that were handed out stay valid."""
@@ -279,8 +274,7 @@ class Loader:
         self.reader.close()
 
     def __reduce__(self):
-        arguments = {name: dict(value) if isinstance(value, Mapping) else value for name, value in self._arguments.items()}
-        return functools.partial(Loader, **{**arguments, "seed": self.seed}), ()
+        return _reopened, (self._arguments, self.state_dict(), self.epoch, self._resume_position)
 
     def __enter__(self) -> "Loader":
         return self
@@ -291,3 +285,11 @@ class Loader:
     def __repr__(self) -> str:
         samples = f"{len(self.indices)} samples, {len(self)} batches of {self.batch_size}"
         return f"Loader({self.path!r}: {samples}, {self.order.name}, seed {self.seed})"
+
+
+def _reopened(arguments: dict, state: dict, epoch: int, position: int) -> Loader:
+    """Return the copy of a loader; CheckpointError if the file is another by now."""
+    loader = Loader(**arguments)
+    loader.load_state_dict(state)  # what `state_dict()` says
+    loader.epoch, loader._resume_position = epoch, position  # what `iter()` begins with
+    return loader

@@ -38,6 +38,10 @@ class PageLayout:
     is_dense: np.ndarray
     group_pages: int
 
+    def drawn(self, positions: np.ndarray) -> "PageLayout":
+        """Return the layout of some samples, (M,) positions, any of them several times."""
+        return _layout(self.numbers, self.pages[positions], self.is_dense, self.group_pages)
+
     def shuffle(self, seed: int, epoch: int) -> tuple[np.ndarray, "PageSchedule"]:
         """Return the order of one epoch, (N,) positions in the selection, and when it uses which page."""
         count = len(self.numbers)
@@ -136,10 +140,15 @@ def page_layout(reader: BetonReader, indices: np.ndarray, fields: Iterable[str],
     needed = np.zeros(len(indices))
     for _, sizes in stored_extents(reader, fields):
         needed += sizes[indices]
-    bytes_of_page = np.bincount(pages, needed)
-    used = np.bincount(pages) > 0
-    is_dense = bytes_of_page[used] >= world_size * reader.page_size / 2
-    return PageLayout(np.flatnonzero(used), (np.cumsum(used) - 1)[pages], is_dense, max(1, shuffle_bytes // (2 * reader.page_size)))
+    is_dense = np.bincount(pages, needed) >= world_size * reader.page_size / 2
+    group_pages = max(1, shuffle_bytes // (2 * reader.page_size))
+    return _layout(np.arange(len(is_dense)), pages, is_dense, group_pages)
+
+
+def _layout(numbers: np.ndarray, pages: np.ndarray, is_dense: np.ndarray, group_pages: int) -> PageLayout:
+    """Lay out samples on `pages` (places in `numbers`); pages without samples are left out."""
+    used = np.bincount(pages, minlength=len(numbers)) > 0
+    return PageLayout(numbers[used], (np.cumsum(used) - 1)[pages], is_dense[used], group_pages)
 
 
 def sample_pages(reader: BetonReader) -> np.ndarray:

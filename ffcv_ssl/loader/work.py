@@ -69,7 +69,7 @@ class BatchWork:
         self.done = threading.Event()
         self.error: BaseException | None = None
         self._plan, self._place = plan, place
-        self._ids = place.sample_ids()
+        self._ids, self._occurrences = place.sample_ids(), place.occurrences()
         self._engine, self._pool, self._owner = engine, pool, owner
         self._lock = threading.Lock()
         self._drawings: list[Drawing] = []  # per image field
@@ -82,7 +82,7 @@ class BatchWork:
         """Draw all parameters, take memory, and queue the chunks before all other jobs."""
         try:
             for image in self._plan.images:
-                self._drawings.append(image.draw(self._plan.seed, self._place.epoch, self._ids))
+                self._drawings.append(image.draw(self._plan.seed, self._place.epoch, self._ids, self._occurrences))
                 self._memories.append(image.take(self._drawings[-1], self._pool))
             self._values = [value.allocate(self._ids) for value in self._plan.values]
             count = len(self._ids)
@@ -157,17 +157,19 @@ class BatchWork:
         self._skipped.append(position)
 
     def _candidates(self, position: int) -> Iterator[int]:
-        """Yield the sample of a position, then its substitutes: those that follow the batch in the global order."""
-        yield int(self._ids[position])
+        """Yield the sample of a position, then its substitutes, which follow the batch in the order."""
+        candidates = [int(self._ids[position])]
         if self._plan.on_error == "substitute":
-            yield from (int(sample_id) for sample_id in self._place.following(position, MAX_SUBSTITUTES))
+            candidates += self._place.following(position, MAX_SUBSTITUTES).tolist()
+        yield from dict.fromkeys(candidates)
 
     def _replace(self, position: int, sample_id: int) -> None:
-        """Put another sample in a position, with its own parameters."""
+        """Put another sample in a position, with parameters of its own there."""
         chosen = np.array([sample_id])
+        occurrence = self._place.further_occurrence(position)
         self._ids[position] = sample_id
         for image, drawing in zip(self._plan.images, self._drawings, strict=True):
-            drawing.replace(position, image.draw(self._plan.seed, self._place.epoch, chosen))
+            drawing.replace(position, image.draw(self._plan.seed, self._place.epoch, chosen, occurrence))
         for value, out in zip(self._plan.values, self._values, strict=True):
             out[position] = value.allocate(chosen)[0]
 

@@ -136,12 +136,18 @@ class ImagePlan:
         """The GPU that renders all views; None: the CPU does."""
         return self.outputs[0].render_device
 
-    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray, sizes: np.ndarray) -> ParameterTable:
-        """Draw the parameter table of a batch; `sizes` is (N, 2) int32, heights and widths of the stored images."""
+    def draw(
+        self, seed: int, epoch: int, sample_ids: np.ndarray, sizes: np.ndarray, occurrences: np.ndarray | None = None
+    ) -> ParameterTable:
+        """Draw the parameter table of a batch.
+
+        `sizes` is (N, 2) int32, heights and widths of the stored images; the rest is as in `Keys`.
+        """
         table = ParameterTable(self.columns, np.full((len(sample_ids), self.num_views, len(self.columns)), np.nan, np.float32))
         for tensor in self.tensors:
             for group in tensor.groups:
-                group.draw(Keys(seed, epoch, sample_ids, range(group.first, group.stop)), sizes, table)
+                keys = Keys(seed, epoch, sample_ids, range(group.first, group.stop), occurrences=occurrences)
+                group.draw(keys, sizes, table)
         return table
 
 

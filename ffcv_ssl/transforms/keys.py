@@ -1,5 +1,9 @@
-"""Counter-based random numbers: every uniform is a pure function of (seed, epoch, sample id, view, column, attempt)."""
+"""Counter-based random numbers.
 
+Every uniform is a pure function of (seed, epoch, sample id, occurrence, view, column, attempt).
+"""
+
+import copy
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -55,6 +59,9 @@ def column_key(column: str, attempt: int) -> np.ndarray:
     return key
 
 
+OCCURRENCE = as_words(column_word("occurrence"))  # sets occurrence 1 apart from view 1
+
+
 class Keys:
     """Random numbers of one transform for every (sample, view) of a batch.
 
@@ -68,12 +75,27 @@ class Keys:
         (V,) integers, counted over all views of the stored field.
     name
         Prefix of the transform's columns.
+    occurrences
+        (N,) integers: 0 for a sample's first place in the epoch, other numbers for its other
+        places. None: all 0. A 0 adds no word to the key.
     """
 
-    def __init__(self, seed: int, epoch: int, sample_ids: np.ndarray, views: Sequence[int], name: str = ""):
+    def __init__(
+        self,
+        seed: int,
+        epoch: int,
+        sample_ids: np.ndarray,
+        views: Sequence[int],
+        name: str = "",
+        occurrences: np.ndarray | None = None,
+    ):
         self.name = name
-        self._source = seed, epoch, sample_ids, views
+        self._source = epoch, sample_ids, views
+        self._occurrences = occurrences
         state = absorb(absorb(absorb(as_words(0), as_words(seed)), as_words(epoch)), as_words(sample_ids)[:, None])
+        if occurrences is not None:
+            again = occurrences > 0
+            state[again] = absorb(state[again], as_words(occurrences[again])[:, None] ^ OCCURRENCE)
         self._states = rotate(absorb(state, as_words(np.asarray(views))[None, :]))
 
     @property
@@ -83,11 +105,10 @@ class Keys:
 
     def of(self, name: str, seed: int | None = None) -> "Keys":
         """Return the keys of the transform called `name`, with a seed of its own where it has one."""
-        _, epoch, sample_ids, views = self._source
         if seed is not None:
-            return Keys(seed, epoch, sample_ids, views, name)
-        keys = object.__new__(Keys)
-        keys.name, keys._source, keys._states = name, self._source, self._states
+            return Keys(seed, *self._source, name, self._occurrences)
+        keys = copy.copy(self)
+        keys.name = name
         return keys
 
     def uniform(self, parameter: str, attempt: int = 0, where: np.ndarray | None = None) -> np.ndarray:
