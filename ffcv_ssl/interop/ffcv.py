@@ -31,6 +31,7 @@ from ffcv_ssl.fields.image import RGBImageField
 from ffcv_ssl.loader.images import ImageRenderer
 from ffcv_ssl.loader.placement import plan_cache
 from ffcv_ssl.loader.plan import common_size
+from ffcv_ssl.loader.sampling import has_repeats, occurrences
 from ffcv_ssl.pipeline.plan import OutputPlan, plan_images
 
 try:
@@ -48,7 +49,8 @@ POLL_S = 0.5  # between two looks at whether anybody still waits for a batch
 class ViewDecoder(SimpleRGBImageDecoder):  # FFCV takes for a decoder what is one of its own
     """Decoder of an image field that renders all views of a pipeline: (B, V, 3, H, W), without `MultiView` (B, 3, H, W).
 
-    The epoch is FFCV's own, `loader.next_epoch`; set that to go on with a later one. An image that cannot be read or decoded raises
+    The epoch is FFCV's own, `loader.next_epoch`; set that to go on with a later one. A sample that FFCV's `indices` hold several times gets
+    other views each time; ranks of a distributed loader know of their own places only. An image that cannot be read or decoded raises
     `SampleError` where the batch is asked for. Two decoders of one loader draw alike unless their seeds differ.
 
     Parameters
@@ -83,7 +85,7 @@ class ViewDecoder(SimpleRGBImageDecoder):  # FFCV takes for a decoder what is on
             self._sources[loader] = ViewSource(loader, name, self.metadata, self._pipeline, self._seed, self._num_workers)
         self._source = source = self._sources[loader]
         if caller is not loader:
-            source.epochs[caller] = loader.next_epoch - 1
+            source.begin(caller, loader.next_epoch - 1)
         return replace(previous_state, jit_mode=True, shape=source.shape, dtype=source.dtype), AllocationQuery(source.shape, source.dtype)
 
     def generate_code(self):
@@ -109,7 +111,8 @@ class ViewSource:
     shape, dtype
         Of the views of a sample.
     epochs
-        Of FFCV's living iterators.
+        Of FFCV's living iterators, each with the number of times that every sample has come so far;
+        None where no sample comes twice.
     """
 
     by_number: ClassVar[weakref.WeakValueDictionary[int, "ViewSource"]] = weakref.WeakValueDictionary()
@@ -133,13 +136,23 @@ class ViewSource:
         self._threads = ThreadPoolExecutor(num_workers or loader.num_workers, thread_name_prefix="ffcv_ssl-views")
         self.shape = self._tensor.shape(1)[1 if output.has_view_axis else 2 :]
         self.dtype = self._tensor.lut.dtype
-        self.epochs: weakref.WeakKeyDictionary[EpochIterator, int] = weakref.WeakKeyDictionary()
+        self._num_samples, self._has_repeats = reader.num_samples, has_repeats(np.asarray(loader.indices))
+        self.epochs: weakref.WeakKeyDictionary[EpochIterator, tuple[int, np.ndarray | None]] = weakref.WeakKeyDictionary()
         self.number = next(self._numbers)
         self.by_number[self.number] = self
 
-    def render(self, epoch: int, sample_ids: np.ndarray, out: np.ndarray) -> None:
-        """Render the views of some samples into `out`, (n, *shape); SampleError if a sample cannot be read or decoded."""
-        drawing = self._renderer.draw(self._seed, epoch, sample_ids)
+    def begin(self, iterator: EpochIterator, epoch: int) -> None:
+        """Note the epoch of an iterator of FFCV's that is being built."""
+        self.epochs[iterator] = epoch, np.zeros(self._num_samples, np.int64) if self._has_repeats else None
+
+    def render(self, iterator: EpochIterator, sample_ids: np.ndarray, out: np.ndarray) -> None:
+        """Render the next batch of an iterator into `out`, (n, *shape); SampleError if a sample cannot be read or decoded."""
+        epoch, seen = self.epochs[iterator]
+        counts = None
+        if seen is not None:
+            counts = seen[sample_ids] + occurrences(sample_ids)
+            np.add.at(seen, sample_ids, 1)
+        drawing = self._renderer.draw(self._seed, epoch, sample_ids, counts)
         views = out.reshape(self._tensor.shape(len(sample_ids)))
         starts = range(0, len(sample_ids), CHUNK)
         chunks = [self._threads.submit(self._renderer.render, sample_ids[i : i + CHUNK], [views], i, drawing) for i in starts]
@@ -166,7 +179,7 @@ def render_batch(number: int, batch_indices: np.ndarray, destination: np.ndarray
     """
     iterator, source = threading.current_thread(), ViewSource.by_number[number]
     try:
-        source.render(source.epochs[iterator], batch_indices.astype(np.int64), destination[: len(batch_indices)])
+        source.render(iterator, batch_indices.astype(np.int64), destination[: len(batch_indices)])
     except Exception as error:  # whatever it is
         hand_over(iterator, Raised(error))
         raise StopIteration from error

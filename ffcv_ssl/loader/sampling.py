@@ -76,9 +76,12 @@ def plan_weights(reader: BetonReader, indices: np.ndarray, weights: Any, balance
     if weights is None:
         return None
     try:
-        values = np.array(weights, np.float64)  # a copy
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor that requires a gradient
-        raise PipelineError(f"{reader.path}: weights are numbers, one for each selected sample ({error}).") from error
+        values = np.asarray(weights)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors with a gradient
+        raise PipelineError(f"{reader.path}: weights are an array of numbers ({error}).") from error
+    if values.dtype.kind not in "biuf":
+        raise PipelineError(f"{reader.path}: weights are an array of numbers, got {values.dtype}.")
+    values = values.astype(np.float64)  # a copy, which the caller cannot change
     if values.shape != indices.shape:
         raise PipelineError(
             f"{reader.path}: weights are one number for each selected sample, ({len(indices)},), "

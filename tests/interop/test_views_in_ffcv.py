@@ -14,7 +14,7 @@ from ffcv_ssl.loader import Loader
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.writer import DatasetWriter
 from tests.interop.samples import drawn_image
-from tests.interop.view_pipelines import PIPELINES, RESUMED_EPOCH, SEED
+from tests.interop.view_pipelines import PIPELINES, REPEATED, RESUMED_EPOCH, SEED
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
@@ -85,6 +85,21 @@ def test_iterators__side_by_side_keep_their_epochs(file, compared):
     for number, epoch in zip((0, 1, 0), epochs, strict=True):
         assert epoch.keys() == set(range(NUM_SAMPLES))
         compared(OURS_IN_FFCV, f"simclr, {file.stem}", "side by side", assert_same(epoch, in_ours(file, "simclr", number)))
+
+
+def test_repeated_samples__get_the_views_of_our_loader(file, compared):
+    """A sample that FFCV's indices hold several times gets other views each time, as in our loader."""
+    batches, _, _ = in_ffcv(file, run="repeated")
+    found = [(label, views) for batch in batches for label, views in batch]
+    options = {"seed": SEED, "drop_last": False, "pipelines": {"image": PIPELINES["simclr"]}}
+    with Loader(str(file), 8, indices=REPEATED, **options) as loader:
+        expected = [image.numpy() for _ in range(2) for batch in loader for image in batch.image]
+    assert [label for label, _ in found] == 2 * REPEATED
+    assert len({views.tobytes() for _, views in found}) == len(found)
+    for (_, views), wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(views, wanted)
+    num_values = sum(views.size for _, views in found)
+    compared(OURS_IN_FFCV, f"simclr, {file.stem}", "repeated samples", num_values)
 
 
 def test_damaged_image__raises_where_its_batch_is_asked_for(tmp_path):

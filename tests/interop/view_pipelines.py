@@ -5,6 +5,7 @@ from ffcv_ssl.transforms import MultiView, NormalizeImage, RandomResizedCrop, To
 
 SEED = 11
 RESUMED_EPOCH = 40
+REPEATED = [3, 3, 7, 3, 12, 7, *range(9, 14), 3, 3, 12]  # more than one batch of samples
 PIPELINES = {
     "simclr": views.simclr(24),
     "emp_ssl": views.emp_ssl(n=20, patch=16, size=32),

@@ -16,7 +16,7 @@ from ffcv.transforms import ToTensor
 
 from ffcv_ssl.errors import FfcvSslError
 from ffcv_ssl.interop.ffcv import ViewDecoder
-from tests.interop.view_pipelines import PIPELINES, RESUMED_EPOCH, SEED
+from tests.interop.view_pipelines import PIPELINES, REPEATED, RESUMED_EPOCH, SEED
 
 BATCH = 9
 Epoch = dict[int, np.ndarray]
@@ -66,6 +66,15 @@ def side_by_side(options: argparse.Namespace):
     yield from found
 
 
+def repeated(options: argparse.Namespace):
+    """Two epochs of samples that come several times, each batch as pairs of label and views."""
+    loader = make_loader(options, order=OrderOption.SEQUENTIAL, indices=REPEATED)
+    for _ in range(2):
+        for images, labels in loader:
+            pairs = zip(labels[:, 0], images, strict=True)
+            yield [(int(label), np.array(views)) for label, views in pairs]
+
+
 def until_damage(options: argparse.Namespace):
     """Every batch before a damaged image, in the order of the file, then the epoch again: the loader lives."""
     loader = make_loader(options, order=OrderOption.SEQUENTIAL)
@@ -85,7 +94,7 @@ def misplaced(options: argparse.Namespace):
     yield make_loader(options, pipelines={"image": None, field: pipeline})
 
 
-RUNS = {run.__name__: run for run in (epochs, left_early, side_by_side, until_damage, misplaced)}
+RUNS = {run.__name__: run for run in (epochs, left_early, side_by_side, repeated, until_damage, misplaced)}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from ffcv_ssl.fields import FloatField, IntField, JSONField, NDArrayField
 from ffcv_ssl.fields.image import RGBImageField
 from ffcv_ssl.writer import DatasetWriter
+from tests.reference.device import ReferenceDevice
 from tests.reference.images import photo_like
 
 
@@ -70,3 +71,16 @@ def damaged_file(tmp_path, jpeg_images):
     data[start : start + 40] = b"\xff\xd9" * 20
     Path(path).write_bytes(data)
     return path
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    """The devices that loaders have opened."""
+    opened = []
+
+    def open_device(device):
+        opened.append(ReferenceDevice(device))
+        return opened[-1]
+
+    monkeypatch.setattr("ffcv_ssl.loader.device.open_device", open_device)
+    return opened

@@ -30,19 +30,6 @@ from tests.reference.images import photo_like
 NORMALIZE = ([120.0, 110.0, 100.0], [60.0, 61.0, 62.0])
 
 
-@pytest.fixture
-def devices(monkeypatch):
-    """The devices that loaders have opened."""
-    opened = []
-
-    def open_device(device):
-        opened.append(ReferenceDevice(device))
-        return opened[-1]
-
-    monkeypatch.setattr("ffcv_ssl.loader.device.open_device", open_device)
-    return opened
-
-
 def chain(size):
     """Every transform, in the kernel's order."""
     blur = GaussianBlur(0.5, kernel_size=7)

@@ -66,7 +66,7 @@ def test_views__do_not_depend_on_how_they_are_made(jpeg_file, raw_file, options,
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8, 50])
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_ranks__share_the_epoch(raw_file, world_size, drop_last):
-    """Ranks take equally many steps, together render every sample (but for a dropped rest), and the same pixels as one rank.
+    """Ranks take equally many steps and together render what one rank does, but for a dropped rest.
 
     Ranks that are left over in a last, short step fill it with another view of its first sample.
     """

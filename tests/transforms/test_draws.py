@@ -1,9 +1,11 @@
 """Sampling distributions of every transform, and what makes draws reproducible."""
 
+import itertools
 import math
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -257,3 +259,48 @@ def test_fixed_patch_crop__stands_where_it_was_put():
     for wrong in ({"patch": 0}, {"patch": 2.5}, {"place": (0.5, 1.5)}):
         with pytest.raises(PipelineError, match="FixedPatchCrop"):
             FixedPatchCrop(8, **wrong)
+
+
+EVERY_TRANSFORM = [
+    RandomResizedCrop(16),
+    RandomPatchCrop(16, patch=8),
+    RandomHorizontalFlip(0.5),
+    RandomColorJitter(0.5),
+    RandomGrayscale(0.5),
+    GaussianBlur(0.5),
+    RandomSolarization(0.5),
+]
+
+
+@pytest.mark.parametrize("seed", [None, 9])
+@pytest.mark.parametrize("transform", EVERY_TRANSFORM, ids=lambda transform: type(transform).__name__)
+def test_occurrences__draw_every_column_anew(transform, seed):
+    """The places of a sample draw different values in every column, also with a transform's own seed.
+
+    The first place draws what it would alone.
+    """
+    transform = replace(transform, seed=seed)
+    sizes = np.broadcast_to(np.array([60, 80], np.int32), (N, 2))
+    tables = []
+    for occurrences in (None, np.zeros(N, int), np.ones(N, int), np.full(N, 2), np.full(N, 10**12)):
+        tables.append({})
+        keys = Keys(3, 4, np.arange(N), (0, 1), occurrences=occurrences).of(transform.name, transform.seed)
+        transform.draw(keys, sizes, tables[-1])
+    for column in transform.parameters:
+        drawn = [np.broadcast_to(table[column], (N, 2)).astype(float) for table in tables]
+        np.testing.assert_array_equal(drawn[1], drawn[0])
+        if drawn[0].std() == 0:  # the fixed size of a patch
+            continue
+        for i, j in itertools.combinations(range(1, 5), 2):
+            assert abs(np.corrcoef(drawn[i][:, 0], drawn[j][:, 0])[0, 1]) < 0.03
+        assert abs(np.corrcoef(drawn[2][:, 0], drawn[0][:, 1])[0, 1]) < 0.03  # occurrence 1 is not view 1
+
+
+def test_occurrences__of_some_samples_leave_the_others_alone():
+    """In a batch of first and later places every row is that of its own key."""
+    ids, occurrences = np.array([5, 5, 6, 5]), np.array([0, 1, 0, 7])
+    uniforms = Keys(1, 2, ids, range(3), "crop", occurrences).uniform("top")
+    for row, (sample_id, occurrence) in enumerate(zip(ids, occurrences, strict=True)):
+        alone = Keys(1, 2, np.array([sample_id]), range(3), "crop", np.array([occurrence])).uniform("top")
+        np.testing.assert_array_equal(uniforms[row], alone[0])
+    assert len(np.unique(uniforms)) == uniforms.size
