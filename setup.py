@@ -105,6 +105,7 @@ setup(
         "cuda12": ["numba-cuda[cu12]>=0.20"],
         "cuda13": ["numba-cuda[cu13]>=0.20"],
         "ffcv": ["ffcv>=1.0.2"],
+        "heif": ["pillow-heif>=0.16"],
         "bench": ["psutil>=5.9"],
         "timm": ["timm>=1.0"],
         "viz": ["scikit-learn>=1.4"],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,9 +27,9 @@ class Job:
     Parameters
     ----------
     dataset
-        Anything with `__getitem__` that gives tuples.
+        Anything with `__getitem__` that gives tuples, or dicts.
     fields
-        By name, one for each value of the tuple.
+        By name, one for each value of the tuple; of a dict they take the values under their names.
     indices
         (N,) int64, the samples to store, in the order of the file.
     seed
@@ -73,10 +74,13 @@ class Batch:
         Per sample the values in the order of the fields, or the reason why there are none.
     payload
         The stored bytes of all of them, one value after the other; an empty value takes one zero byte, so that its pointer is its own.
+    unused_keys
+        Keys of samples that are dicts, which no field takes.
     """
 
     samples: list[list[StoredValue] | SkippedSample]
     payload: bytes | bytearray | memoryview
+    unused_keys: frozenset[str] = frozenset()
 
 
 class SampleFailed(Exception):
@@ -100,10 +104,11 @@ def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]
     """
     samples: list[list[StoredValue] | SkippedSample] = []
     payload, deadline = bytearray(), time.monotonic() + _BATCH_SECONDS
+    unused_keys: set[str] = set()
     for position in range(start, stop):
         begin(position)
         try:
-            encoded = _encode_sample(job, int(job.indices[position]))
+            encoded = _encode_sample(job, int(job.indices[position]), unused_keys)
         except SampleFailed as failure:
             if not job.skips_errors or isinstance(failure.__cause__, MemoryError):
                 raise
@@ -111,10 +116,20 @@ def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]
         else:
             samples.append([_store(value, payload) for value in encoded])
         if len(payload) >= BATCH_BYTES or time.monotonic() >= deadline:
-            yield Batch(samples, payload)
+            yield Batch(samples, payload, frozenset(unused_keys))
             samples, payload, deadline = [], bytearray(), time.monotonic() + _BATCH_SECONDS
     if samples:
-        yield Batch(samples, payload)
+        yield Batch(samples, payload, frozenset(unused_keys))
+
+
+def warn_of_unused_keys(path: str, batch: Batch, fields: Mapping[str, Field], known: set[str]) -> None:
+    """Name the keys of samples that no field takes, each once; `known` takes those named."""
+    if batch.unused_keys <= known:
+        return
+    names = ", ".join(map(repr, sorted(batch.unused_keys - known)))
+    known |= batch.unused_keys
+    message = f"{path}: values under {names} are not written; the fields are {', '.join(fields)}."
+    warnings.warn(message, stacklevel=4)
 
 
 def _store(encoded: Encoded, payload: bytearray) -> StoredValue:
@@ -131,19 +146,11 @@ def _store(encoded: Encoded, payload: bytearray) -> StoredValue:
     return StoredValue(encoded.record, size, encoded.note, checksum)
 
 
-def _encode_sample(job: Job, index: int) -> list[Encoded]:
+def _encode_sample(job: Job, index: int, unused_keys: set[str]) -> list[Encoded]:
     """Encode all values of one sample; SampleFailed, with the cause, for anything that goes wrong."""
-    try:
-        sample = job.dataset[index]
-    except Exception as error:  # whatever a dataset raises is about this sample
-        raise SampleFailed(index, _path_of(error), f": {_described(error)}{_length_hint(job.dataset, error)}") from error
-    names = ", ".join(job.fields)
-    if not isinstance(sample, (tuple, list)):
-        raise SampleFailed(index, "", f": the dataset gave a {type(sample).__name__}, wanted a tuple ({names}).")
-    if len(sample) != len(job.fields):
-        raise SampleFailed(index, "", f": the dataset gave {len(sample)} values, wanted {len(job.fields)} ({names}).")
+    values = _values(job, index, unused_keys)
     encoded = []
-    for (name, each), value in zip(job.fields.items(), sample, strict=True):
+    for (name, each), value in zip(job.fields.items(), values, strict=True):
         try:
             encoded.append(_encode_value(each, value, index, job.seed))
         except Exception as error:
@@ -153,6 +160,28 @@ def _encode_sample(job: Job, index: int) -> list[Encoded]:
     if total > MAX_PAGE_SIZE:
         raise SampleFailed(index, "", f": its {total} bytes do not fit the largest page of {MAX_PAGE_SIZE}.")
     return encoded
+
+
+def _values(job: Job, index: int, unused_keys: set[str]) -> Sequence[Any]:
+    """The values of one sample in the order of the fields; keys of a dict that no field takes go to `unused_keys`."""
+    names = ", ".join(job.fields)
+    try:
+        sample = job.dataset[index]
+        if isinstance(sample, Mapping):
+            unused_keys.update(str(key) for key in sample if key not in job.fields)
+            missing = [name for name in job.fields if name not in sample]
+            if not missing:
+                return [sample[name] for name in job.fields]
+    except Exception as error:  # whatever a dataset raises is about this sample
+        raise SampleFailed(index, _path_of(error), f": {_described(error)}{_length_hint(job.dataset, error)}") from error
+    if isinstance(sample, Mapping):
+        found = ", ".join(map(str, sample)) or "none"
+        raise SampleFailed(index, "", f": the dataset gave a dict without {', '.join(map(repr, missing))}; its keys: {found}.")
+    if not isinstance(sample, (tuple, list)):
+        raise SampleFailed(index, "", f": the dataset gave a {type(sample).__name__}, wanted a tuple ({names}) or a dict with these keys.")
+    if len(sample) != len(job.fields):
+        raise SampleFailed(index, "", f": the dataset gave {len(sample)} values, wanted {len(job.fields)} ({names}).")
+    return sample
 
 
 def _encode_value(field: Field, value: Any, index: int, seed: int) -> Encoded:
@@ -174,7 +203,9 @@ def _length_hint(dataset: Any, error: Exception) -> str:
 
 
 def _path_of(error: Exception, value: Any = None) -> str:
-    """Path of the file behind a value: the value itself, or the file that the error is about."""
+    """Path of the file behind a value: the value itself, its `path`, or the file that the error is about."""
+    if isinstance(value, Mapping):
+        value = value.get("path")
     if isinstance(value, (str, os.PathLike)):
         return str(value)
     filename = getattr(error, "filename", None)

@@ -62,7 +62,7 @@ class WorkerEnd:
         """Send a batch; waits for a slot if the parent has not emptied one."""
         size = len(batch.payload)
         if not self._slots.fit(size):
-            self._connection.send((batch.samples, size))
+            self._connection.send((batch.samples, size, batch.unused_keys))
             view = memoryview(batch.payload)
             while view:
                 view = view[os.write(self._connection.fileno(), view) :]
@@ -71,7 +71,7 @@ class WorkerEnd:
             self._hear()
         self._free -= 1
         self._slots.next(size)[:] = batch.payload
-        self._connection.send((batch.samples, size))
+        self._connection.send((batch.samples, size, batch.unused_keys))
 
     def _hear(self) -> None:
         message = self._connection.recv()
@@ -87,10 +87,11 @@ class ParentEnd:
     def __init__(self, connection: Connection, memory: mmap.mmap | None):
         self._connection, self._slots = connection, _Slots(memory)
 
-    def batch(self, message: tuple[list, int]) -> Batch:
+    def batch(self, message: tuple[list, int, frozenset[str]]) -> Batch:
         """The batch that a message announced, its bytes valid until `free` is called; EOFError if the worker has died on the way."""
-        samples, size = message
-        return Batch(samples, self._slots.next(size) if self._slots.fit(size) else self._from_pipe(size))
+        samples, size, unused_keys = message
+        payload = self._slots.next(size) if self._slots.fit(size) else self._from_pipe(size)
+        return Batch(samples, payload, unused_keys)
 
     def free(self, batch: Batch) -> None:
         """Give the memory of a batch back to the worker."""

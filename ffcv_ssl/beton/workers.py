@@ -11,6 +11,7 @@ import traceback
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.reduction import ForkingPickler
@@ -109,7 +110,7 @@ class WorkerPool:
                 if chunk == current:  # none of its batches waits: see below
                     yield batch
                 else:
-                    waiting[chunk].append(Batch(batch.samples, bytes(batch.payload)))
+                    waiting[chunk].append(replace(batch, payload=bytes(batch.payload)))
                     bytes_waiting += len(batch.payload)
                 worker.inbox.free(batch)
             while current < num_chunks and (waiting[current] or current in finished):

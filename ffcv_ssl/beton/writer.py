@@ -19,7 +19,7 @@ from ffcv_ssl import __version__
 from ffcv_ssl.beton.assembly import Assembly
 from ffcv_ssl.beton.atomic import replacing, resolve_target, unwinding_on_sigterm
 from ffcv_ssl.beton.cores import allowed_cores
-from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, SkippedSample, encode_batches
+from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, SkippedSample, encode_batches, warn_of_unused_keys
 from ffcv_ssl.beton.files import flushing, write_exactly
 from ffcv_ssl.beton.layout import (
     DEFAULT_PAGE_SIZE,
@@ -148,7 +148,8 @@ class DatasetWriter:
         Parameters
         ----------
         dataset
-            Has `__getitem__`, which gives a tuple of one value per field, and, unless `indices` are given, `__len__`.
+            Has `__getitem__`, which gives a tuple of one value per field, or a dict with the fields' names among its keys, and, unless
+            `indices` are given, `__len__`. Keys that no field has are not written; one warning names them.
         indices
             (N,) which samples to write, in this order; None for all. Left as it is.
         chunksize
@@ -194,7 +195,7 @@ class DatasetWriter:
 
     def _store(self, batches: Iterator[Batch], assembly: Assembly, job: Job, descriptor: int) -> None:
         """Store what the job gives."""
-        num_samples, reached = len(job.indices), 0
+        num_samples, reached, unused_keys = len(job.indices), 0, set[str]()
         # The thread that flushes starts after the workers: a process with threads should not fork.
         with self._progress_bar(num_samples) as bar, flushing(descriptor):
             for batch in batches:
@@ -206,6 +207,7 @@ class DatasetWriter:
                 except (TypeError, ValueError, OverflowError) as error:
                     raise WriteError(f"{where}: a field's record does not fit its record type: {error}") from error
                 reached += len(batch.samples)
+                warn_of_unused_keys(self.path, batch, self.fields, unused_keys)
                 if assembly.skipped:
                     bar.set_postfix(skipped=len(assembly.skipped), refresh=False)
                 bar.update(len(batch.samples))

@@ -11,8 +11,10 @@ from ffcv_ssl.sources.config import SourceConfig
 
 if TYPE_CHECKING:
     from ffcv_ssl.beton.writer import WriteReport
+    from ffcv_ssl.sources import Source
 
 DESCRIPTION = "Convert the images of a folder, an archive or an array file into one .beton file, whole or not at all."
+MOST_NAMES = 5  # class names shown
 NOTES = {  # what the image field counts, in words
     "kept": "JPEGs kept as they were",
     "reencoded": "JPEGs encoded again",
@@ -81,12 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors pass to the caller."""
     configs = parse("ffcv-ssl write", {"data": DataConfig, "image": ImageConfig, "write": WriteConfig}, argv, DESCRIPTION)
     print_config(configs)
-    sys.stdout.write(report_text(convert(**configs)))
+    report, source = convert(**configs)
+    sys.stdout.write(report_text(report) + source_text(source))
     return 0
 
 
-def convert(data: DataConfig, image: ImageConfig, write: WriteConfig) -> "WriteReport":
-    """Write the dataset that `data` names."""
+def convert(data: DataConfig, image: ImageConfig, write: WriteConfig) -> tuple["WriteReport", "Source"]:
+    """Write the dataset that `data` names; return what became of it, and the dataset."""
     from ffcv_ssl.fields import RGBImageField
     from ffcv_ssl.sources import open_source
     from ffcv_ssl.writer import DatasetWriter
@@ -104,7 +107,7 @@ def convert(data: DataConfig, image: ImageConfig, write: WriteConfig) -> "WriteR
         metadata=metadata,
         progress=write.progress and sys.stderr.isatty(),
     )
-    return writer.from_indexed_dataset(source, chunksize=write.chunksize, shuffle_indices=write.shuffle)
+    return writer.from_indexed_dataset(source, chunksize=write.chunksize, shuffle_indices=write.shuffle), source
 
 
 def report_text(report: "WriteReport") -> str:
@@ -116,3 +119,14 @@ def report_text(report: "WriteReport") -> str:
     if report.skipped:
         lines.append(f"  {report.skipped:,} skipped, listed in {report.skipped_path}")
     return "\n".join(lines) + "\n"
+
+
+def source_text(source: "Source") -> str:
+    """The classes of a dataset, and what was passed over, for people."""
+    from ffcv_ssl.sources.listing import named
+
+    lines = list(source.notes)
+    if source.class_names is not None:
+        count = len(source.class_names)
+        lines.insert(0, f"{count:,} class{'' if count == 1 else 'es'}: {named(source.class_names, MOST_NAMES)}")
+    return "".join(f"  {line}\n" for line in lines)

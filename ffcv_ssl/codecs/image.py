@@ -12,7 +12,9 @@
 | array (H, W), (H, W, 1), (H, W, 3), (H, W, 4), uint8 | as L, L, RGB, RGBA |
 | tensor, uint8 | channels first (C, H, W) or last (H, W, C); refused where both readings are possible |
 | arrays and tensors of other dtypes or shapes | refused |
+| dict with `bytes` or `path`, as Hugging Face's datasets give undecoded images | the bytes where there are any, else the path |
 
+HEIC and JPEG XL are read where their plug-ins for Pillow are installed (`ffcv_ssl.codecs.formats`).
 Animated and multi-page files give their first frame. EXIF orientation is applied; ICC profiles are ignored. This is what
 `torchvision.datasets.folder.default_loader` gives, but for the orientation, which it leaves.
 """
@@ -21,18 +23,18 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ffcv_ssl.codecs.formats import FORMATS, HEAD_BYTES, format_of, load_plugin, plugin_of
 from ffcv_ssl.codecs.jpeg import ORIENTATION_TAG, inspect_jpeg, is_jpeg, without_metadata
 from ffcv_ssl.codecs.limits import check_pixels, max_pixels, too_large
 from ffcv_ssl.errors import ImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # Pillow's names; others may start programs (EPS)
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr", "HSV")
 CHANNELS = (1, 3, 4)
 TRANSPOSITIONS = {  # EXIF orientation -> what turns the image upright
@@ -52,7 +54,8 @@ def load_rgb(value: Any) -> np.ndarray:
     Parameters
     ----------
     value
-        A path, the bytes of an image file, a PIL image, an array or a torch tensor (on any device).
+        A path, the bytes of an image file, a PIL image, an array, a torch tensor (on any device), or
+        a dict with `bytes` or `path`.
 
     Returns
     -------
@@ -65,6 +68,7 @@ def load_rgb(value: Any) -> np.ndarray:
         If the file cannot be read, the image does not decode, or its kind is not in the table above. The message starts with the
         path, where there is one.
     """
+    value = stored_file(value)
     with naming(value):
         return to_rgb(value)
 
@@ -80,6 +84,18 @@ def to_rgb(value: Any) -> np.ndarray:
     if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):  # no tensor without torch: never import it here
         return _rgb_from_tensor(value)
     raise ImageError("an image is a path, bytes, a PIL image, a NumPy array or a tensor.")
+
+
+def stored_file(value: Any) -> Any:
+    """The bytes or path in a dict of an undecoded image; any other value as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    file = value.get("bytes")
+    file = value.get("path") if file is None else file
+    if file is None or isinstance(file, Mapping):
+        keys = ", ".join(map(str, value))
+        raise ImageError(f"a dict with the keys {keys or '(none)'}, wanted an image in 'bytes' or 'path'.")
+    return file
 
 
 def is_encoded(value: Any) -> bool:
@@ -128,13 +144,19 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
         check_pixels(info.width, info.height)
         orientation, data = info.orientation, without_metadata(data)
     max_pixels()  # which tells Pillow, too
+    plugin = plugin_of(format_of(data[:HEAD_BYTES]))
+    formats = (plugin.format,) if plugin is not None and load_plugin(plugin.format) else FORMATS
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         found = re.search(r"\d+", str(error))
         raise too_large(f"{int(found[0]):,}" if found else "too many") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"not an image of a known format ({', '.join(FORMATS)}): starts with {data[:16]!r}.") from error
+        if plugin is not None and formats is FORMATS:
+            message = f"a {plugin.format} image, which needs a plug-in: pip install {plugin.package}"
+            raise ImageError(message) from error
+        known = ", ".join(formats)
+        raise ImageError(f"not an image of a known format ({known}): starts with {data[:16]!r}.") from error
     except Exception as error:  # Pillow's readers let out what their parsers meet: OSError, SyntaxError, struct.error, KeyError, …
         raise ImageError(f"does not open: {error}") from error
     with image:

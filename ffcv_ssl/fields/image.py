@@ -11,7 +11,7 @@ import numpy as np
 
 from ffcv_ssl.codecs.decode import decode_jpeg
 from ffcv_ssl.codecs.encode import RESAMPLES, encode_jpeg, resize, resized_shape
-from ffcv_ssl.codecs.image import is_encoded, naming, read_encoded, to_rgb
+from ffcv_ssl.codecs.image import is_encoded, naming, read_encoded, stored_file, to_rgb
 from ffcv_ssl.codecs.jpeg import JpegInfo, inspect_jpeg, is_jpeg
 from ffcv_ssl.codecs.limits import MAX_SIDE, check_pixels
 from ffcv_ssl.errors import FieldError, ImageError
@@ -105,6 +105,7 @@ class RGBImageField(Field):
             If the image cannot be loaded, is too large, or would have to change under `reencode="never"`; the message starts with
             the path of the image, where there is one.
         """
+        value = stored_file(value)
         with naming(value):
             source = read_encoded(value) if is_encoded(value) else value
             if is_encoded(value) and is_jpeg(source):

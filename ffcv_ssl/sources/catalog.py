@@ -29,7 +29,9 @@ def open_source(config: SourceConfig) -> Source:
         source = select_classes(source, names)
     source = select_fraction(source, config.fraction, config.seed)
     if not len(source):
-        raise SourceError(f"{config.path}: no samples.")
+        of_classes = " of the listed classes" if names is not None else ""
+        found = "".join(f" {line[0].upper()}{line[1:]}." for line in source.notes)
+        raise SourceError(f"{config.path}: no samples{of_classes}.{found}")
     return dataclasses.replace(source, description={**dataclasses.asdict(config), **source.description})
 
 

@@ -36,7 +36,11 @@ class SourceConfig:
         metadata={"help": "train or test, where the dataset holds both; an imagefolder or flat folder is one split, named by its path"},
     )
     classes: str | None = field(
-        default=None, metadata={"help": "file with one class name per line: only these classes, labelled in this order (default: all)"}
+        default=None,
+        metadata={
+            "help": "file with one class name per line: only these classes, labelled in this order; one without images keeps its label "
+            "(default: all)"
+        },
     )
     fraction: float = field(default=1.0, metadata={"help": "share of the samples of each class to take, in (0, 1]"})
     seed: int = field(default=0, metadata={"help": "chooses the samples of a fraction, in [0, 2**64)"})

@@ -3,95 +3,117 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 import numpy as np
 
+from ffcv_ssl.codecs.formats import readable_extensions
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.sources.selection import check_classes_known
+from ffcv_ssl.names import unicode_name
+from ffcv_ssl.sources.listing import (
+    NO_EXTENSION,
+    PassedOver,
+    extension_of,
+    image_files,
+    is_folder,
+    named,
+    visible_entries,
+)
+from ffcv_ssl.sources.selection import check_listed_classes
 from ffcv_ssl.sources.source import PathList, Source
 
-IMAGE_EXTENSIONS = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"],
-)
+SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
 
 
 def class_folders(root: str, names: list[str] | None = None) -> Source:
     """Every folder in `root` is a class, every image below it (at any depth) a sample, given by its path.
 
-    Files count as images by their extension (`IMAGE_EXTENSIONS`, any case); other files and hidden ones (`.…`) are ignored. Links are
-    followed. Classes and files come in the order of their names.
+    `image_files` says which files count as images. Links are followed. Classes and files come in the order of their names.
 
     Parameters
     ----------
     root
         Folder of the class folders.
     names
-        Only these classes, in this order. Default: all, sorted.
+        Only these classes, in this order, also those without a folder or without images. Default: all, sorted.
 
     Raises
     ------
     SourceError
-        If there are no classes, a listed one is missing, or one has no images.
+        If there are no classes, none of the listed ones is there, a class that is not listed has no
+        images, or the folders are splits (`SPLIT_FOLDERS`) rather than classes.
     """
-    found = sorted(entry.name for entry in _entries(root) if entry.is_dir())
-    if not found:
-        raise SourceError(f"{root}: no class folders in it; a folder of images without classes is source=flat.")
-    if names is not None:
-        check_classes_known(names, found)
-    class_names = found if names is None else names
-    files_by_class = [image_files(root, name) for name in class_names]
-    empty = [name for name, files in zip(class_names, files_by_class, strict=True) if not files]
-    if empty:
-        raise SourceError(
-            f"{root}: {len(empty)} of {len(class_names)} class folders hold no images: {', '.join(empty[:10])}; "
-            "remove them, or list the classes to take."
-        )
+    passed_over = PassedOver()
+    folders = _class_folders(root, passed_over, names or [])
+    if names is None:
+        _refuse_splits(root, folders)
+    else:
+        check_listed_classes(root, names, list(folders))
+    class_names = list(folders) if names is None else names
+    passed_over.unlisted = sorted(set(folders) - set(class_names))
+    files_by_class = [image_files(root, folders[name], passed_over) if name in folders else [] for name in class_names]
+    if names is None:
+        _refuse_empty_classes(root, [name for name, files in zip(class_names, files_by_class, strict=True) if not files], passed_over)
     labels = np.repeat(np.arange(len(class_names), dtype=np.int64), [len(files) for files in files_by_class])
-    return Source(PathList(root, [file for files in files_by_class for file in files]), labels, list(class_names))
+    files = [file for files in files_by_class for file in files]
+    return Source(PathList(root, files), labels, list(class_names), notes=tuple(passed_over.lines()))
 
 
 def flat_folder(root: str) -> Source:
-    """Every image below `root`, at any depth and without a label, given by its path, sorted; extensions and links as above.
+    """Every image below `root`, at any depth and without a label, given by its path, sorted; files and links as above.
 
     Raises
     ------
     SourceError
         If there are none.
     """
-    files = image_files(root)
+    passed_over = PassedOver()
+    files = image_files(root, "", passed_over)
     if not files:
-        raise SourceError(f"{root}: no images in it (looked for {' '.join(sorted(IMAGE_EXTENSIONS))}).")
-    return Source(PathList(root, files), None, None)
+        found = "".join(f" {line[0].upper()}{line[1:]}." for line in passed_over.lines())
+        looked_for = " ".join(sorted(readable_extensions()))
+        raise SourceError(f"{root}: no images in it (looked for {looked_for}).{found}")
+    return Source(PathList(root, files), None, None, notes=tuple(passed_over.lines()))
 
 
-def image_files(root: str, below: str = "") -> list[str]:
-    """Paths, relative to `root`, of the image files in `root/below` and its folders, sorted.
-
-    Raises
-    ------
-    SourceError
-        If a folder cannot be read.
-    """
-    files = []
-    folders: list[tuple[str, frozenset[str]]] = [(below, frozenset())]
-    while folders:
-        folder, ancestors = folders.pop()
-        identity = os.path.realpath(os.path.join(root, folder))
-        if identity in ancestors:  # a link back to a folder above
-            continue
-        for entry in _entries(os.path.join(root, folder)):
-            name = os.path.join(folder, entry.name)
-            if entry.is_dir():
-                folders.append((name, ancestors | {identity}))
-            elif os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS and (entry.is_file() or entry.is_symlink()):
-                files.append(name)  # a broken link too: it is better missed aloud, when it is read
-    return sorted(files)
+def _class_folders(root: str, passed_over: PassedOver, listed: list[str]) -> dict[str, str]:
+    """The folders in `root`, class name → name on disk, sorted; hidden and system ones only if they are listed."""
+    known, folders = readable_extensions(), {}
+    for entry in visible_entries(root, passed_over, frozenset(listed)):
+        if is_folder(entry):
+            folders[unicode_name(entry.name)] = entry.name
+        else:
+            extension = extension_of(entry.name)
+            counts = passed_over.beside if extension in known else passed_over.others
+            counts[extension or NO_EXTENSION] += 1
+    if not folders:
+        hint = "a folder of images without classes is source=flat"
+        raise SourceError(f"{root}: no class folders in it; {hint}.")
+    return dict(sorted(folders.items()))
 
 
-def _entries(folder: str) -> list[os.DirEntry]:
-    """Entries of a folder that are not hidden."""
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise SourceError(f"{folder}: not a folder that can be read: {error.strerror}.") from error
+def _refuse_splits(root: str, folders: dict[str, str]) -> None:
+    """Refuse a folder whose only folders are training and validation, each with its own classes."""
+    if not all(name.casefold() in SPLIT_FOLDERS for name in folders):
+        return
+    commands = []
+    for name, folder in folders.items():
+        path = os.path.join(root, folder)
+        has_classes = any(is_folder(entry) for entry in visible_entries(path, PassedOver()))
+        options = "" if has_classes else " --data.source=flat"
+        commands.append(f"`ffcv-ssl write --data.path={shlex.quote(path)} --data.out={name.lower()}.beton{options}`")
+    raise SourceError(
+        f"{root}: {', '.join(folders)} look like splits, not classes. Write a file of each: "
+        f"{' and '.join(commands)}. If they are classes, list them with --data.classes=FILE."
+    )
+
+
+def _refuse_empty_classes(root: str, empty: list[str], passed_over: PassedOver) -> None:
+    """Refuse classes without images: whether they count decides the labels of all classes after them."""
+    if not empty:
+        return
+    found = "".join(f" {line[0].upper()}{line[1:]}." for line in passed_over.lines())
+    raise SourceError(
+        f"{root}: class folders without images: {named(empty, 10)}. To keep their labels, list all classes in a file, one "
+        f"name per line, and give --data.classes=FILE; to leave them out, list the others or remove these folders.{found}"
+    )

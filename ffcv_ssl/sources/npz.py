@@ -11,9 +11,6 @@ The keys with the name of the split go before those without.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-
 import numpy as np
 
 from ffcv_ssl.errors import SourceError
@@ -36,21 +33,39 @@ def npz_arrays(path: str, split: str) -> Source:
             images = _array(file, f"{split}_images", "images")
             labels = _array(file, f"{split}_labels", "labels")
             names = _array(file, "class_names")
+            class_names = None if names is None else _texts(names)
             keys = ", ".join(file.files)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise SourceError(f"{path}: not an .npz file of plain arrays: {error}.") from error
+    except Exception as error:  # a damaged file: whatever zipfile, its decompressors and NumPy's header parser raise
+        reason = str(error) or type(error).__name__
+        raise SourceError(f"{path}: not an .npz file of plain arrays: {reason}.") from error
     if images is None:
         raise SourceError(f"{path}: no array 'images' or '{split}_images'; it has {keys or 'none'}.")
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         raise SourceError(f"{path}: images are {images.dtype} {images.shape}, wanted uint8 (N, H, W, 3), (N, H, W, 1) or (N, H, W).")
-    class_names = None if names is None else [str(name) for name in np.atleast_1d(names)]
     return Source(images, None if labels is None else _checked_labels(path, labels, len(images), class_names), class_names)
 
 
 def _array(file: np.lib.npyio.NpzFile, *keys: str) -> np.ndarray | None:
-    return next((file[key] for key in keys if key in file.files), None)
+    """The array under the first key that is there, read to its last byte: only then zipfile compares its checksum."""
+    key = next((key for key in keys if key in file.files), None)
+    if key is None:
+        return None
+    assert file.zip is not None  # it is open
+    with file.zip.open(f"{key}.npy" if f"{key}.npy" in file.zip.namelist() else key) as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):
+            raise ValueError(f"array {key!r} has more bytes than its shape {array.shape} takes")
+    return array
+
+
+def _texts(names: np.ndarray) -> list[str]:
+    """Class names of an array of strings."""
+    if names.dtype.kind not in "US" or names.ndim > 1:
+        raise ValueError(f"class_names are {names.dtype} {names.shape}, wanted (num_classes,) strings")
+    as_text = np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
+    return [str(name) for name in np.atleast_1d(as_text)]
 
 
 def _checked_labels(path: str, labels: np.ndarray, num_images: int, class_names: list[str] | None) -> np.ndarray:

@@ -60,6 +60,9 @@ class Source:
         What the file is to remember of its origin, fit for JSON.
     positions
         (num_samples,) int64: which of the images, in this order. Default: all.
+    notes
+        What was passed over when the dataset was opened, a line each, for people. Not part of the
+        description: the same images give the same file, whatever lies beside them.
     """
 
     images: Indexable
@@ -67,6 +70,7 @@ class Source:
     class_names: list[str] | None
     description: dict = field(default_factory=dict)
     positions: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images) if self.positions is None else len(self.positions)

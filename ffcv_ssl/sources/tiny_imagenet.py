@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.sources.folder import class_folders, image_files
+from ffcv_ssl.sources.folder import class_folders
+from ffcv_ssl.sources.listing import PassedOver, image_files, named
 from ffcv_ssl.sources.source import PathList, Source
 
 FOLDER = "tiny-imagenet-200"
@@ -33,27 +34,42 @@ def tiny_imagenet(path: str, split: str) -> Source:
     if root is None:
         raise SourceError(f"{path}: no wnids.txt in it or in {FOLDER}/; wanted the extracted Tiny-ImageNet.")
     class_names = sorted({row[0].strip() for row in _rows(root / "wnids.txt", 1)})
-    source = class_folders(str(root / "train"), class_names) if split == "train" else _validation(root, class_names)
+    source = _training(root, class_names) if split == "train" else _validation(root, class_names)
     words = dict(row[:2] for row in _rows(root / "words.txt", 2)) if (root / "words.txt").is_file() else {}
     return dataclasses.replace(source, description={"class_words": {name: words[name] for name in class_names if name in words}})
+
+
+def _training(root: Path, class_names: list[str]) -> Source:
+    source = class_folders(str(root / "train"), class_names)
+    assert source.labels is not None
+    counts = np.bincount(source.labels, minlength=len(class_names))
+    absent = [name for name, count in zip(class_names, counts, strict=True) if not count]
+    if absent:
+        raise SourceError(f"{root / 'train'}: no images of classes that wnids.txt names: {named(absent)}.")
+    return source
 
 
 def _validation(root: Path, class_names: list[str]) -> Source:
     annotations = root / "val" / "val_annotations.txt"
     label_of_class = {name: label for label, name in enumerate(class_names)}
-    class_of_file = {file: name for file, name, *_ in _rows(annotations, 2)}
+    rows = _rows(annotations, 2)
+    class_of_file = {file: name for file, name, *_ in rows}
+    twice = sorted({file for file, name, *_ in rows if class_of_file[file] != name})
+    if twice:
+        raise SourceError(f"{annotations}: more than one class for {named(twice)}.")
     unknown = sorted(set(class_of_file.values()) - set(class_names))
     if unknown:
-        raise SourceError(f"{annotations}: classes that wnids.txt does not name: {', '.join(unknown[:10])}.")
+        raise SourceError(f"{annotations}: classes that wnids.txt does not name: {named(unknown)}.")
     folder = str(root / "val" / "images")
-    files = image_files(folder)
+    passed_over = PassedOver()
+    files = image_files(folder, "", passed_over)
     unlabelled, missing = sorted(set(files) - set(class_of_file)), sorted(set(class_of_file) - set(files))
     if unlabelled or missing:
         raise SourceError(
             f"{annotations}: {len(unlabelled)} images have no label {unlabelled[:3]}, {len(missing)} are missing {missing[:3]}."
         )
     labels = np.array([label_of_class[class_of_file[file]] for file in files], np.int64)
-    return Source(PathList(folder, files), labels, class_names)
+    return Source(PathList(folder, files), labels, class_names, notes=tuple(passed_over.lines()))
 
 
 def _rows(path: Path, num_columns: int) -> list[list[str]]:

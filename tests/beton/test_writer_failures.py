@@ -150,7 +150,8 @@ def test_dead_worker__while_others_wait_is_noticed(untouched):
     [
         ((b"x",), "gave 1 values, wanted 2"),
         ((b"x", 1, 2), "gave 3 values, wanted 2"),
-        ({"text": b"x", "index": 1}, "gave a dict, wanted a tuple"),
+        ({"text": b"x"}, "gave a dict without"),
+        ({b"text", 1}, "gave a set, wanted a tuple"),
         (b"xy", "gave a bytes, wanted a tuple"),
         (None, "gave a NoneType, wanted a tuple"),
         ((None, 1), "field 'text': wanted bytes"),

@@ -1,5 +1,7 @@
 """The commands that write, show and check files."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,6 +104,46 @@ def test_write__skips_on_request(run, tmp_path, image_folder):
     outcome, out = written(run, tmp_path, folder, "--write.on_error=skip")
     assert outcome.status == 0
     assert f"1 skipped, listed in {out}.skipped.csv" in outcome.out
+
+
+def test_write__says_the_classes_and_what_it_passed_over(run, tmp_path, image_folder):
+    """The summary names the first classes, and counts what is no image, hidden, or taken for its content."""
+    folder = tmp_path / "images"
+    shutil.copytree(image_folder, folder)
+    for number in range(5):
+        shutil.copytree(folder / "dog", folder / f"ewe{number}")
+    (folder / "cat" / "0.jpg").rename(folder / "cat" / "photo")
+    (folder / "cat" / "notes.txt").touch()
+    (folder / "cat" / "Thumbs.db").touch()
+    outcome, out = written(run, tmp_path, folder)
+    assert outcome.status == 0
+    assert outcome.out.splitlines()[-4:] == [
+        "  7 classes: cat, dog, ewe0, ewe1, ewe2 … and 2 more",
+        "  passed over: 1 file that is not an image (1 .txt)",
+        "  passed over: 1 hidden or system file or folder (1 Thumbs.db)",
+        "  1 file taken for its content (1 without extension)",
+    ]
+    before = out.read_bytes()
+    (folder / "cat" / "more.txt").touch()
+    written(run, tmp_path, folder)
+    assert out.read_bytes() == before  # of the same images, whatever lies beside them
+
+
+def test_write__validation_with_the_classes_of_training(run, tmp_path, image_folder):
+    """A class that the folder lacks keeps its label; classes of two splits in one folder are refused with what to run."""
+    (tmp_path / "classes.txt").write_text("ant\ncat\ndog\n")
+    with pytest.warns(UserWarning, match=r"ant \(label 0\)"):
+        outcome, out = written(run, tmp_path, image_folder, f"--data.classes={tmp_path / 'classes.txt'}")
+    assert outcome.status == 0
+    assert "3 classes: ant, cat, dog" in outcome.out
+    with Reader(out) as reader:
+        assert reader.class_names == ["ant", "cat", "dog"]
+        assert set(reader.records["label"]) == {1, 2}
+    for split in ("train", "val"):
+        shutil.copytree(image_folder, tmp_path / "root" / split)
+    outcome, _ = written(run, tmp_path, tmp_path / "root")
+    assert outcome.status == 2
+    assert f"`ffcv-ssl write --data.path={tmp_path}/root/val --data.out=val.beton`" in outcome.err
 
 
 def test_info__shows_fields_sizes_and_origin(run, tmp_path, image_folder):

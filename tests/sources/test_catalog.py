@@ -181,9 +181,40 @@ def test_indexed__takes_datasets_without_labels(samples):
     assert source[0][0].shape == (32, 32, 3)
 
 
+DICTS = [{"image": image, "label": int(label), "caption": "…"} for image, label in PAIRS]
+
+
+class Table(Dataset):
+    """Rows that are dicts, with the columns and features of Hugging Face's datasets; rows are not read for labels."""
+
+    column_names = ("image", "label", "caption")
+
+    def __getitem__(self, index):
+        return [sample[index] for sample in self.samples] if isinstance(index, str) else self.samples[index]
+
+
+class Names:
+    names = NAMES
+
+
+@pytest.mark.parametrize(
+    "dataset", [Dataset(DICTS, classes=NAMES), Table(DICTS, features={"label": Names(), "image": None})], ids=["dicts", "table"]
+)
+def test_indexed__takes_samples_that_are_dicts(dataset):
+    """Image and label are found by name, the classes in the features; other keys are passed over."""
+    source = indexed(dataset, classes=["cat", "bee"])
+    assert source.class_names == ["cat", "bee"]
+    assert len(source) == 8
+    for image, label in (source[index] for index in range(8)):
+        original = next(number for number in range(12) if np.array_equal(IMAGES[number], image))
+        assert NAMES[LABELS[original]] == source.class_names[label]
+    assert len(indexed(Dataset([{"image": image} for image in IMAGES]))[0]) == 1
+
+
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
+        (Dataset([{"img": 1, "fine_label": 2}]), "sample 0 has no 'image'; it has the keys img, fine_label. Rename"),
         (Dataset([(1, 2, 3)]), "sample 0 has 3 values"),
         (Dataset([(1, 0), (1,)]), "1 of 2 samples have no label"),
         (Dataset([(1, "cat")]), "wanted .* integers"),

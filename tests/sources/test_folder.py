@@ -1,11 +1,15 @@
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.sources.folder import class_folders, flat_folder, image_files
+from ffcv_ssl.sources import SourceConfig, open_source
+from ffcv_ssl.sources.folder import class_folders, flat_folder
+from ffcv_ssl.sources.listing import image_files
 
 
 def make_files(root, *names):
@@ -36,20 +40,111 @@ def test_class_folders__label_by_sorted_folder_name(tmp_path):
 
 
 def test_class_folders__take_listed_classes_in_their_order(tmp_path):
-    """Only the listed folders are read, and labelled by the order of the list; an unknown one is refused."""
-    make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+    """Only the listed folders are read, and labelled by the order of the list; the others are named."""
+    make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg", ".net/4.jpg")
     (tmp_path / "empty").mkdir()
     source = class_folders(str(tmp_path), ["c", "a"])
     assert samples(source, tmp_path) == [("c/3.jpg", 0), ("a/1.jpg", 1)]
-    with pytest.raises(SourceError, match=r"1 of 2 listed classes are not in the dataset: dog\. It has 4: a, b, c, empty"):
-        class_folders(str(tmp_path), ["a", "dog"])
+    assert "passed over: class folders that are not in the class list: b, empty" in source.notes
+    assert samples(class_folders(str(tmp_path), ["b", ".net"]), tmp_path) == [("b/2.jpg", 0), (".net/4.jpg", 1)]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["empty folder", "no folder"])
+def test_class_folders__listed_but_without_images_keep_their_labels(there, tmp_path):
+    """A validation folder that lacks a class has the labels of the training folder, and a warning names the class."""
+    make_files(tmp_path, "val/banana/1.jpg", "val/cherry/2.jpg")
+    (tmp_path / "classes.txt").write_text("apple\nbanana\ncherry\n")
+    if there:
+        (tmp_path / "val" / "apple").mkdir()
+    with pytest.warns(UserWarning, match=r"1 of 3 listed classes have no samples and keep their labels: apple \(label 0\)\."):
+        source = open_source(SourceConfig(path=str(tmp_path / "val"), classes=str(tmp_path / "classes.txt")))
+    assert source.class_names == ["apple", "banana", "cherry"]
+    assert samples(source, tmp_path / "val") == [("banana/1.jpg", 1), ("cherry/2.jpg", 2)]
+
+
+def test_class_folders__refuse_lists_of_other_classes(tmp_path):
+    """A list of which nothing is there, or a class in another spelling, is a mistake; both spellings are named."""
+    make_files(tmp_path, "Apple/1.jpg", "cafe\u0301/2.jpg", "pear/3.jpg")
+    with pytest.raises(SourceError, match=r"none of the 2 listed classes is there: dog, cat\. It has 3: Apple, caf"):
+        class_folders(str(tmp_path), ["dog", "cat"])
+    with pytest.raises(SourceError, match="the class list has 'apple', the class there is called 'Apple'"):
+        class_folders(str(tmp_path), ["apple", "pear"])
+    with pytest.raises(SourceError, match="capitals and accents count"):
+        class_folders(str(tmp_path), ["caf\u00e9", "pear"])
 
 
 def test_class_folders__refuse_empty_classes(tmp_path):
-    """A class without images is named, not dropped: it would shift labels."""
-    make_files(tmp_path, "a/1.jpg", "b/readme.txt")
-    with pytest.raises(SourceError, match=r"1 of 2 class folders hold no images: b;"):
+    """Without a list a class without images is named, not dropped: it would shift labels. What it holds is said."""
+    make_files(tmp_path, "a/1.jpg", "b/readme.txt", "c/2.jpg")
+    with pytest.raises(
+        SourceError, match=r"class folders without images: b\. .*--data\.classes=FILE.*1 file that is not an image \(1 \.txt\)"
+    ):
         class_folders(str(tmp_path))
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    with pytest.warns(UserWarning, match=r"b \(label 1\)"):  # what the message says to do works
+        source = open_source(SourceConfig(path=str(tmp_path), classes=str(tmp_path / "classes.txt")))
+    assert list(source.labels) == [0, 2]
+
+
+def test_class_folders__without_any_image_are_refused(tmp_path):
+    """Also where a list keeps the classes; what the folders hold is said."""
+    make_files(tmp_path, "root/a/1.txt", "root/b/2.txt")
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    with pytest.raises(SourceError, match=r"no samples of the listed classes\. Passed over: 2 files that are not images \(2 \.txt\)"):
+        open_source(SourceConfig(path=str(tmp_path / "root"), classes=str(tmp_path / "classes.txt")))
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("Train", "Test"), ("training", "validation", "testing"), ("train",)])
+def test_class_folders__refuse_splits_with_the_commands_to_run(splits, tmp_path):
+    """A root that holds nothing but splits is not two classes; each split has its command, which runs."""
+    make_files(tmp_path, *(f"{split}/{name}/1.jpg" for split in splits for name in ("a", "b")), "readme.txt", ".git/x")
+    with pytest.raises(SourceError, match="look like splits, not classes") as caught:
+        class_folders(str(tmp_path))
+    for split in splits:
+        assert f"`ffcv-ssl write --data.path={tmp_path}/{split} --data.out={split.lower()}.beton`" in str(caught.value)
+        assert class_folders(str(tmp_path / split)).class_names == ["a", "b"]
+    make_files(tmp_path, "cat/1.jpg")
+    assert len(class_folders(str(tmp_path)).class_names) == len(splits) + 1
+
+
+def test_class_folders__take_splits_that_are_listed_as_classes(tmp_path):
+    """A class list says that they are classes; splits without class folders are named as flat ones."""
+    make_files(tmp_path, "a b/train/1.jpg", "a b/test/2.jpg")
+    assert len(class_folders(str(tmp_path / "a b"), ["train", "test"])) == 2
+    with pytest.raises(SourceError, match=r"--data.path='.*/a b/test' --data.out=test.beton --data.source=flat` and "):
+        class_folders(str(tmp_path / "a b"))
+
+
+def test_class_folders__name_images_beside_the_classes(tmp_path):
+    """An image that lies in no class folder is not lost without a word."""
+    make_files(tmp_path, "a/1.jpg", "b/2.jpg", "stray.jpg", "notes.txt", "classes")
+    assert class_folders(str(tmp_path)).notes == (
+        "passed over: 2 files that are not images (1 .txt, 1 without extension)",
+        "passed over: 1 image beside the class folders (1 .jpg)",
+    )
+
+
+def test_class_names__are_the_same_in_every_locale(tmp_path):
+    """A program under an ASCII locale lists bytes; names and labels are those of a UTF-8 locale."""
+    make_files(tmp_path, "café/1.jpg", "日本/2.jpg", f"{os.fsdecode(bytes([0xE9]))}/3.jpg")
+    (tmp_path / "classes.txt").write_bytes("日本\n".encode() + b"\xe9\n" + "café\n".encode())
+    code = (
+        "import sys, warnings; warnings.simplefilter('error')\n"
+        "from ffcv_ssl.sources import SourceConfig, open_source\n"
+        "for classes in (None, sys.argv[1] + '/classes.txt'):\n"
+        "    source = open_source(SourceConfig(path=sys.argv[1], classes=classes))\n"
+        "    print(ascii(source.class_names), source.labels.tolist(), len([open(source[i][0]) for i in range(3)]))\n"
+    )
+    outputs = set()
+    for locale in ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "C.UTF-8"}):
+        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
+        done = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, text=True, check=True)
+        outputs.add(done.stdout)
+    (output,) = outputs
+    assert output.splitlines() == [
+        r"['caf\xe9', '\u65e5\u672c', '\udce9'] [0, 1, 2] 3",
+        r"['\u65e5\u672c', '\udce9', 'caf\xe9'] [0, 1, 2] 3",
+    ]
 
 
 def test_class_folders__refuse_folders_without_classes(tmp_path):
@@ -73,9 +168,9 @@ def test_flat_folder__takes_all_images_without_labels(tmp_path):
 
 
 def test_flat_folder__without_images_is_refused(tmp_path):
-    """The extensions that were looked for are named."""
+    """The extensions that were looked for are named, and what is there."""
     make_files(tmp_path, "a.txt")
-    with pytest.raises(SourceError, match=r"no images .*\.jpg"):
+    with pytest.raises(SourceError, match=r"no images .*\.jpg.*Passed over: 1 file that is not an image \(1 \.txt\)\."):
         flat_folder(str(tmp_path))
 
 

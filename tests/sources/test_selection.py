@@ -22,7 +22,14 @@ def test_class_list__is_one_name_per_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "empty"), (b"\n \n", "empty"), (b"a\nb\na\n", "'a' more than once"), (b"\xff\xfe", "cannot be read")]
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"\n \n", "empty"),
+        (b"a\nb\na\n", "'a' more than once"),
+        (b"\xff\xfea\0", "UTF-16"),
+        (b"a\0b", "UTF-8 text"),
+    ],
 )
 def test_class_list__refuses_nonsense(content, message, tmp_path):
     """Empty lists, repeated names and files that are no text are refused with the path."""
@@ -30,6 +37,12 @@ def test_class_list__refuses_nonsense(content, message, tmp_path):
     path.write_bytes(content)
     with pytest.raises(SourceError, match=rf"classes\.txt: .*{message}"):
         read_class_list(str(path))
+
+
+def test_class_list__may_name_folders_of_any_bytes(tmp_path):
+    """A name that is not UTF-8 is listed by its bytes, as the folder's name is."""
+    (tmp_path / "classes.txt").write_bytes(b"caf\xe9\n")
+    assert read_class_list(str(tmp_path / "classes.txt")) == ["caf\udce9"]
 
 
 def test_class_list__must_exist(tmp_path):
@@ -48,13 +61,31 @@ def test_select_classes__relabels_by_the_order_of_the_list():
         assert NAMES[LABELS[image]] == source.class_names[label]
 
 
+def test_select_classes__keeps_the_labels_of_absent_classes():
+    """A listed class that the dataset lacks keeps its label; a warning names it and what is not listed."""
+    with pytest.warns(UserWarning, match=r"1 of 3 .* cow \(label 1\)\. Classes that are not listed: bee, dog\.") as caught:
+        source = select_classes(SOURCE, ["ant", "cow", "cat"])
+    assert caught[0].filename == __file__
+    assert source.class_names == ["ant", "cow", "cat"]
+    assert set(source.labels[source.positions]) == {0, 2}
+
+
+def test_select_classes__names_known_classes_without_samples():
+    """A class that the dataset names but has no samples of is absent too."""
+    source = Source(np.arange(2), np.array([0, 2]), ["a", "b", "c"])
+    with pytest.warns(UserWarning, match=r"b \(label 0\)"):
+        assert select_classes(source, ["b", "c"]).labels.tolist() == [-1, 1]
+
+
 def test_select_classes__refuses_unknown_classes():
-    """The message names the classes that are missing and some that are there."""
-    with pytest.raises(SourceError, match=r"cow\. It has 4: ant, bee, cat, dog"):
-        select_classes(SOURCE, ["ant", "cow"])
+    """A list of which nothing is known is a mistake; some of the classes there are named."""
+    with pytest.raises(SourceError, match=r"none of the 1 listed classes is there: cow\. It has 4: ant, bee, cat, dog"):
+        select_classes(SOURCE, ["cow"])
     for source in (Source(np.arange(3), None, None), Source(np.arange(3), np.zeros(3, int), None)):
         with pytest.raises(SourceError, match="needs a dataset with class names"):
             select_classes(source, ["ant"])
+    with pytest.raises(SourceError, match="more than one class is called 'crane'"):
+        select_classes(Source(np.arange(2), np.arange(2), ["crane", "crane"]), ["crane"])
 
 
 @pytest.mark.parametrize(

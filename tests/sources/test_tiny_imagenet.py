@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from ffcv_ssl.errors import SourceError
@@ -63,6 +64,7 @@ def test_tiny_imagenet__without_words_is_fine(root):
         (lambda root: (root / "val" / "images" / "val_9.JPEG").touch(), r"1 images have no label \['val_9\.JPEG'\]"),
         (lambda root: (root / "wnids.txt").write_text("n01\nn02\n"), r"wnids\.txt does not name: n03"),
         (lambda root: (root / "val" / "val_annotations.txt").write_text("val_0.JPEG n01\n"), "1 columns, wanted 2"),
+        (lambda root: (root / "val" / "val_annotations.txt").write_text("v.JPEG\tn01\nv.JPEG\tn02\n"), r"more than one class for v\.JPEG"),
     ],
 )
 def test_validation__refuses_other_layouts(root, damage, message):
@@ -72,8 +74,43 @@ def test_validation__refuses_other_layouts(root, damage, message):
         tiny_imagenet(str(root), "test")
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_train__refuses_missing_classes(root):
-    """A class of wnids.txt without a folder is an error."""
+    """A class of wnids.txt without a folder, or without images in it, is an error: the folder is not whole."""
+    (root / "train" / "n01" / "images" / "n01_0.JPEG").unlink()
+    (root / "train" / "n01" / "images" / "n01_1.JPEG").unlink()
     (root / "wnids.txt").write_text("n01\nn02\nn03\nn04\n")
-    with pytest.raises(SourceError, match="n04"):
+    with pytest.raises(SourceError, match=r"no images of classes that wnids\.txt names: n01, n04\."):
         tiny_imagenet(str(root), "train")
+
+
+def test_tiny_imagenet__leaves_out_what_systems_leave(root):
+    """Thumbnails beside the images neither lack a label nor count as images."""
+    for folder in (root / "val" / "images", root / "train", root / "train" / "n01" / "images"):
+        (folder / "@eaDir").mkdir()
+        (folder / "@eaDir" / "val_0.JPEG").touch()
+        (folder / "._val_0.JPEG").touch()
+    for split, count, hidden in (("train", 6, 4), ("test", 4, 2)):
+        source = tiny_imagenet(str(root), split)
+        assert len(source) == count
+        assert any(line.startswith(f"passed over: {hidden} hidden or system files and folders") for line in source.notes)
+
+
+def test_mutated_text_files__give_one_kind_of_error(root):
+    """400 times a text file with some bytes changed: the dataset, or a SourceError."""
+    rng = np.random.default_rng(0)
+    paths = [root / "wnids.txt", root / "words.txt", root / "val" / "val_annotations.txt"]
+    contents = [path.read_bytes() for path in paths]
+    outcomes = [0, 0]
+    for number in range(400):
+        path, content = paths[number % 3], bytearray(contents[number % 3])
+        for place in rng.integers(0, len(content), rng.integers(1, 4)):
+            content[place] = rng.choice([0, 9, 10, 13, 28, 45, 47, 0x85, 0xFF, rng.integers(256)])
+        path.write_bytes(content)
+        try:
+            tiny_imagenet(str(root), "test")
+            outcomes[0] += 1
+        except SourceError:
+            outcomes[1] += 1
+        path.write_bytes(contents[number % 3])
+    assert min(outcomes) > 40
