@@ -163,7 +163,10 @@ def _encode_sample(job: Job, index: int, unused_keys: set[str]) -> list[Encoded]
 
 
 def _values(job: Job, index: int, unused_keys: set[str]) -> Sequence[Any]:
-    """The values of one sample in the order of the fields; keys of a dict that no field takes go to `unused_keys`."""
+    """The values of one sample in the order of the fields.
+
+    The keys of a dict that no field takes go to `unused_keys`.
+    """
     names = ", ".join(job.fields)
     try:
         sample = job.dataset[index]
@@ -176,9 +179,11 @@ def _values(job: Job, index: int, unused_keys: set[str]) -> Sequence[Any]:
         raise SampleFailed(index, _path_of(error), f": {_described(error)}{_length_hint(job.dataset, error)}") from error
     if isinstance(sample, Mapping):
         found = ", ".join(map(str, sample)) or "none"
-        raise SampleFailed(index, "", f": the dataset gave a dict without {', '.join(map(repr, missing))}; its keys: {found}.")
+        wanted = ", ".join(map(repr, missing))
+        raise SampleFailed(index, "", f": the dataset gave a dict without {wanted}; its keys: {found}.")
     if not isinstance(sample, (tuple, list)):
-        raise SampleFailed(index, "", f": the dataset gave a {type(sample).__name__}, wanted a tuple ({names}) or a dict with these keys.")
+        wanted = f"a tuple ({names}) or a dict with these keys"
+        raise SampleFailed(index, "", f": the dataset gave a {type(sample).__name__}, wanted {wanted}.")
     if len(sample) != len(job.fields):
         raise SampleFailed(index, "", f": the dataset gave {len(sample)} values, wanted {len(job.fields)} ({names}).")
     return sample
@@ -203,7 +208,7 @@ def _length_hint(dataset: Any, error: Exception) -> str:
 
 
 def _path_of(error: Exception, value: Any = None) -> str:
-    """Path of the file behind a value: the value itself, its `path`, or the file that the error is about."""
+    """Path of the file behind a value: itself, its `path`, or the file that the error is about."""
     if isinstance(value, Mapping):
         value = value.get("path")
     if isinstance(value, (str, os.PathLike)):

@@ -148,8 +148,8 @@ class DatasetWriter:
         Parameters
         ----------
         dataset
-            Has `__getitem__`, which gives a tuple of one value per field, or a dict with the fields' names among its keys, and, unless
-            `indices` are given, `__len__`. Keys that no field has are not written; one warning names them.
+            Has `__getitem__`, and, unless `indices` are given, `__len__`. Its samples are tuples of one value per field,
+            or dicts with the names of the fields among their keys; a warning names the keys that are not written.
         indices
             (N,) which samples to write, in this order; None for all. Left as it is.
         chunksize

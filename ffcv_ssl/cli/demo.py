@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     files = write_files(demo)
     say(f"{files.title}: {files.num_train:,} to train on, {files.num_val:,} held out, {len(files.class_names)} classes")
+    for note in files.notes:
+        say(f"  {note}")
     say(f"  written to {files.train} and {files.val}")
 
     runs = {method: out / method for method in TRAINED}

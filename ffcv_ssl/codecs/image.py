@@ -12,7 +12,7 @@
 | array (H, W), (H, W, 1), (H, W, 3), (H, W, 4), uint8 | as L, L, RGB, RGBA |
 | tensor, uint8 | channels first (C, H, W) or last (H, W, C); refused where both readings are possible |
 | arrays and tensors of other dtypes or shapes | refused |
-| dict with `bytes` or `path`, as Hugging Face's datasets give undecoded images | the bytes where there are any, else the path |
+| dict with `bytes` or `path` (undecoded images of Hugging Face) | the file: its bytes if there, else its path |
 
 HEIC and JPEG XL are read where their plug-ins for Pillow are installed (`ffcv_ssl.codecs.formats`).
 Animated and multi-page files give their first frame. EXIF orientation is applied; ICC profiles are ignored. This is what
@@ -153,8 +153,8 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
         raise too_large(f"{int(found[0]):,}" if found else "too many") from error
     except UnidentifiedImageError as error:
         if plugin is not None and formats is FORMATS:
-            message = f"a {plugin.format} image, which needs a plug-in: pip install {plugin.package}"
-            raise ImageError(message) from error
+            needed = f"needs a plug-in: pip install {plugin.package}"
+            raise ImageError(f"a {plugin.format} image, which {needed}") from error
         known = ", ".join(formats)
         raise ImageError(f"not an image of a known format ({known}): starts with {data[:16]!r}.") from error
     except Exception as error:  # Pillow's readers let out what their parsers meet: OSError, SyntaxError, struct.error, KeyError, …

@@ -28,14 +28,16 @@ SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "tes
 def class_folders(root: str, names: list[str] | None = None) -> Source:
     """Every folder in `root` is a class, every image below it (at any depth) a sample, given by its path.
 
-    `image_files` says which files count as images. Links are followed. Classes and files come in the order of their names.
+    `image_files` says which files count as images. Links are followed. Classes and files come in the
+    order of their names.
 
     Parameters
     ----------
     root
         Folder of the class folders.
     names
-        Only these classes, in this order, also those without a folder or without images. Default: all, sorted.
+        Only these classes, in this order, also those without a folder or without images. Default: all,
+        sorted.
 
     Raises
     ------
@@ -51,16 +53,22 @@ def class_folders(root: str, names: list[str] | None = None) -> Source:
         check_listed_classes(root, names, list(folders))
     class_names = list(folders) if names is None else names
     passed_over.unlisted = sorted(set(folders) - set(class_names))
-    files_by_class = [image_files(root, folders[name], passed_over) if name in folders else [] for name in class_names]
+    files_by_class: list[list[str]] = [
+        image_files(root, folders[name], passed_over) if name in folders else []  # a listed class
+        for name in class_names
+    ]
     if names is None:
-        _refuse_empty_classes(root, [name for name, files in zip(class_names, files_by_class, strict=True) if not files], passed_over)
+        empty = [name for name, files in zip(class_names, files_by_class, strict=True) if not files]
+        _refuse_empty_classes(root, empty, passed_over)
     labels = np.repeat(np.arange(len(class_names), dtype=np.int64), [len(files) for files in files_by_class])
     files = [file for files in files_by_class for file in files]
     return Source(PathList(root, files), labels, list(class_names), notes=tuple(passed_over.lines()))
 
 
 def flat_folder(root: str) -> Source:
-    """Every image below `root`, at any depth and without a label, given by its path, sorted; files and links as above.
+    """Every image below `root`, at any depth and without a label, given by its path, sorted.
+
+    Files and links are taken as in `class_folders`.
 
     Raises
     ------
@@ -77,7 +85,7 @@ def flat_folder(root: str) -> Source:
 
 
 def _class_folders(root: str, passed_over: PassedOver, listed: list[str]) -> dict[str, str]:
-    """The folders in `root`, class name → name on disk, sorted; hidden and system ones only if they are listed."""
+    """The folders in `root`, class name → name on disk, sorted; system ones only if they are listed."""
     known, folders = readable_extensions(), {}
     for entry in visible_entries(root, passed_over, frozenset(listed)):
         if is_folder(entry):
@@ -101,7 +109,8 @@ def _refuse_splits(root: str, folders: dict[str, str]) -> None:
         path = os.path.join(root, folder)
         has_classes = any(is_folder(entry) for entry in visible_entries(path, PassedOver()))
         options = "" if has_classes else " --data.source=flat"
-        commands.append(f"`ffcv-ssl write --data.path={shlex.quote(path)} --data.out={name.lower()}.beton{options}`")
+        arguments = f"--data.path={shlex.quote(path)} --data.out={name.lower()}.beton{options}"
+        commands.append(f"`ffcv-ssl write {arguments}`")
     raise SourceError(
         f"{root}: {', '.join(folders)} look like splits, not classes. Write a file of each: "
         f"{' and '.join(commands)}. If they are classes, list them with --data.classes=FILE."
@@ -109,11 +118,12 @@ def _refuse_splits(root: str, folders: dict[str, str]) -> None:
 
 
 def _refuse_empty_classes(root: str, empty: list[str], passed_over: PassedOver) -> None:
-    """Refuse classes without images: whether they count decides the labels of all classes after them."""
+    """Refuse classes without images: whether they count decides the labels of all after them."""
     if not empty:
         return
     found = "".join(f" {line[0].upper()}{line[1:]}." for line in passed_over.lines())
     raise SourceError(
-        f"{root}: class folders without images: {named(empty, 10)}. To keep their labels, list all classes in a file, one "
-        f"name per line, and give --data.classes=FILE; to leave them out, list the others or remove these folders.{found}"
+        f"{root}: class folders without images: {named(empty, 10)}. To keep their labels, list all "
+        "classes in a file, one name per line, and give --data.classes=FILE; to leave them out, list "
+        f"the others or remove these folders.{found}"
     )

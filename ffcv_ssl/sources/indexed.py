@@ -15,7 +15,7 @@ IMAGE, LABEL = "image", "label"  # keys of samples that are dicts
 
 
 class ImageColumn:
-    """The first value of each sample of a dataset, its `image` where samples are dicts, or the sample itself."""
+    """The first value of each sample, its `image` where samples are dicts, or the sample itself."""
 
     def __init__(self, dataset: Indexable):
         self.dataset = dataset
@@ -38,9 +38,10 @@ def indexed(
     Parameters
     ----------
     dataset
-        Its samples are `(image, label)`, `(image,)`, the bare image, or dicts with `image` and perhaps `label`, whose other keys are
-        passed over. The labels come from its `targets`, as torchvision's datasets have them, or from its column `label`, as Hugging
-        Face's have it; a dataset without either is read once to collect them.
+        Its samples are `(image, label)`, `(image,)`, the bare image, or dicts with `image` and perhaps
+        `label`, whose other keys are passed over. The labels come from its `targets`, as torchvision's
+        datasets have them, or from its column `label`, as Hugging Face's have it; a dataset without
+        either is read once to collect them.
     classes
         Names of the classes to keep; their order defines the labels. Default: all, as they are.
     fraction
@@ -48,7 +49,7 @@ def indexed(
     seed
         Chooses the samples of the fraction, in [0, 2**64).
     class_names
-        By label. Default: the dataset's own `classes`, or the names in its `features`, where it has them.
+        By label. Default: the dataset's own `classes`, or the names in its `features`, if any.
 
     Raises
     ------
@@ -96,7 +97,8 @@ def _labels(dataset: Indexable) -> np.ndarray | None:
 def _image_and_label(index: int, sample: Mapping) -> tuple[ImageValue, Any]:
     if IMAGE not in sample:
         keys = ", ".join(map(str, sample))
-        raise SourceError(f"sample {index} has no {IMAGE!r}; it has the keys {keys}. Rename one to {IMAGE!r} and the labels to {LABEL!r}.")
+        advice = f"Rename one to {IMAGE!r} and the labels to {LABEL!r}."
+        raise SourceError(f"sample {index} has no {IMAGE!r}; it has the keys {keys}. {advice}")
     return sample[IMAGE], sample.get(LABEL)
 
 

@@ -13,22 +13,25 @@ from ffcv_ssl.names import printable, unicode_name
 
 # What file managers, archives and file servers put beside people's files.
 _SYSTEM = """
-@eaDir #recycle #snapshot @tmp @Recycle @Recently-Snapshot .@__thumb ~snapshot $RECYCLE.BIN RECYCLER __MACOSX
+@eaDir #recycle #snapshot @tmp @Recycle @Recently-Snapshot ~snapshot $RECYCLE.BIN RECYCLER __MACOSX
 lost+found desktop.ini Thumbs.db ehthumbs.db ehthumbs_vista.db __pycache__
 """
-SYSTEM_NAMES = {name.casefold(): name for name in [*_SYSTEM.split(), "System Volume Information", "Icon\r"]}
+_WITH_BLANKS = ("System Volume Information", "Icon\r")
+SYSTEM_NAMES = {name.casefold(): name for name in (*_SYSTEM.split(), *_WITH_BLANKS)}
 
-# Extensions whose files are not looked into: they are no images to train on, whatever they begin with. Photos as the
-# camera's sensor saw them begin as TIFF does and hold a thumbnail; backups and thumbnails would count an image twice.
+# Extensions whose files are not looked into: they are no images to train on, whatever they begin
+# with. Raw photos begin as TIFF does and hold a thumbnail; backups and thumbnails would count an
+# image twice; torn downloads would end the conversion.
 _OTHERS = """
-txt csv tsv json jsonl xml yaml yml toml md rst html htm log pdf doc docx xls xlsx py ipynb sh lst npy npz mat pkl pt pth
-h5 hdf5 tfrecord parquet arrow db sqlite lmdb zip tar gz tgz bz2 xz zst 7z rar mp4 mov avi mkv webm mp3 wav flac svg eps
+txt csv tsv json jsonl xml yaml yml toml md rst html htm log pdf doc docx xls xlsx py ipynb sh lst
+npy npz mat pkl pt pth h5 hdf5 tfrecord parquet arrow db sqlite lmdb zip tar gz tgz bz2 xz zst 7z rar
+mp4 mov avi mkv webm mp3 wav flac svg eps
 3fr arw cr2 cr3 dcr dng erf fff iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f
 thm jpg_original bak tmp part crdownload download
 """
 NEVER_IMAGES = frozenset(f".{name}" for name in _OTHERS.split())
-# Formats that other files begin like: scans of slides and maps are TIFF, a text may begin as PPM does. Such a file is
-# an image only where its name does not say that it is something else.
+# Formats that other files begin like: scans of slides and maps are TIFF, a text may begin as PPM
+# does. Such a file is an image only where its name does not say that it is something else.
 _AMBIGUOUS = ("TIFF", "PPM", "JXL")
 NO_EXTENSION = "without extension"
 SPECIAL = "not a regular file"
@@ -150,7 +153,7 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 
 def is_image(entry: os.DirEntry, known: frozenset[str], passed_over: PassedOver) -> bool:
-    """Whether an entry that is no folder is an image file; counted where it is not, or is by its content alone."""
+    """Whether an entry that is no folder is an image; counted if not, or if by its content alone."""
     extension = extension_of(entry.name)
     try:
         regular = entry.is_file()
@@ -158,7 +161,8 @@ def is_image(entry: os.DirEntry, known: frozenset[str], passed_over: PassedOver)
         regular = False
     if extension in known and (regular or entry.is_symlink()):
         return True  # a broken link too: it is better missed aloud, when it is read
-    if regular and extension not in NEVER_IMAGES and extension not in known and _begins_as_image(entry.path, extension):
+    may_be = regular and extension not in known and extension not in NEVER_IMAGES
+    if may_be and _begins_as_image(entry.path, extension):
         passed_over.by_content[extension or NO_EXTENSION] += 1
         return True
     passed_over.others[(extension or NO_EXTENSION) if regular else SPECIAL] += 1

@@ -37,7 +37,7 @@ def npz_arrays(path: str, split: str) -> Source:
             keys = ", ".join(file.files)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # a damaged file: whatever zipfile, its decompressors and NumPy's header parser raise
+    except Exception as error:  # whatever zipfile, its decompressors and NumPy's header parser raise
         reason = str(error) or type(error).__name__
         raise SourceError(f"{path}: not an .npz file of plain arrays: {reason}.") from error
     if images is None:
@@ -48,7 +48,7 @@ def npz_arrays(path: str, split: str) -> Source:
 
 
 def _array(file: np.lib.npyio.NpzFile, *keys: str) -> np.ndarray | None:
-    """The array under the first key that is there, read to its last byte: only then zipfile compares its checksum."""
+    """The array under the first key that is there, read to the end: then zipfile checks its CRC."""
     key = next((key for key in keys if key in file.files), None)
     if key is None:
         return None

@@ -80,8 +80,8 @@ def check_listed_classes(where: str, names: list[str], known: list[str]) -> None
     for name in set(names) - set(known):
         if other := by_spelling.get(_spelling(name)):
             raise SourceError(
-                f"{where}: the class list has {printable(name)!r}, the class there is called {printable(other)!r}. "
-                "Use the same letters (capitals and accents count)."
+                f"{where}: the class list has {printable(name)!r}, the class there is called "
+                f"{printable(other)!r}. Use the same letters (capitals and accents count)."
             )
     ambiguous = [name for name, count in Counter(known).items() if count > 1 and name in set(names)]
     if ambiguous:

@@ -61,6 +61,8 @@ class DemoFiles:
         By label.
     title
         What they show, in words.
+    notes
+        What was passed over in the folder, a line each.
     """
 
     train: Path
@@ -69,6 +71,7 @@ class DemoFiles:
     num_val: int
     class_names: list[str]
     title: str
+    notes: tuple[str, ...] = ()
 
 
 def write_files(config: DemoConfig) -> DemoFiles:
@@ -81,6 +84,7 @@ def write_files(config: DemoConfig) -> DemoFiles:
     """
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
+    notes: tuple[str, ...] = ()
     if config.data is None:
         num_val = config.samples // HELD_OUT
         parts: list[tuple[Any, Any]] = [
@@ -95,10 +99,10 @@ def write_files(config: DemoConfig) -> DemoFiles:
         if len(source.class_names or []) < 2 or num_val == 0:
             raise SourceError(f"{config.data}: the demonstration needs two classes and {HELD_OUT} images, found {len(source)} images.")
         parts = [(source, np.sort(order[num_val:])), (source, np.sort(order[:num_val]))]
-        title = f"images of {config.data}, at most {config.size} pixels"
+        title, notes = f"images of {config.data}, at most {config.size} pixels", source.notes
     train, val = folder / "train.beton", folder / "val.beton"
     num_train, num_val = (_write(path, *part, config) for path, part in zip((train, val), parts, strict=True))
-    return DemoFiles(train, val, num_train, num_val, list(parts[0][0].class_names), title)
+    return DemoFiles(train, val, num_train, num_val, list(parts[0][0].class_names), title, notes)
 
 
 def _write(path: Path, dataset: Any, indices: np.ndarray | None, config: DemoConfig) -> int:

@@ -50,12 +50,14 @@ def test_demo__takes_a_folder(run, tmp_path):
         for index in range(15):
             image = Image.fromarray(rng.integers(0, 256, (30, 50, 3), np.uint8))
             image.save(tmp_path / "images" / name / f"{index}.png")
+    (tmp_path / "images" / "b" / "notes.txt").touch()
     out = tmp_path / "out"
     flags = (f"--demo.data={tmp_path / 'images'}", "--demo.size=24", f"--demo.out={out}", f"--demo.minutes={SECONDS}", "--demo.workers=0")
     outcome = run("demo", *flags)
     assert outcome.status == 0, outcome.err
     result = check_result(out)
     assert (result["train"], result["val"], result["chance"]) == (25, 5, 0.5)
+    assert "  passed over: 1 file that is not an image (1 .txt)\n" in outcome.out
     with Reader(out / "train.beton") as reader:
         assert reader.value(0, "image").shape == (14, 24, 3)
         assert set(reader.records["label"]) == {0, 1}
