@@ -27,7 +27,7 @@ from ffcv_ssl.beton.cores import allowed_cores
 from tests.stress import sanitize
 
 MAX_PIXELS = 1 << 20  # the limit for images that the fuzz sets: `FFCV_SSL_MAX_PIXELS`
-BOUND = 256 << 20  # bytes of address space beyond those of a fresh process
+BOUND = 128 << 20  # bytes of address space beyond those of a fresh process; files have 4 MiB, images at most 3
 NO_BOUND = 1 << 40  # the sanitizers need memory of their own
 M_ARENA_MAX = -8  # of malloc.h
 HANG_S = 60.0

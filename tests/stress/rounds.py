@@ -46,14 +46,14 @@ class Soak:
         self._rng = random.Random(seed)
         self.good, self.damaged = write_files(folder)
         self.rounds: Counter[str] = Counter()
-        self._acts: list[Callable[[], None]] = [
+        self.acts: list[Callable[[], None]] = [
             self.whole_epoch, self.left_early, self.damaged_samples, self.failing_transform,
             self.pickled_copy, self.two_at_once, self.resumed, self.dropped,
         ]  # fmt: skip
 
     def round(self) -> None:
         """Do one thing that users do."""
-        act = self._rng.choice(self._acts)
+        act = self._rng.choice(self.acts)
         act()
         self.rounds[act.__name__] += 1
 
