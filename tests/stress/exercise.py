@@ -38,7 +38,7 @@ class Tasks:
     decodes, cache, workers
         Of the loaders: one epoch for each way to decode.
     verify, seal, command
-        Whether to verify the file, to seal it, and to call `ffcv-ssl info` where it does not open.
+        Whether to verify the file, to seal it, and to call `ffcv-ssl info`.
     """
 
     decodes: tuple[str, ...]
@@ -112,11 +112,12 @@ def exercise(path: Path, custom_fields: Mapping[str, type[Field]], tasks: Tasks)
         except BetonFormatError as error:
             outcome.refused = str(error)
             if tasks.command:
-                with outcome.only("info", FfcvSslError), contextlib.redirect_stdout(io.StringIO()):
-                    info.main([str(path)])
+                _command(path, outcome)
             raise
         with reader:
             _read(reader, outcome, tasks.verify)
+        if tasks.command:
+            _command(path, outcome)
         for decode in tasks.decodes:
             _render(path, custom_fields, reader, outcome, decode, tasks)
         if tasks.seal and not custom_fields:
@@ -126,8 +127,6 @@ def exercise(path: Path, custom_fields: Mapping[str, type[Field]], tasks: Tasks)
 
 def _read(reader: BetonReader, outcome: Outcome, verify: bool) -> None:
     """Everything that goes through the reader."""
-    with outcome.only("info"):
-        "\n".join(info.file_lines(reader)).encode("utf-8", "surrogateescape")
     opaque = {name for name, kind in reader.fields.items() if isinstance(kind, OpaqueField)}
     if verify and len(reader) <= MOST_VERIFIED:
         with outcome.only("verify"):
@@ -145,6 +144,16 @@ def _read(reader: BetonReader, outcome: Outcome, verify: bool) -> None:
                     if name not in opaque:
                         outcome.errors[key] = str(error)
                         _check_cause(error, outcome)
+
+
+def _command(path: Path, outcome: Outcome) -> None:
+    """Call `ffcv-ssl info`, which opens custom fields without their classes, into a pipe of UTF-8."""
+    with (
+        outcome.only("info", FfcvSslError),
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8") as pipe,
+        contextlib.redirect_stdout(pipe),
+    ):
+        info.main([str(path)])
 
 
 def _check_cause(error: SampleError, outcome: Outcome) -> None:
