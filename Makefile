@@ -4,6 +4,8 @@
 # make demo      images → .beton → SimCLR and EMP-SSL → one table and one picture; DATA=folder SIZE=32 for your own images
 # make bench     images per second against plain decode and every peer that is installed; DATA=folder or .beton, BENCH='--help' for options
 # make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
+# make fuzz      hostile files through everything that reads them; FUZZ='--help' for options, FUZZ='--count=200000' for the long run
+# make soak      two hours of epochs with early exits and errors, while memory, descriptors and threads are watched; SOAK_MINUTES=120
 # make check     formatter, linter, types
 
 PYTHON ?= python3
@@ -45,6 +47,7 @@ check: install
 	$(BIN)/mypy ffcv_ssl
 
 include tests/interop/interop.mk
+include tests/stress/stress.mk
 
 clean:
 	rm -rf $(VENV) .venv-ffcv demo build *.egg-info
