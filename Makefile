@@ -4,6 +4,7 @@
 # make demo      images → .beton → SimCLR and EMP-SSL → one table and one picture; DATA=folder SIZE=32 for your own images
 # make bench     images per second against plain decode and every peer that is installed; DATA=folder or .beton, BENCH='--help' for options
 # make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
+# make kill      200 SIGKILLs of the writer and as many of the training, at random moments; KILLS=50 SEED=1 for others
 # make check     formatter, linter, types
 
 PYTHON ?= python3
@@ -13,9 +14,11 @@ CONSTRAINTS ?= constraints.txt
 DATA ?=
 BENCH ?=
 SIZE ?= 32
+KILLS ?= 200
+SEED ?= 0
 DECODING_TESTS := tests/codecs tests/fields tests/kernels tests/loader tests/test_end_to_end.py
 
-.PHONY: install test native demo bench interop check clean
+.PHONY: install test native demo bench interop kill check clean
 
 install: $(VENV)/installed
 
@@ -38,6 +41,9 @@ demo: install
 
 bench: install
 	$(BIN)/python benchmarks/bench.py $(DATA) $(BENCH)
+
+kill: install
+	$(BIN)/python tests/stress/kill.py --kills=$(KILLS) --seed=$(SEED) --out=kill.json
 
 check: install
 	$(BIN)/ruff check .
