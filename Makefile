@@ -6,6 +6,7 @@
 # make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
 # make fuzz      hostile files through everything that reads them; FUZZ='--help' for options, FUZZ='--count=200000' for the long run
 # make soak      two hours of epochs with early exits and errors, while memory, descriptors and threads are watched; SOAK_MINUTES=120
+# make kill      200 SIGKILLs of the writer and as many of the training, at random moments; KILLS=50 SEED=1 for others
 # make check     formatter, linter, types
 
 PYTHON ?= python3
@@ -15,9 +16,11 @@ CONSTRAINTS ?= constraints.txt
 DATA ?=
 BENCH ?=
 SIZE ?= 32
+KILLS ?= 200
+SEED ?= 0
 DECODING_TESTS := tests/codecs tests/fields tests/kernels tests/loader tests/test_end_to_end.py
 
-.PHONY: install test native demo bench interop check clean
+.PHONY: install test native demo bench interop kill check clean
 
 install: $(VENV)/installed
 
@@ -40,6 +43,9 @@ demo: install
 
 bench: install
 	$(BIN)/python benchmarks/bench.py $(DATA) $(BENCH)
+
+kill: install
+	$(BIN)/python tests/stress/kill.py --kills=$(KILLS) --seed=$(SEED) --out=kill.json
 
 check: install
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ffcv_ssl.benchmarks.workloads import GROUPS, WORKLOADS, Epochs
+from ffcv_ssl.paths import LocalPath
 
 DECODES = ("full", "fast")
 EVERYTHING = "all"
@@ -16,8 +17,8 @@ def _option(help_text: str, default, **more):
 class DataConfig:
     """What is loaded."""
 
-    path: str | None = _option("a .beton file with an image field, or a folder of JPEGs; none draws images", None, positional="FILE")
-    patches: str | None = _option("an .npz file with (N, 32, 32, 3) uint8 images, or a .beton file of them; none draws images", None)
+    path: LocalPath | None = _option("a .beton file with an image field, or a folder of JPEGs; none draws images", None, positional="FILE")
+    patches: LocalPath | None = _option("an .npz file with (N, 32, 32, 3) uint8 images, or a .beton file of them; none draws images", None)
     images: int = _option("images to store, at most, >= 1", 512)
     patch_images: int = _option("small images to store, at most, >= 1", 2000)
 
@@ -40,7 +41,7 @@ class RunConfig:
     epochs: int = _option("epochs of the memory measurement, >= 2", 20)
     timeout_s: float = _option("seconds within which a contestant has to answer; FFCV-SSL compiles for minutes", 900.0)
     keep: bool = _option("keep what the JSON holds of measurements that are not made now", False)
-    out: str = _option("JSON with every time; the chart gets the same name and .png", "bench.json", alias="--out")
+    out: LocalPath = _option("JSON with every time; the chart gets the same name and .png", "bench.json", alias="--out")
 
     def __post_init__(self):
         if self.repeats < 1 or self.epochs < 2 or self.timeout_s <= 0 or self.workers < -1 or self.workers == 0:
@@ -77,11 +78,13 @@ class PeerConfig:
     """The Python of each peer; none: the one that runs this. A peer that it does not have is reported as absent."""
 
     only: str = _option("peers that take part, names with commas: ffcv, ffcv_ssl_fb, dali, torchvision, pillow; all or none", EVERYTHING)
-    ffcv_python: str | None = _option("Python that has FFCV 1.0.2", None, alias="--peer.ffcv.python")
-    ffcv_ssl_fb_python: str | None = _option("Python that has FFCV-SSL, built from a checkout", None, alias="--peer.ffcv_ssl_fb.python")
-    dali_python: str | None = _option("Python that has DALI", None, alias="--peer.dali.python")
-    torchvision_python: str | None = _option("Python that has torchvision and torch", None, alias="--peer.torchvision.python")
-    pillow_python: str | None = _option("Python that has Pillow and torch", None, alias="--peer.pillow.python")
+    ffcv_python: LocalPath | None = _option("Python that has FFCV 1.0.2", None, alias="--peer.ffcv.python")
+    ffcv_ssl_fb_python: LocalPath | None = _option(
+        "Python that has FFCV-SSL, built from a checkout", None, alias="--peer.ffcv_ssl_fb.python"
+    )
+    dali_python: LocalPath | None = _option("Python that has DALI", None, alias="--peer.dali.python")
+    torchvision_python: LocalPath | None = _option("Python that has torchvision and torch", None, alias="--peer.torchvision.python")
+    pillow_python: LocalPath | None = _option("Python that has Pillow and torch", None, alias="--peer.pillow.python")
 
     def __post_init__(self):
         self.names()

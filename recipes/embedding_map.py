@@ -20,6 +20,8 @@ from ffcv_ssl.cli.runs import FilesConfig, open_run
 from ffcv_ssl.cli.status import exit_status
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.loader import Loader, OrderOption
+from ffcv_ssl.names import caption
+from ffcv_ssl.paths import LocalPath, expanded_path
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.train import Trained, extract_features, frozen, option, prepare_torch, require
 from ffcv_ssl.train.samples import read_labels
@@ -32,7 +34,7 @@ MOST_CLASSES = 20  # that the legend names
 class MapConfig:
     """What is drawn."""
 
-    out: str = option("the picture to write, .png, .pdf or .svg", "map.png")
+    out: LocalPath = option("the picture to write, .png, .pdf or .svg", "map.png")
     what: Literal["embeddings", "features"] = option("output of the projector, or of the backbone", "embeddings")
     samples: int = option("validation images, drawn with the seed, >= 4", 2000)
     perplexity: float = option("neighbours that t-SNE keeps close, > 1 and less than the number of images", 30.0)
@@ -95,17 +97,17 @@ def draw(maps: Sequence[tuple[str, np.ndarray, np.ndarray, Mapping[int, str]]], 
     for ax, (title, points, labels, names) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
         for label, name in names.items():
             color = palette(classes.index(name) % palette.N)
-            handles[name] = ax.scatter(*points[labels == label].T, s=4, color=color, label=name)
-        ax.set(title=title, xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+            handles[name] = ax.scatter(*points[labels == label].T, s=4, color=color)
+        ax.set(title=caption(title), xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     if len(classes) <= MOST_CLASSES:
-        figure.legend([handles[name] for name in classes], classes, loc="outside right center", markerscale=3, fontsize=8)
+        figure.legend([handles[name] for name in classes], [*map(caption, classes)], loc="outside right center", markerscale=3, fontsize=8)
     figure.savefig(out)
 
 
 def program(argv: Sequence[str] | None) -> None:
     """Read the arguments, map each run, draw."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    runs = [argument for argument in arguments if not argument.startswith("-")]
+    runs = [expanded_path(argument) for argument in arguments if not argument.startswith("-")]
     flags = [argument.replace("--out=", "--map.out=", 1) for argument in arguments if argument.startswith("-")]
     configs = parse("embedding_map RUN [RUN …]", {"data": FilesConfig, "map": MapConfig}, flags, (__doc__ or "").partition("\n")[0])
     config = configs["map"]

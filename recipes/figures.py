@@ -13,6 +13,8 @@ from typing import Any
 
 from ffcv_ssl.cli.status import exit_status
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.names import caption
+from ffcv_ssl.paths import expanded_path
 from ffcv_ssl.recipes.report import Outcome, is_accuracy, pareto_frontier, summary, title_of, values_at
 from ffcv_ssl.recipes.study import Label, Study
 from ffcv_ssl.train.record import read_rows
@@ -52,7 +54,7 @@ def draw_study(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
     if study.frontier:
         _draw_frontier(axes[-1], study, outcomes)
     counts = {sum(outcome.cell.point == point for outcome in outcomes) for point in study.points()} - {0}
-    figure.suptitle(f"{study.title} (n = {' to '.join(map(str, sorted({min(counts), max(counts)})))})", fontsize=11)
+    figure.suptitle(f"{caption(study.title)} (n = {' to '.join(map(str, sorted({min(counts), max(counts)})))})", fontsize=11)
     figure.savefig(path)
 
 
@@ -84,7 +86,7 @@ def draw_convergence(runs: Mapping[str, Path], path: Path, score: str = "knn") -
             raise ConfigError(f"{folder}: no '{score}' in eval.csv. {found}")
         values = [scale * row[score] for row in rows]
         style = {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)], "markersize": 4, "linewidth": 1.5}
-        by_epoch.plot([row["epoch"] for row in rows], values, label=name, **style)
+        by_epoch.plot([row["epoch"] for row in rows], values, label=caption(name), **style)
         by_minute.plot([row["seconds"] / 60 for row in rows], values, **style)
     by_epoch.set(xlabel="epochs", ylabel=title_of(key))
     by_minute.set(xlabel="minutes of training")
@@ -131,7 +133,7 @@ def _draw_panel(ax: Any, study: Study, outcomes: Sequence[Outcome], fixed: Mappi
         _number_axis(ax, places, study.log_x)
         ax.set(xlabel=_words(study.x), ylabel=quantity if is_first else "")
     else:
-        ax.set_yticks(range(len(places)), [str(place) for place in places])
+        ax.set_yticks(range(len(places)), [caption(str(place)) for place in places])
         ax.set_ylim(len(places) - 0.5, -0.5)  # read downwards
         ax.set_xlabel(quantity)
     ax.grid(alpha=0.3)
@@ -193,12 +195,12 @@ def _number_axis(ax: Any, places: Sequence[float], is_log: bool) -> None:
 
 def _words(axis: str) -> str:
     """The axis for a reader: `train.batch_size` is `batch size`."""
-    return axis.rpartition(".")[2].replace("_", " ")
+    return caption(axis.rpartition(".")[2].replace("_", " "))
 
 
 def _name(axis: str, label: Label | None) -> str:
     """A place on an axis: a number with what it counts, a name alone."""
-    return f"{_words(axis)} {label:g}" if isinstance(label, (int, float)) else str(label)
+    return f"{_words(axis)} {label:g}" if isinstance(label, (int, float)) else caption(str(label))
 
 
 def program(argv: Sequence[str] | None = None) -> None:
@@ -207,7 +209,7 @@ def program(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     convergence = commands.add_parser("convergence", help="a score of several runs over epochs and over minutes")
     convergence.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or NAME=FOLDER")
-    convergence.add_argument("--out", required=True, type=Path, help="the PNG to write")
+    convergence.add_argument("--out", required=True, type=expanded_path, help="the PNG to write")
     convergence.add_argument("--score", default="knn", help="a column of eval.csv (default: knn)")
     arguments = parser.parse_args(argv)
     runs: dict[str, Path] = {}
@@ -216,8 +218,8 @@ def program(argv: Sequence[str] | None = None) -> None:
         name, folder = (name, folder) if equals and not Path(text).exists() else (Path(text).name, text)
         if name in runs:
             raise ConfigError(f"{text}: two runs are called {name}; tell them apart with NAME=FOLDER.")
-        runs[name] = Path(folder)
-    draw_convergence(runs, arguments.out, arguments.score)
+        runs[name] = Path(expanded_path(folder))
+    draw_convergence(runs, Path(arguments.out), arguments.score)
     print(f"written to {arguments.out}")
 
 

@@ -1,13 +1,16 @@
 """What a sweep measured: rows of every run, mean and deviation of every point, and the frontier of error and time."""
 
 import csv
+import io
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ffcv_ssl.names import printable
 from ffcv_ssl.recipes.study import Cell, Label, Study
+from ffcv_ssl.train.entries import write_whole
 
 COLUMNS = ("seconds", "images_per_s", "views", "epochs", "device")  # of result.json
 ACCURACIES = {"knn", "linear", "mlp"}  # a score with one of these words in its name is a share of samples
@@ -77,20 +80,21 @@ def write_csv(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
     """Write a row per run: its place, seed, every score, what `COLUMNS` names and what the study draws; floats keep all digits."""
     scores = list(dict.fromkeys(name for outcome in outcomes for name in outcome.result["scores"]))
     others = [key for key in study.y if not key.startswith("scores.") and key not in COLUMNS]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*study.axes, "seed", *scores, *COLUMNS, *others])
-        for outcome in outcomes:
-            place = [outcome.cell.point[axis] for axis in study.axes]
-            measured = [outcome.result["scores"].get(name, "") for name in scores]
-            rest = [outcome.result.get(name, "") for name in COLUMNS] + [value_of(outcome.result, key) for key in others]
-            writer.writerow([*place, outcome.cell.seed, *measured, *rest])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*map(printable, study.axes), "seed", *scores, *COLUMNS, *others])
+    for outcome in outcomes:
+        place = [label if isinstance(label := outcome.cell.point[axis], (int, float)) else printable(label) for axis in study.axes]
+        measured = [outcome.result["scores"].get(name, "") for name in scores]
+        rest = [outcome.result.get(name, "") for name in COLUMNS] + [value_of(outcome.result, key) for key in others]
+        writer.writerow([*place, outcome.cell.seed, *measured, *rest])
+    write_whole(path, text.getvalue().encode())
 
 
 def markdown_table(study: Study, outcomes: Sequence[Outcome]) -> str:
     """Return a table with a row per point, also of points without a finished run."""
     columns = [*study.axes, "n", *(title_of(key) for key in study.y), "training, s"]
-    lines = [f"# {study.title}", "", _row(columns), _row(["---"] * len(columns))]
+    lines = [f"# {printable(study.title)}", "", _row(columns), _row(["---"] * len(columns))]
     for point in study.points():
         n = sum(outcome.cell.point == point for outcome in outcomes)
         cells = [_text(summary(values_at(outcomes, point, key)), 2 if is_accuracy(key) else 4) for key in study.y]
@@ -102,7 +106,7 @@ def markdown_table(study: Study, outcomes: Sequence[Outcome]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return f"| {' | '.join(printable(cell).replace('|', '/') for cell in cells)} |"
 
 
 def _text(found: Summary, digits: int) -> str:

@@ -30,6 +30,7 @@ from ffcv_ssl.cli.config import config_dict, parse
 from ffcv_ssl.cli.config_file import METHOD, load_mapping
 from ffcv_ssl.cli.train import METHODS
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.paths import expanded_path
 
 RECIPES = Path(__file__).resolve().parent
 STUDIES = RECIPES / "studies"
@@ -125,7 +126,7 @@ def read_study(path: str) -> Study:
     ConfigError
         If there is no such file, or it is no study as described above.
     """
-    file = Path(path)
+    file = Path(expanded_path(path))
     if not file.exists():
         if path not in study_names():
             raise ConfigError(f"{path}: no such file or study. Studies: {', '.join(study_names())}.{did_you_mean(path, study_names())}")
@@ -141,6 +142,8 @@ def read_study(path: str) -> Study:
         raise ConfigError(f"{path}: grid: got a {type(content['grid']).__name__}, wanted axes with their values.")
     axes = {str(axis): _places(f"{path}: grid: {axis}", str(axis), places) for axis, places in content["grid"].items()}
     for key in ("x", "lines"):
+        if not isinstance(content.get(key, ""), str):
+            raise ConfigError(f"{path}: {key}: got a {type(content[key]).__name__}, wanted the name of an axis.")
         if content.get(key, content["x"]) not in axes:
             raise ConfigError(f"{path}: {key}: '{content[key]}' is no axis of the grid. Axes: {', '.join(axes)}.")
     if content.get("lines") == content["x"]:
@@ -278,7 +281,8 @@ def _recipe(name: str, replacement: str) -> tuple[str, str]:
 
 def _recipe_path(name: str) -> str:
     """The file itself, or the recipe of that name beside this file."""
-    return name if Path(name).exists() else str(RECIPES / f"{name}.yaml")
+    path = expanded_path(name)
+    return path if Path(path).exists() else str(RECIPES / f"{name}.yaml")
 
 
 def _method(name: str) -> str:

@@ -23,10 +23,12 @@ from typing import Any
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.cli.status import FOUND_PROBLEMS, OK, exit_status
 from ffcv_ssl.errors import ConfigError, TrainingStopped
+from ffcv_ssl.paths import LocalPath
 from ffcv_ssl.recipes.figures import draw_study
 from ffcv_ssl.recipes.report import Outcome, markdown_table, value_of, write_csv
 from ffcv_ssl.recipes.study import Cell, Study, make_cells, read_study, study_names
 from ffcv_ssl.train import DataConfig, examine_files, option, read_run
+from ffcv_ssl.train.entries import write_whole
 from ffcv_ssl.train.stop import StopSignals
 
 # What does not decide a result: where and how watched the run is.
@@ -39,15 +41,9 @@ Runner = Callable[[Cell, StopSignals], int]  # trains a cell and returns its exi
 class SweepConfig:
     """Which study, where to, and on which recipe."""
 
-    study: str = field(metadata={"help": "the study: a file, or the name of one in recipes/studies", "positional": "STUDY"})
-    out: str = option("folder of cells, table and picture; empty: runs/ and the study's name", "")
-    base: str = option("recipe instead of the study's; {method}_cpu: the one for CPUs of each method that the study trains", "")
-
-
-class SweepSignals(StopSignals):
-    """Stop requests to the sweep; the end of its terminal is one too, unless it was told to outlive it (nohup)."""
-
-    SIGNALS = (*StopSignals.SIGNALS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else []))
+    study: LocalPath = field(metadata={"help": "the study: a file, or the name of one in recipes/studies", "positional": "STUDY"})
+    out: LocalPath = option("folder of cells, table and picture; empty: runs/ and the study's name", "")
+    base: LocalPath = option("recipe instead of the study's; {method}_cpu: the one for CPUs of each method that the study trains", "")
 
 
 def train_cell(cell: Cell, stop: StopSignals) -> int:
@@ -85,11 +81,11 @@ def run(study: Study, cells: Sequence[Cell], out: Path, train: Runner = train_ce
     Raises
     ------
     TrainingStopped
-        After SIGINT, SIGTERM or SIGHUP, when the running cell has stopped and what is finished is written.
+        After SIGINT, SIGTERM, SIGHUP or SIGQUIT, when the running cell has stopped and what is finished is written.
     """
     outcomes: list[Outcome] = []
     failures: dict[str, str] = {}
-    with SweepSignals() as stop:
+    with StopSignals() as stop:
         for number, cell in enumerate(cells, start=1):
             if stop.received is None:
                 outcome, failure = _finish_cell(cell, stop, train, f"[{number}/{len(cells)}] {cell.name}")
@@ -103,7 +99,7 @@ def run(study: Study, cells: Sequence[Cell], out: Path, train: Runner = train_ce
                 print(f"  failed: {failure}", flush=True)
     if outcomes:
         write_csv(study, outcomes, out / "cells.csv")
-        (out / "table.md").write_text(markdown_table(study, outcomes), encoding="utf-8")
+        write_whole(out / "table.md", markdown_table(study, outcomes).encode())
         draw_study(study, outcomes, out / "figure.png")
     if stop.received is not None:
         raise TrainingStopped(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ffcv_ssl.errors import NotABetonFile, TruncatedFile
+from ffcv_ssl.paths import local_path
 
 _FLUSH_SECONDS = 0.1  # between two flushes of a growing file
 
@@ -18,9 +19,9 @@ _FLUSH_SECONDS = 0.1  # between two flushes of a growing file
 def absolute(path: str | os.PathLike) -> str:
     """Return a path that a change of the working directory does not change.
 
-    `..` stays, as what it means depends on links. An empty path stays empty: it is no file.
+    `~` is expanded; `..` stays, as what it means depends on links. ConfigError where it names nothing on this machine.
     """
-    return str(Path(os.fsdecode(path)).absolute()) if os.fspath(path) else ""
+    return str(Path(local_path(path)).absolute())
 
 
 def open_for_reading(path: str) -> int:

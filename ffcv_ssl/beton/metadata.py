@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ffcv_ssl.errors import BetonFormatError, ConfigError
+from ffcv_ssl.names import unicode_name
 
 RESERVED = ("writer", "seed", "fields", "record", "counts", "sealed")  # written by this package alone
 MAX_DEPTH = 32  # of nested lists and objects
@@ -40,7 +41,8 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if taken:
         raise ConfigError(f"metadata: {taken[0]!r} is written by the writer itself; choose another name.")
     try:
-        stored = json.loads(json.dumps(dict(metadata)))
+        # Names of files and classes hold the same letters in every locale.
+        stored = json.loads(unicode_name(json.dumps(dict(metadata), ensure_ascii=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"metadata is not fit for JSON: {error}.") from error
     if (problem := _problem(stored)) is not None:

@@ -52,7 +52,7 @@ class BetonReader:
     Attributes
     ----------
     path
-        Absolute, as a string.
+        Absolute, as a string, with `~` expanded.
     num_samples, page_size, header
         As in the file.
     records_end, pages_end
@@ -75,9 +75,9 @@ class BetonReader:
     """
 
     def __init__(self, path: str | os.PathLike, custom_fields: Mapping[str, type[Field]] = _NO_CUSTOM_FIELDS, check: str = "read"):
-        if check not in CHECKS:
-            raise ConfigError(f"{os.fspath(path)!s}: check is one of {', '.join(CHECKS)}, got {check!r}.")
         self.path, self.check = absolute(path), check
+        if check not in CHECKS:
+            raise ConfigError(f"{self.path}: check is one of {', '.join(CHECKS)}, got {check!r}.")
         self._custom_fields = dict(custom_fields)
         self._descriptor = open_for_reading(self.path)
         self._closer = weakref.finalize(self, os.close, self._descriptor)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl import __version__
-from ffcv_ssl.beton.atomic import replacing, resolve_target, unwinding_on_sigterm
+from ffcv_ssl.beton.atomic import replacing, resolve_target
 from ffcv_ssl.beton.files import read_exactly, write_exactly
 from ffcv_ssl.beton.integrity import extension_length, extension_to_bytes, page_ranges, range_checksum
 from ffcv_ssl.beton.layout import Header, align_up
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.beton.schema import dtype_to_json
 from ffcv_ssl.errors import BetonFormatError
+from ffcv_ssl.signals import unwinding_on_signals
 
 _PIECE = 1 << 24  # bytes copied at a time
 _NAMED = 5  # broken values named in the error
@@ -51,7 +52,7 @@ def seal(path: str | os.PathLike) -> bool:
         if reader.has_value_checksums:
             return False
         _check_values(reader)
-        with unwinding_on_sigterm(), replacing(target) as descriptor:
+        with unwinding_on_signals(), replacing(target) as descriptor:
             os.fchmod(descriptor, stat.S_IMODE(os.fstat(reader.fileno()).st_mode))
             _write(reader, descriptor)
     return True

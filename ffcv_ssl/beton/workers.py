@@ -20,6 +20,7 @@ from typing import Any
 from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, encode_batches
 from ffcv_ssl.beton.transport import ParentEnd, WorkerEnd, shared_slots
 from ffcv_ssl.errors import WriteError
+from ffcv_ssl.signals import ENDING_SIGNALS
 
 _CHUNKS_PER_WORKER = 2  # one in work, one waiting
 _READ_AHEAD_BYTES = 1 << 26  # results held for later chunks; beyond that their workers wait in their pipes
@@ -247,7 +248,8 @@ def _pickled(error: BaseException | None) -> bytes | None:
 
 def _work(inherited_job: Job | None, connection: Connection, slots: Any, positions: Any, number: int) -> None:
     """A worker's life: receive the job unless it was inherited by forking, then (start, stop); send batches, then None; None ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for each in (signal.SIGINT, *ENDING_SIGNALS):  # those of a terminal reach the whole group; the parent decides
+        signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job: Job = connection.recv() if inherited_job is None else inherited_job

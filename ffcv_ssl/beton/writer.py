@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,10 +15,10 @@ from tqdm import tqdm
 
 from ffcv_ssl import __version__
 from ffcv_ssl.beton.assembly import Assembly
-from ffcv_ssl.beton.atomic import replacing, resolve_target, unwinding_on_sigterm
+from ffcv_ssl.beton.atomic import replacing_with_list, resolve_target
 from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.beton.encoding import Batch, Job, SampleFailed, SkippedSample, encode_batches, warn_of_unused_keys
-from ffcv_ssl.beton.files import flushing, write_exactly
+from ffcv_ssl.beton.files import flushing
 from ffcv_ssl.beton.layout import (
     DEFAULT_PAGE_SIZE,
     MAX_PAGE_SIZE,
@@ -30,12 +28,15 @@ from ffcv_ssl.beton.layout import (
 )
 from ffcv_ssl.beton.metadata import check_metadata
 from ffcv_ssl.beton.schema import check_fields, dtype_to_json
+from ffcv_ssl.beton.skipped import list_bytes
 from ffcv_ssl.beton.workers import WorkerPool
 from ffcv_ssl.errors import ConfigError, WriteError
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.fields.hashing import index_hash
+from ffcv_ssl.names import printable
+from ffcv_ssl.paths import local_path
+from ffcv_ssl.signals import unwinding_on_signals
 
-SKIPPED_COLUMNS = ("index", "path", "reason")
 _CHUNKS_PER_WORKER = 4  # at least, so that all workers end at about the same time
 
 
@@ -122,7 +123,7 @@ class DatasetWriter:
         start_method: Literal["fork", "spawn", "forkserver"] | None = None,
         progress: bool = True,
     ):
-        self.path = os.fspath(path)
+        self.path = local_path(path)
         self.fields = check_fields(fields)
         if not is_page_size(page_size):
             raise ConfigError(f"page_size is a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}, got {page_size}.")
@@ -170,13 +171,23 @@ class DatasetWriter:
         if chunksize < 1:
             raise ConfigError(f"chunksize is at least 1, got {chunksize}.")
         target = resolve_target(self.path)
+        list_path = f"{target}.skipped.csv"
+        if self.on_error == "skip":
+            with suppress(FileNotFoundError):
+                os.lstat(list_path)  # a name too long is an error now, not after hours
+        resolve_target(list_path)
         job = Job(dataset, self.fields, self._order(dataset, indices, shuffle_indices), self.seed, self.on_error == "skip")
         # The workers start before there is a file: a process that may not start any, or is ended while it tries, leaves nothing behind.
-        with unwinding_on_sigterm(), self._errors_in_words(), self._batches(job, chunksize) as batches, replacing(target) as descriptor:
+        with (
+            unwinding_on_signals(),
+            self._errors_in_words(),
+            self._batches(job, chunksize) as batches,
+            replacing_with_list(target, list_path) as (descriptor, listed),
+        ):
             assembly = Assembly(descriptor, self.fields, len(job.indices), self.page_size)
             self._store(batches, assembly, job, descriptor)
             size, page_size = assembly.finish(self._file_metadata(assembly))
-            skipped_path = _write_skipped(target, assembly.skipped)
+            listed += list_bytes(assembly.skipped)
         notes = assembly.notes
         return WriteReport(
             path=self.path,
@@ -187,7 +198,7 @@ class DatasetWriter:
             skipped=len(assembly.skipped),
             counts=dict(sorted(notes.items())),
             skipped_samples=tuple(assembly.skipped),
-            skipped_path=skipped_path,
+            skipped_path=list_path if assembly.skipped else None,
             size_bytes=size,
             page_size=page_size,
             seconds=time.perf_counter() - started,
@@ -246,7 +257,9 @@ class DatasetWriter:
             pool.close(at_once=not succeeded)
 
     def _progress_bar(self, num_samples: int) -> tqdm:
-        return _ProgressBar(total=num_samples, desc=os.path.basename(self.path), unit=" samples", disable=not self._shows_progress)
+        return _ProgressBar(
+            total=num_samples, desc=printable(os.path.basename(self.path)), unit=" samples", disable=not self._shows_progress
+        )
 
     def _order(self, dataset: Any, indices: Sequence[int] | np.ndarray | None, shuffled: bool) -> np.ndarray:
         """The dataset's indices in the order of the file, (N,) int64, checked."""
@@ -284,17 +297,3 @@ class _ProgressBar(tqdm):
     """tqdm without its monitor thread: a process with threads should not fork."""
 
     monitor_interval = 0
-
-
-def _write_skipped(target: str, skipped: Sequence[SkippedSample]) -> str | None:
-    """List skipped samples beside the target; remove the list of an earlier conversion if there are none."""
-    path = f"{target}.skipped.csv"
-    if not skipped:
-        if os.path.exists(path):
-            os.unlink(path)
-        return None
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([SKIPPED_COLUMNS, *map(astuple, skipped)])
-    with replacing(path) as descriptor:
-        write_exactly(descriptor, 0, text.getvalue().encode("utf-8", "surrogateescape"))
-    return path

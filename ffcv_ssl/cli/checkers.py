@@ -3,9 +3,12 @@
 import difflib
 import math
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from fastargs.validation import Checker
+
+from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.paths import EXPANDED, expanded_path
 
 NONE = "none"  # how a flag spells None; fastargs takes a None from a file for "not given"
 SWITCH = {"0": False, "1": True, "false": False, "true": True}
@@ -52,6 +55,28 @@ class Text(Checker):
 
     def help(self) -> str:
         return "text (in quotes, if it looks like a number)"
+
+
+class PathText(Text):
+    """A path on this machine, with `~` and `$VARIABLES` expanded; "" stands for none."""
+
+    placeholder = "PATH"
+
+    def check(self, value: Any) -> str:
+        return expanded_path(text) if (text := super().check(value)) else ""
+
+    def help(self) -> str:
+        return "a path (in quotes, if it looks like a number)"
+
+    def reason(self, value: Any) -> str:
+        """Why a text is refused; empty if it is no text, or is accepted."""
+        try:
+            self.check(value)
+        except ConfigError as error:
+            return str(error)
+        except ValueError:
+            pass
+        return ""
 
 
 class Switch(Checker):
@@ -105,16 +130,18 @@ SCALARS = {int: Integer, float: Number, str: Text, bool: Switch}
 
 
 def checker_for(annotation: Any) -> Checker:
-    """Build the checker of a resolved annotation: int, float, str, bool, `Literal[…]`, or one of these `| None`."""
+    """Build the checker of a resolved annotation: int, float, str, LocalPath, bool, `Literal[…]`, or one of these `| None`."""
     if annotation in SCALARS:
         return SCALARS[annotation]()
+    if get_origin(annotation) is Annotated and annotation.__metadata__ == (EXPANDED,):
+        return PathText()
     if get_origin(annotation) is Literal:
         return Choice(get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         if len(kinds) == 1:
             return OrNone(checker_for(kinds[0]))
-    raise TypeError(f"a configuration field is int, float, str, bool, Literal[…] or one of these | None, not {annotation}.")
+    raise TypeError(f"a configuration field is int, float, str, LocalPath, bool, Literal[…] or one of these | None, not {annotation}.")
 
 
 def did_you_mean(word: str, known: Any) -> str:

@@ -1,7 +1,7 @@
 """Frozen dataclasses as a command's configuration: flags, YAML files and help, through fastargs.
 
 A section is a frozen dataclass. Each of its fields says in `metadata["help"]` what it means, in which unit and range; its
-annotation says what it takes (int, float, str, bool, `Literal[…]`, or one of these `| None`). A field with
+annotation says what it takes (int, float, str, `LocalPath`, bool, `Literal[…]`, or one of these `| None`). A field with
 `metadata["positional"]`, its name in the usage line, is also taken without a flag, one with `metadata["alias"]` by a second flag.
 Values come from the defaults, then the config files, then the flags. Nothing is read from the environment.
 """
@@ -15,7 +15,7 @@ from typing import Any, TextIO, get_type_hints
 import yaml
 from fastargs import Config, Param, Section
 
-from ffcv_ssl.cli.checkers import Choice, OrNone, checker_for, did_you_mean
+from ffcv_ssl.cli.checkers import Choice, OrNone, PathText, checker_for, did_you_mean
 from ffcv_ssl.cli.config_file import METHOD, read_config_file
 from ffcv_ssl.cli.help import command_help, first_line
 from ffcv_ssl.errors import ConfigError
@@ -94,7 +94,7 @@ def _fastargs_config(sections: Mapping[str, type]) -> Config:
     """Build a fastargs Config of this command's own; the global one is shared by every module of a process."""
     config = Config()
     for name, section in sections.items():
-        hints = get_type_hints(section)
+        hints = get_type_hints(section, include_extras=True)
         params = {}
         for field in dataclasses.fields(section):
             if not field.metadata.get("help"):
@@ -147,6 +147,8 @@ def _raise_first_error(config: Config, origins: Mapping[Key, str], sections: Map
         if key in origins:
             checker, value = config.entries[key].checker, config.content[key]
             choice = checker.inner if isinstance(checker, OrNone) else checker
+            if isinstance(choice, PathText) and (reason := choice.reason(value)):
+                raise ConfigError(f"{origins[key]}: {reason}")
             hint = choice.hint(value) if isinstance(choice, Choice) else ""
             raise ConfigError(f"{origins[key]}: got {value!r}, wanted {checker.help()}.{hint}")
     if missing:

@@ -9,6 +9,7 @@ import yaml
 
 from ffcv_ssl.cli.checkers import NONE, did_you_mean
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.paths import expanded_path
 
 METHOD = "method"  # the one key outside the sections: which program the file is for
 
@@ -68,6 +69,10 @@ def load_mapping(path: str | Path) -> dict:
         raise ConfigError(f"{path}: the config file is not UTF-8 text.") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: no valid YAML: it is nested too deeply.") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # a date that does not exist
+        raise ConfigError(f"{path}: no valid YAML: {error}.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
@@ -86,9 +91,10 @@ def recipe_names() -> list[str]:
 
 def _read(path: str | Path) -> str:
     """Text of a file or, where there is none, of the recipe of that name."""
-    if not Path(path).exists() and str(path) in recipe_names():
+    file = Path(expanded_path(str(path)))
+    if not file.exists() and str(path) in recipe_names():
         return (resources.files("ffcv_ssl.recipes") / f"{path}.yaml").read_text(encoding="utf-8")
-    return Path(path).read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8")
 
 
 def _flatten(key: str, value: Any, path: str | Path) -> Iterable[tuple[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.cli.sections import FileConfig
+from ffcv_ssl.names import printable
 
 if TYPE_CHECKING:
     from ffcv_ssl.beton.reader import BetonReader
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     path = parse("ffcv-ssl info", {"file": FileConfig}, argv, DESCRIPTION)["file"].path
     with Reader(path) as reader:
-        sys.stdout.write("\n".join(file_lines(reader, path)) + "\n")
+        sys.stdout.write("".join(f"{printable(line)}\n" for line in file_lines(reader, path)))
     return 0
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.cli.sections import FileConfig
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.names import printable
+from ffcv_ssl.paths import LocalPath
 
 DESCRIPTION = "Draw samples of a .beton file beside their augmented views, with each view's crop box on the original."
 # Which of the section's options each preset takes.
@@ -56,11 +58,16 @@ class ViewConfig:
 class PreviewConfig:
     """What is drawn."""
 
-    out: str = field(default="views.png", metadata={"help": "the picture to write, .png, .pdf or .svg", "alias": "--out"})
+    out: LocalPath = field(default="views.png", metadata={"help": "the picture to write, .png, .pdf or .svg", "alias": "--out"})
     samples: int = field(default=8, metadata={"help": "samples, chosen by the seed, >= 1"})
     seed: int = field(default=0, metadata={"help": "of the choice and of the views, >= 0"})
     epoch: int = field(default=0, metadata={"help": "draw the views of this epoch, >= 0"})
     field: str = field(default="image", metadata={"help": "name of the image field"})
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("samples", 1), ("seed", 0), ("epoch", 0)):
+            if getattr(self, name) < lowest:
+                raise ConfigError(f"{name} is at least {lowest}, got {getattr(self, name)}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,11 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--out: the name of a .png, .pdf or .svg file, got '{preview.out}'.")
 
     from ffcv_ssl import views
+    from ffcv_ssl.beton.atomic import resolve_target
     from ffcv_ssl.loader.preview import preview_figure
 
+    resolve_target(preview.out)
     pipeline = getattr(views, view.preset)(**options)
     path = configs["file"].path
     figure = preview_figure(path, pipeline, preview.samples, preview.seed, field=preview.field, epoch=preview.epoch)
     figure.savefig(preview.out)
-    sys.stdout.write(f"{preview.out}: {preview.samples} samples of {path}, views of {view.preset}\n")
+    sys.stdout.write(printable(f"{preview.out}: {preview.samples} samples of {path}, views of {view.preset}") + "\n")
     return 0

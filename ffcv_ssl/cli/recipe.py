@@ -16,7 +16,6 @@ def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> int:
 
 def _program(recipe: Recipe, argv: Sequence[str] | None) -> None:
     configs = parse(recipe.name, recipe.sections, argv, recipe.summary)
-    print_config(configs)
-    result = run(recipe, configs)
+    result = run(recipe, configs, announce=lambda: print_config(configs))
     if result is not None:
         sys.stdout.write(f"{result.summary()}\n")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ffcv_ssl.cli.train import METHODS
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.paths import LocalPath
 from ffcv_ssl.train.config import option
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ EXPORTED = ".safetensors"
 class RunConfig:
     """Which run."""
 
-    path: str = field(metadata={"help": "folder of a run, or a backbone.safetensors", "positional": "RUN"})
+    path: LocalPath = field(metadata={"help": "folder of a run, or a backbone.safetensors", "positional": "RUN"})
     epoch: int = option("epoch whose weights to take, of those that train.keep named; 0: the last checkpoint", 0)
 
 
@@ -27,8 +28,8 @@ class RunConfig:
 class FilesConfig:
     """Which files; what is empty is as in the run."""
 
-    train: str = option("the .beton file that classifiers learn from; another than the run's: transfer, give data.val with it", "")
-    val: str = option("the .beton file they are judged on", "")
+    train: LocalPath = option("the .beton file that classifiers learn from; another than the run's: transfer, give data.val with it", "")
+    val: LocalPath = option("the .beton file they are judged on", "")
     image: str = option("name of the image field", "")
     label: str = option("name of the label field, integers; classes are the labels that occur", "")
     workers: int | None = option(

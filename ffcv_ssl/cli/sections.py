@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from ffcv_ssl.paths import LocalPath
+
 
 @dataclass(frozen=True)
 class FileConfig:
     """Which file."""
 
-    path: str = field(metadata={"help": "the .beton file", "positional": "FILE"})
+    path: LocalPath = field(metadata={"help": "the .beton file", "positional": "FILE"})

@@ -53,6 +53,8 @@ def split_method(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
         position += 1
     for path in files if method is None else []:
         method = load_mapping(path).get(METHOD, method)
+        if not isinstance(method, str | None):
+            raise ConfigError(f"{path}: {METHOD}: got a {type(method).__name__}, wanted the name of one.")
     return method, rest
 
 

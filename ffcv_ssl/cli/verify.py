@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ffcv_ssl.cli.config import parse
 from ffcv_ssl.cli.sections import FileConfig
 from ffcv_ssl.cli.status import FOUND_PROBLEMS, OK
+from ffcv_ssl.names import printable
 
 if TYPE_CHECKING:
     from ffcv_ssl.beton.verify import Problem
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in reader.verify():
             num_problems += not problem.is_harmless
             num_blemishes += problem.is_harmless
-            sys.stdout.write(f"{path}: {problem_text(problem)}\n")
+            sys.stdout.write(f"{printable(f'{path}: {problem_text(problem)}')}\n")
         checked = f"{reader.num_samples:,} samples decoded, {'checksums compared' if reader.has_checksums else 'no checksums in this file'}"
     result = f"{num_problems:,} problem(s)" if num_problems else "all good"
     warnings = f", {num_blemishes:,} warning(s)" if num_blemishes else ""

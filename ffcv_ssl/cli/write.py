@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ffcv_ssl.cli.config import parse, print_config
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.names import printable
+from ffcv_ssl.paths import LocalPath
 from ffcv_ssl.sources.config import SourceConfig
 
 if TYPE_CHECKING:
-    from ffcv_ssl.beton.writer import WriteReport
+    from ffcv_ssl.beton.writer import DatasetWriter, WriteReport
     from ffcv_ssl.sources import Source
 
 DESCRIPTION = "Convert the images of a folder, an archive or an array file into one .beton file, whole or not at all."
@@ -28,8 +30,8 @@ NOTES = {  # what the image field counts, in words
 class DataConfig(SourceConfig):
     """What to read, and where to write it."""
 
-    path: str = field(kw_only=True, metadata={"help": "folder, archive or file of the dataset"})
-    out: str = field(kw_only=True, metadata={"help": "the .beton file to write; replaced only when everything is written"})
+    path: LocalPath = field(kw_only=True, metadata={"help": "folder, archive or file of the dataset"})
+    out: LocalPath = field(kw_only=True, metadata={"help": "the .beton file to write; replaced only when everything is written"})
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,24 @@ class WriteConfig:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors pass to the caller."""
     configs = parse("ffcv-ssl write", {"data": DataConfig, "image": ImageConfig, "write": WriteConfig}, argv, DESCRIPTION)
-    print_config(configs)
-    report, source = convert(**configs)
+    writer, source = prepare(**configs)
+    print_config(configs)  # once all that is quickly checked is found good: an error's line is not to be lost behind a table
+    write = configs["write"]
+    report = writer.from_indexed_dataset(source, chunksize=write.chunksize, shuffle_indices=write.shuffle)
     sys.stdout.write(report_text(report) + source_text(source))
     return 0
 
 
-def convert(data: DataConfig, image: ImageConfig, write: WriteConfig) -> tuple["WriteReport", "Source"]:
-    """Write the dataset that `data` names; return what became of it, and the dataset."""
+def prepare(data: DataConfig, image: ImageConfig, write: WriteConfig) -> tuple["DatasetWriter", "Source"]:
+    """The writer of the file, and the dataset that `data` names, both checked as far as can be without reading an image."""
+    from ffcv_ssl.beton.atomic import resolve_target
     from ffcv_ssl.fields import RGBImageField
     from ffcv_ssl.sources import open_source
     from ffcv_ssl.writer import DatasetWriter
 
+    if write.chunksize < 1:
+        raise ConfigError(f"--write.chunksize: at least 1, got {write.chunksize}.")
+    resolve_target(data.out)
     image_field = RGBImageField(**asdict(image))
     source = open_source(SourceConfig(**{part.name: getattr(data, part.name) for part in fields(SourceConfig)}))
     metadata: dict[str, Any] = {"class_names": source.class_names, "source": source.describe()}
@@ -107,17 +115,19 @@ def convert(data: DataConfig, image: ImageConfig, write: WriteConfig) -> tuple["
         metadata=metadata,
         progress=write.progress and sys.stderr.isatty(),
     )
-    return writer.from_indexed_dataset(source, chunksize=write.chunksize, shuffle_indices=write.shuffle), source
+    return writer, source
 
 
 def report_text(report: "WriteReport") -> str:
     """What became of the samples, for people."""
     rate = report.num_samples / max(report.seconds, 1e-9)
     size_mib = report.size_bytes / 2**20
-    lines = [f"{report.path}: {report.num_samples:,} samples, {size_mib:,.1f} MiB, {report.seconds:.1f} s, {rate:,.0f} samples/s"]
+    lines = [
+        f"{printable(report.path)}: {report.num_samples:,} samples, {size_mib:,.1f} MiB, {report.seconds:.1f} s, {rate:,.0f} samples/s"
+    ]
     lines += [f"  {count:,} {NOTES.get(note, note)}" for note, count in report.counts.items() if count]
     if report.skipped:
-        lines.append(f"  {report.skipped:,} skipped, listed in {report.skipped_path}")
+        lines.append(f"  {report.skipped:,} skipped, listed in {printable(report.skipped_path or '')}")
     return "\n".join(lines) + "\n"
 
 

@@ -147,14 +147,38 @@ class _CheckedFile(IndexDataCacheFile):
 
     def _load_index(self):
         if os.path.exists(self._index_path):
-            version = pickle.dumps(self._version, protocol=-1)  # Numba's, in front
-            self._checked(Path(self._index_path).read_bytes()[len(version) :])
+            data, version = Path(self._index_path).read_bytes(), pickle.dumps(self._version, protocol=-1)  # Numba's, in front
+            if not data.startswith(version):
+                raise ValueError("the index does not begin as it was written")
+            self._checked(data[len(version) :])
         return super()._load_index()
+
+    def load(self, key):
+        """Numba's, which takes every data file that cannot be read for one that is missing."""
+        name = self._load_index().get(key)
+        with contextlib.suppress(FileNotFoundError):
+            return None if name is None else self._load_data(name)
 
     def _checked(self, data: bytes) -> bytes:
         if hashlib.sha256(data[:-32]).digest() != data[-32:]:
             raise ValueError("a digest does not match")
         return data
+
+
+_unusable: set[str] = set()  # folders of which that was said
+
+
+def say_unusable(folder: str, error: Exception) -> None:
+    """Say, once per process, that kernels cannot be read from a folder or kept in it: rights, a full disk, something in a file's place."""
+    if folder not in _unusable:
+        _unusable.add(folder)
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+        logger.warning(
+            "some compiled kernels cannot be read from or kept in %s (%s); they are compiled anew in each process. "
+            "Repair the folder or set FFCV_SSL_CACHE_DIR.",
+            folder,
+            reason,
+        )
 
 
 class KernelCache(FunctionCache):
@@ -188,30 +212,35 @@ class KernelCache(FunctionCache):
     def _holds(self, sig, target_context) -> bool:
         """Whether there is an entry for `sig`, which may yet be damaged."""
         target_context.refresh()
-        with self._lock():
-            try:
+        try:
+            with self._lock():
                 return self._index_key(sig, target_context.codegen()) in self._cache_file._load_index()
-            except DAMAGE:
-                return False
+        except (OSError, *DAMAGE):  # said when the entry is loaded
+            return False
 
     def _load_overload(self, sig, target_context):
-        with self._lock():
-            try:
-                found = super()._load_overload(sig, target_context)
-                if found is not None and tuple(found.signature.args) != sigutils.normalize_signature(sig)[0]:
-                    raise ValueError(f"{found.signature} where {sig} should be")
-                return found
-            except DAMAGE as error:
-                logger.warning("compiled kernels in %s are damaged (%s); compiling %s anew.", self.cache_path, error, self._name)
-                self.flush()
-                return None
+        try:
+            with self._lock():
+                try:
+                    found = super()._load_overload(sig, target_context)
+                    if found is not None and tuple(found.signature.args) != sigutils.normalize_signature(sig)[0]:
+                        raise ValueError(f"{found.signature} where {sig} should be")
+                    return found
+                except DAMAGE as error:
+                    logger.warning("compiled kernels in %s are damaged (%s); compiling %s anew.", self.cache_path, error, self._name)
+                    self.flush()
+        except OSError as error:
+            say_unusable(self.cache_path, error)
+        return None
 
     def _save_overload(self, sig, data):
         try:
             with self._lock():
+                for leftover in Path(self.cache_path).glob("*.tmp.*"):  # of a process that was killed: the lock is ours
+                    leftover.unlink()
                 super()._save_overload(sig, data)
-        except OSError as error:  # a full disk costs the next process a compilation, no more
-            logger.warning("compiled kernels are not kept in %s: %s.", self.cache_path, error)
+        except (OSError, *DAMAGE) as error:  # a full disk costs the next process a compilation, no more
+            say_unusable(self.cache_path, error)
 
 
 class NoCache(NullCache):

@@ -14,6 +14,7 @@ from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.fields import RGBImageField
 from ffcv_ssl.loader.loader import Loader
+from ffcv_ssl.names import caption
 from ffcv_ssl.pipeline.table import ParameterTable
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _draw_row(axes: Sequence[Axes], sample: PreviewedSample) -> None:
 
     colors = [colormaps["tab10"](view % 10) for view in range(len(sample.views))]
     height, width = sample.original.shape[:2]
-    label = "" if sample.label is None else f" · {sample.label}"
+    label = "" if sample.label is None else f" · {caption(sample.label)}"
     _show(axes[0], sample.original, f"{sample.sample_id}{label}\n{width} x {height}")
     for params, color in zip(sample.params, colors, strict=True):
         if all(name in params for name in BOX):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 from ffcv_ssl.errors import SourceError
+from ffcv_ssl.paths import local_path
 from ffcv_ssl.sources.cifar import CIFAR10, CIFAR100, cifar
 from ffcv_ssl.sources.config import SourceConfig
 from ffcv_ssl.sources.folder import class_folders, flat_folder
@@ -23,8 +23,8 @@ def open_source(config: SourceConfig) -> Source:
     SourceError
         If the dataset is not what its source name says, or holds nothing.
     """
-    names = None if config.classes is None else read_class_list(os.path.expanduser(config.classes))
-    source = _open(config, os.path.expanduser(config.path), names)
+    names = None if config.classes is None else read_class_list(local_path(config.classes))
+    source = _open(config, local_path(config.path), names)
     if names is not None:
         source = select_classes(source, names)
     source = select_fraction(source, config.fraction, config.seed)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.paths import LocalPath
 
 SourceName = Literal["imagefolder", "flat", "cifar10", "cifar100", "npz", "tiny_imagenet"]
 Split = Literal["train", "test"]
@@ -30,12 +31,12 @@ class SourceConfig:
             "(official python version), npz (arrays), tiny_imagenet"
         },
     )
-    path: str = field(default="", metadata={"help": "folder, archive or file of the dataset"})
+    path: LocalPath = field(default="", metadata={"help": "folder, archive or file of the dataset"})
     split: Split = field(
         default="train",
         metadata={"help": "train or test, where the dataset holds both; an imagefolder or flat folder is one split, named by its path"},
     )
-    classes: str | None = field(
+    classes: LocalPath | None = field(
         default=None,
         metadata={
             "help": "file with one class name per line: only these classes, labelled in this order; one without images keeps its label "

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ffcv_ssl import __version__
+from ffcv_ssl.beton.atomic import replacing, resolve_target
 from ffcv_ssl.errors import CheckpointError, FfcvSslError
 from ffcv_ssl.train.distributed import is_main, rank
 from ffcv_ssl.train.labels import Classes
@@ -54,21 +55,8 @@ class Progress:
 
 def save_atomically(content: Any, path: Path) -> None:
     """Write with `torch.save` so that `path` holds the old or the new content whole, whenever the process or machine dies."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
+    with replacing(resolve_target(path)) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

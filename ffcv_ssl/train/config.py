@@ -4,6 +4,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.paths import LocalPath
 from ffcv_ssl.ssl import BACKBONES, TIMM, check_backbone_name
 
 NORMALIZATIONS = {  # mean and standard deviation per channel, on the 0..255 scale
@@ -29,8 +30,8 @@ def require(condition: bool, message: str) -> None:
 class DataConfig:
     """Which files to train and evaluate on."""
 
-    train: str = option("the .beton file to train on; its labels serve evaluation, probes and supervised training")
-    val: str = option("the .beton file to evaluate on; empty: no evaluation", "")
+    train: LocalPath = option("the .beton file to train on; its labels serve evaluation, probes and supervised training")
+    val: LocalPath = option("the .beton file to evaluate on; empty: no evaluation", "")
     image: str = option("name of the image field", "image")
     label: str = option("name of the label field, integers; classes are the labels that occur", "label")
     workers: int = option("threads of the loader; -1: one per core (shared under torchrun), 0: none beside the training's own", -1)
@@ -130,8 +131,8 @@ class TrainConfig:
         require(self.epochs >= 1, f"epochs is at least 1, got {self.epochs}.")
         require(self.batch_size >= 2, f"batch_size is at least 2, got {self.batch_size}.")
         require(self.minutes >= 0, f"minutes is at least 0, got {self.minutes}.")
-        require(self.threads >= 0, f"threads is at least 0, got {self.threads}.")
-        require(self.seed >= 0, f"seed is at least 0, got {self.seed}.")
+        require(0 <= self.threads <= 4096, f"threads is 0 to 4096, got {self.threads}.")
+        require(0 <= self.seed < 1 << 62, f"seed is 0 to 2**62 - 1, got {self.seed}.")
         require(all(word.strip().isdigit() for word in self.keep.split(",") if self.keep), f"keep lists epochs, got '{self.keep}'.")
         require(self.checkpoint_minutes >= 0, f"checkpoint_minutes is at least 0, got {self.checkpoint_minutes}.")
 
@@ -167,7 +168,7 @@ class EvalConfig:
 class LogConfig:
     """Where results go, and how often they are written."""
 
-    out: str = option("folder of the run: config.yaml, checkpoint.pt, train.csv, eval.csv, curves.png, result.json")
+    out: LocalPath = option("folder of the run: config.yaml, checkpoint.pt, train.csv, eval.csv, curves.png, result.json")
     every: int = option("steps between two rows of train.csv, >= 1", 10)
     tensorboard: bool = option("also write TensorBoard events to log.out", True)
     progress: bool = option("show a progress bar (only on a terminal)", True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ffcv_ssl.errors import SourceError
 from ffcv_ssl.fields import RGBImageField
+from ffcv_ssl.paths import LocalPath
 from ffcv_ssl.pipeline.presets import plain
 from ffcv_ssl.sources import SourceConfig, open_source
 from ffcv_ssl.sources.shapes import ShapesDataset
@@ -17,6 +18,7 @@ from ffcv_ssl.ssl import knn_accuracy, linear_probe
 from ffcv_ssl.train.build import build_backbone, build_normalize
 from ffcv_ssl.train.config import DataConfig, EvalConfig, ModelConfig, TrainConfig, option, require
 from ffcv_ssl.train.device import prepare_torch
+from ffcv_ssl.train.entries import write_whole
 from ffcv_ssl.train.evaluate import Evaluation, frozen, raw_pixels
 from ffcv_ssl.writer import DatasetWriter
 
@@ -32,19 +34,20 @@ Scores = Mapping[str, float]
 class DemoConfig:
     """What is shown, and for how long."""
 
-    data: str | None = option("folder of images, a subfolder per class; none: a set is drawn", None)
+    data: LocalPath | None = option("folder of images, a subfolder per class; none: a set is drawn", None)
     size: int = option("side of the views in pixels, >= 16; images are stored with at most this side", 32)
     samples: int = option("images to draw, >= 60; a sixth of them is held out", 12_000)
     minutes: float = option("training time of each method, > 0; both train at once, each on its share of the cores", 3.5)
     seed: int = option("of drawing, split and training, >= 0", 0)
     workers: int = option("processes that write, and at most so many threads that load; -1: one per core, 0: none beside the main one", -1)
-    out: str = option("folder of files, runs, result and picture", "demo")
+    out: LocalPath = option("folder of files, runs, result and picture", "demo")
 
     def __post_init__(self):
         require(self.size >= 16, f"size is at least 16, got {self.size}.")
         require(self.samples >= 60, f"samples is at least 60, got {self.samples}.")
         require(self.minutes > 0, f"minutes must be positive, got {self.minutes}.")
-        require(self.seed >= 0, f"seed is at least 0, got {self.seed}.")
+        require(0 <= self.seed < 1 << 61, f"seed is 0 to 2**61 - 1, got {self.seed}.")
+        require(self.workers >= -1, f"workers is at least -1, got {self.workers}.")
 
 
 @dataclass(frozen=True)
@@ -175,5 +178,5 @@ def demo_table(result: Mapping[str, Any]) -> str:
 def write_result(result: Mapping[str, Any], folder: str | Path) -> Path:
     """Write result.json into the folder of the demonstration."""
     path = Path(folder) / "result.json"
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(result, indent=2) + "\n").encode())
     return path

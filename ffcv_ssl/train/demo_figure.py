@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ffcv_ssl.loader.preview import PreviewedSample, preview_samples
+from ffcv_ssl.names import caption
 from ffcv_ssl.train.demo import ROWS, TRAINED
 from ffcv_ssl.train.record import read_rows
 
@@ -88,7 +89,7 @@ def _draw_sample(axes: Any, contrasted: PreviewedSample, patched: PreviewedSampl
     for ax, image in zip(axes, (contrasted.original, *contrasted.views[:2], mosaic(patched.views)), strict=True):
         ax.imshow(image, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
-    axes[0].set_ylabel(contrasted.label, fontsize=7)
+    axes[0].set_ylabel(caption(contrasted.label or ""), fontsize=7)
     for view, params in enumerate(contrasted.params[:2]):
         top, left, height, width = (params[name] for name in BOX)
         box = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=f"C{view}", linewidth=1.5, clip_on=False)

@@ -136,6 +136,7 @@ def fit(
             training_network(method, train, device) as network,
             record.progress_bar(total_steps, progress.step) as bar,
         ):
+            record.announce()
             if progress.step == 0:
                 save()  # so that there is a good one from the start
             score_if_due()  # a stop may have come before it

@@ -82,9 +82,10 @@ class Recipe:
         }
 
 
-def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result | None:
+def run(recipe: Recipe, configs: Mapping[str, Any], announce: Callable[[], None] = lambda: None) -> Result | None:
     """Train and evaluate; `configs` holds an instance for each of the recipe's sections.
 
+    `announce` is called, by the first process, when files, configuration and checkpoint have been found good.
     Of several processes (`torchrun`) the first evaluates and returns the result; the others return None.
     """
     c = SimpleNamespace(**configs)
@@ -94,7 +95,7 @@ def run(recipe: Recipe, configs: Mapping[str, Any]) -> Result | None:
         method.images_per_forward, method.views_per_forward = c.model.images_per_forward, c.model.views_per_forward
         classes = examine_files(c.data) if c.data.val or needs_labels(c, method) else None
         with (
-            RunRecord(recipe.name, configs, resume=c.train.resume) as record,
+            RunRecord(recipe.name, configs, c.train.resume, announce) as record,
             GrowingLoader(partial(open_loader, c, device), c.view.size_at) as loader,
             Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation,
         ):

@@ -1,9 +1,11 @@
 """The folder of a run: configuration, rows, TensorBoard events, curves and result."""
 
 import csv
+import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +14,12 @@ import yaml
 from tqdm import tqdm
 
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.paths import local_path, utf8_path
 from ffcv_ssl.train.checkpoint import Progress
 from ffcv_ssl.train.config import LogConfig
 from ffcv_ssl.train.curves import draw_curves
 from ffcv_ssl.train.distributed import is_main
+from ffcv_ssl.train.entries import write_whole
 from ffcv_ssl.train.provenance import provenance
 from ffcv_ssl.train.resume import check_resume
 from ffcv_ssl.train.tracking import begin_wandb, require_wandb
@@ -35,22 +39,24 @@ class Table:
     def __init__(self, path: Path, last_step: int = 0):
         self.path = path
         self.rows = [row for row in read_rows(path) if row.get("step", 0) <= last_step] if last_step else []
-        self.path.unlink(missing_ok=True)
-        for row in self.rows:
-            self._append(row)
+        if self.rows:
+            write_whole(path, self._text(self.rows, with_header=True).encode())
+        else:
+            self.path.unlink(missing_ok=True)
 
     def add(self, row: Mapping[str, float]) -> None:
         """Append one row; floats keep all their digits."""
         self.rows.append(dict(row))
-        self._append(row)
-
-    def _append(self, row: Mapping[str, float]) -> None:
-        is_new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+            file.write(self._text([row], with_header=len(self.rows) == 1))
+
+    def _text(self, rows: Sequence[Mapping[str, float]], with_header: bool) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[0]))
+        if with_header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -82,6 +88,8 @@ class RunRecord:
         Section name → its dataclass; the section "log" is a `LogConfig`.
     resume
         Go on in a folder that holds a run; without it such a folder is refused. "extend": also if it is finished, to another length.
+    announce
+        Called when the training begins, after all checks.
 
     Raises
     ------
@@ -90,16 +98,19 @@ class RunRecord:
         if a package to log with is missing.
     """
 
-    def __init__(self, method: str, configs: Mapping[str, Any], resume: bool | Literal["extend"] = False):
-        self.method = method
+    def __init__(
+        self, method: str, configs: Mapping[str, Any], resume: bool | Literal["extend"] = False, announce: Callable[[], None] = lambda: None
+    ):
+        self.method, self.announce = method, announce if is_main() else lambda: None
         self.log: LogConfig = configs["log"]
-        self.folder = Path(self.log.out)
+        self.folder = Path(local_path(self.log.out))
         self.checkpoint_path = self.folder / "checkpoint.pt"
         if self.log.wandb:
             require_wandb()
         self.configs = {name: asdict(config) for name, config in configs.items()}
         self.tables: dict[str, Table] = {}
         self.events: Any = None
+        self._open = ExitStack()  # what the events need
         self.wandb: Any = None
         if is_main():
             self._begin_folder(resume)
@@ -112,7 +123,7 @@ class RunRecord:
             check_resume(self.folder, self.method, self.configs, resume)
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {"method": self.method, **self.configs}
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_whole(self.folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
     def begin(self, last_step: int) -> None:
         """Open the tables and events; rows after `last_step`, the checkpoint's, are dropped."""
@@ -122,7 +133,7 @@ class RunRecord:
         if self.log.tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # heavy
 
-            self.events = SummaryWriter(str(self.folder), purge_step=last_step + 1 if last_step else None)
+            self.events = SummaryWriter(self._open.enter_context(utf8_path(self.folder)), purge_step=last_step + 1 if last_step else None)
         if self.log.wandb:
             self.wandb = begin_wandb(self.folder, self.log.wandb_project, {"method": self.method, **self.configs}, last_step > 0)
 
@@ -173,6 +184,7 @@ class RunRecord:
         if self.events is not None:
             self.events.close()
             self.events = None
+            self._open.close()
         if self.wandb is not None:
             self.wandb.finish()
             self.wandb = None
@@ -181,5 +193,5 @@ class RunRecord:
         """Write result.json: the numbers, the configuration and the code they came from."""
         content = {"method": self.method, **result, "made_by": provenance(), "config": self.configs}
         path = self.folder / "result.json"
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
         return path

@@ -12,6 +12,7 @@ import yaml
 from torch import nn
 
 from ffcv_ssl.errors import CheckpointError, ConfigError
+from ffcv_ssl.paths import local_path, utf8_path
 from ffcv_ssl.ssl import Method, Normalize
 from ffcv_ssl.train.build import build_backbone
 from ffcv_ssl.train.checkpoint import kept_name, read_weights, short_reason
@@ -65,7 +66,7 @@ def read_run(folder: str | Path) -> tuple[str, dict[str, dict[str, Any]]]:
     ConfigError
         If the folder holds no run.
     """
-    path = Path(folder) / "config.yaml"
+    path = Path(local_path(folder)) / "config.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -99,7 +100,7 @@ def restore(folder: str | Path, recipe: "Recipe", epoch: int = 0) -> Trained:
     CheckpointError
         If there is no checkpoint, or it does not fit the configuration.
     """
-    folder = Path(folder)
+    folder = Path(local_path(folder))
     name, content = read_run(folder)
     if name != recipe.name:
         raise ConfigError(f"{folder}: holds a run of {name}, not of {recipe.name}.")
@@ -120,7 +121,7 @@ def restore_backbone(path: str | Path) -> Trained:
     CheckpointError
         If the file cannot be read, or was not written by `export_backbone`.
     """
-    path = Path(path)
+    path = Path(local_path(path))
     weights, metadata = _read_safetensors(path)
     try:
         model = ModelConfig(backbone=metadata["architecture"], width=int(metadata["width"]), stem=metadata["stem"])  # type: ignore[arg-type]
@@ -144,7 +145,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as readable, safe_open(readable, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # it is no dict
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path}: no readable safetensors file: {short_reason(error)}.") from error

@@ -1,13 +1,17 @@
-"""Ctrl-C and SIGTERM as a request to stop between two steps."""
+"""Ctrl-C, and the signals that would end the process, as a request to stop between two steps."""
 
 import signal
 import threading
 from types import FrameType
 from typing import Any
 
+from ffcv_ssl.signals import ENDING_SIGNALS
+
 
 class StopSignals:
-    """Remember the first SIGINT or SIGTERM; a second one acts as it would have without us, unless repeats are ignored.
+    """Remember the first SIGINT, SIGTERM, SIGHUP or SIGQUIT; a second one acts as it would have without us, unless repeats are ignored.
+
+    A signal that the process was told to ignore (SIGHUP under nohup) stays ignored.
 
     Handlers are installed for the duration of a `with` block, in the main thread only (elsewhere Python allows none).
 
@@ -22,8 +26,6 @@ class StopSignals:
         The signal's number, or None.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
     def __init__(self, ignore_repeats: bool = False) -> None:
         self.ignore_repeats = ignore_repeats
         self.received: int | None = None
@@ -31,7 +33,8 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._remember) for number in self.SIGNALS}
+            heeded = [number for number in (signal.SIGINT, *ENDING_SIGNALS) if signal.getsignal(number) is not signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._remember) for number in heeded}
         return self
 
     def _remember(self, number: int, frame: FrameType | None) -> None:

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import threading
 
 import pytest
 
-from ffcv_ssl.beton.atomic import replacing, resolve_target, unwinding_on_sigterm
+from ffcv_ssl.beton.atomic import replacing, replacing_with_list, resolve_target
 from ffcv_ssl.beton.files import write_exactly
 
 
@@ -60,32 +59,74 @@ def test_target__follows_links_and_refuses_what_is_no_file(tmp_path):
         resolve_target(tmp_path / "missing" / "file")
 
 
-def test_sigterm__unwinds_the_block(tmp_path):
-    """SIGTERM becomes SystemExit(143) inside the block, so that files are cleaned up, and has its old meaning afterwards."""
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with pytest.raises(SystemExit) as caught, unwinding_on_sigterm(), replacing(str(tmp_path / "file")):
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert caught.value.code == 143
-    assert os.listdir(tmp_path) == []
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+STEPS = 4  # that change the folder: list put aside, file renamed, list renamed, old list removed
 
 
-def test_sigterm__of_the_user_is_respected():
-    """A program's own handler stays, and other threads leave signals alone."""
-    seen = []
-    signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
-    try:
-        with unwinding_on_sigterm():
-            os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    assert seen == [signal.SIGTERM]
+def put_both(folder, content, listed):
+    """Replace `file` and its list."""
+    with replacing_with_list(str(folder / "file"), str(folder / "file.csv")) as (descriptor, listed_bytes):
+        write_exactly(descriptor, 0, content)
+        listed_bytes += listed
 
-    def enter():
-        with unwinding_on_sigterm():
-            seen.append(signal.getsignal(signal.SIGTERM))
 
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert seen[-1] is signal.SIG_DFL
+def shown(folder):
+    """What stands under the two names; None where there is nothing."""
+    return tuple(path.read_bytes() if path.exists() else None for path in (folder / "file", folder / "file.csv"))
+
+
+def killed_at(step, folder, content, listed):
+    """Do so in a child process that is killed before (-) or after (+) the n-th step that changes the folder; return whether it was."""
+    child = os.fork()
+    if child == 0:
+        taken = 0
+
+        def counted(function):
+            def call(*arguments):
+                nonlocal taken
+                taken += 1
+                if taken == -step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                try:
+                    return function(*arguments)
+                finally:
+                    if taken == step:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            return call
+
+        os.replace, os.unlink = counted(os.replace), counted(os.unlink)
+        try:
+            put_both(folder, content, listed)
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("step", [*range(-STEPS, 0), *range(1, STEPS + 1)])
+@pytest.mark.parametrize(("old", "new"), [(b"old list", b"new list"), (b"old list", b""), (b"", b"new list")])
+def test_list__follows_its_file_through_a_kill(tmp_path, step, old, new):
+    """Killed at any step, neither file stands beside the other's list; the next write puts both right and leaves nothing else."""
+    put_both(tmp_path, b"old", old)
+    assert shown(tmp_path) == (b"old", old or None)
+    assert killed_at(step, tmp_path, b"new", new)
+    assert shown(tmp_path) in {(b"old", old or None), (b"old", None), (b"new", None), (b"new", new or None)}
+    put_both(tmp_path, b"newer", b"newer list")
+    assert shown(tmp_path) == (b"newer", b"newer list")
+    assert sorted(os.listdir(tmp_path)) == ["file", "file.csv"]
+
+
+def test_list__comes_back_where_the_file_cannot_be_replaced(tmp_path, monkeypatch):
+    """When the rename of the file is refused, file and list are as before, and nothing else is there."""
+    put_both(tmp_path, b"old", b"old list")
+    replace = os.replace
+
+    def refuse(source, target):
+        if target == str(tmp_path / "file"):
+            raise PermissionError("no")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError):
+        put_both(tmp_path, b"new", b"new list")
+    assert shown(tmp_path) == (b"old", b"old list")
+    assert sorted(os.listdir(tmp_path)) == ["file", "file.csv"]

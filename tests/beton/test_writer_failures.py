@@ -394,12 +394,14 @@ def _wait_until(condition, seconds=30):
         (signal.SIGTERM, "parent", 2, "fork", 143),
         (signal.SIGTERM, "group", 2, "forkserver", 143),
         (signal.SIGTERM, "parent", 0, "fork", 143),
+        (signal.SIGHUP, "group", 2, "fork", 129),
+        (signal.SIGQUIT, "group", 2, "spawn", 131),
         (signal.SIGKILL, "parent", 2, "fork", -signal.SIGKILL),
         (signal.SIGKILL, "parent", 2, "spawn", -signal.SIGKILL),
     ],
 )
 def test_signal__ends_the_write_and_all_workers(make_good, tmp_path, good, number, whom, num_workers, start_method, exit_code):
-    """Ctrl-C, SIGTERM and SIGKILL leave the earlier file and no process; all but SIGKILL leave no temporary file either."""
+    """Any signal that ends the program leaves the earlier file and no process; all but SIGKILL leave no temporary file either."""
     (tmp_path / "pids").mkdir()
     (tmp_path / "program.py").write_text(SLOW_PROGRAM)
     command = [sys.executable, "program.py", str(num_workers), start_method]

@@ -1,5 +1,6 @@
 """The kernel cache: shared by many processes, never stale, proof against damage, silent where it cannot write."""
 
+import errno
 import os
 import re
 import shutil
@@ -173,6 +174,56 @@ def test_unwritable_cache__is_said_once_and_harms_nothing(folder):
         lines, err = finish(start(folder, PLAIN, *DTYPES, **options))
         assert [float(line[1]) for line in lines] == [14.0] * 6
         assert err.count("FFCV_SSL_CACHE_DIR") == 1
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "1.nbc"])
+def test_entry_that_cannot_be_read__is_a_miss_said_once(folder, suffix):
+    """A folder in the place of an index or a data file, or another user's file, costs compilations and one line."""
+    finish(start(folder, PLAIN, *DTYPES[:2]))
+    for entry in folder.rglob(f"*.{suffix}"):
+        entry.unlink()
+        entry.mkdir()
+    lines, err = finish(start(folder, PLAIN, *DTYPES))
+    assert [float(line[1]) for line in lines] == [14.0] * 6
+    assert err.count("cannot be read from or kept in") == 1
+    assert f"{suffix}: Is a directory" in err
+    assert "Traceback" not in err
+
+
+DENIED = """
+import builtins, os, pathlib
+from ffcv_ssl.kernels import _jit
+_jit.cache_folder()
+def refusing(open_):
+    def refuse(path, *more, **options):
+        if str(path).endswith({denied!r}):
+            raise OSError({number}, os.strerror({number}), str(path))
+        return open_(path, *more, **options)
+    return refuse
+builtins.open, os.open = refusing(open), refusing(os.open)
+pathlib.Path.read_bytes = lambda path: open(path, "rb").read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("denied", "number"), [(".nbi", errno.EACCES), (".nbc", errno.EACCES), (".nbc", errno.EIO), ("/lock", errno.EACCES)]
+)
+def test_cache_of_another_user__is_a_miss_said_once(folder, denied, number):
+    """Files that may not be opened, or a disk that fails, are said once; results are right."""
+    finish(start(folder, PLAIN, *DTYPES[:2]))
+    lines, err = finish(start(folder, DENIED.format(denied=denied, number=number) + PLAIN, *DTYPES[:3]))
+    assert [float(line[1]) for line in lines] == [14.0] * 3
+    assert err.count("cannot be read from or kept in") == 1
+    assert "Traceback" not in err
+
+
+def test_leftover_of_a_killed_save__goes_with_the_next(folder):
+    """Half a file that a killed process left in the cache is removed when the next kernel is kept."""
+    finish(start(folder, PLAIN, DTYPES[0]))
+    (cache,) = (folder / "cache" / "kernels").iterdir()
+    (cache / "kernel.shifted-1.py311.1.nbc.tmp.0123456789abcdef").write_bytes(bytes(1000))
+    finish(start(folder, PLAIN, *DTYPES[:2]))
+    assert list(cache.glob("*.tmp.*")) == []
 
 
 # The compiler holds still until the line was logged, so the line comes while the kernel is being compiled.

@@ -17,6 +17,22 @@ def test_stop_signals__second_one_acts():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_stop_signals__heed_all_that_would_end_the_process(number):
+    """kill, a closed terminal and Ctrl-\\ are requests too; what the process was told to ignore (nohup) stays ignored."""
+    with StopSignals() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.received == number
+    assert signal.getsignal(number) is signal.SIG_DFL
+    signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), number)
+            assert stop.received is None
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def test_stop_signals__ignore_repeats():
     """Under torchrun, which repeats them, further signals change nothing until the block ends."""
     before = signal.getsignal(signal.SIGINT)
