@@ -124,27 +124,30 @@ def test_class_folders__name_images_beside_the_classes(tmp_path):
     )
 
 
-def test_class_names__are_the_same_in_every_locale(tmp_path):
-    """A program under an ASCII locale lists bytes; names and labels are those of a UTF-8 locale."""
-    make_files(tmp_path, "café/1.jpg", "日本/2.jpg", f"{os.fsdecode(bytes([0xE9]))}/3.jpg")
+LIST_IN_A_PROCESS = """
+import os, sys
+from ffcv_ssl.sources import SourceConfig, open_source
+for classes in (None, sys.argv[1] + "/classes.txt"):
+    source = open_source(SourceConfig(path=sys.argv[1], classes=classes))
+    names = [os.path.basename(os.fsencode(source[index][0])) for index in range(4)]
+    assert all(os.path.exists(source[index][0]) for index in range(4))
+    print(ascii(source.class_names), source.labels.tolist(), b" ".join(names))
+"""
+LOCALES = [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "C.UTF-8"}]
+
+
+def test_names_and_order__are_the_same_in_every_locale(tmp_path):
+    """An ASCII locale lists bytes; names, labels and order are those of a UTF-8 locale."""
+    make_files(tmp_path, "café/日.jpg", f"café/{os.fsdecode(bytes([0x80]))}.jpg", "日本/2.jpg")
+    make_files(tmp_path, f"{os.fsdecode(bytes([0xE9]))}/3.jpg")
     (tmp_path / "classes.txt").write_bytes("日本\n".encode() + b"\xe9\n" + "café\n".encode())
-    code = (
-        "import sys, warnings; warnings.simplefilter('error')\n"
-        "from ffcv_ssl.sources import SourceConfig, open_source\n"
-        "for classes in (None, sys.argv[1] + '/classes.txt'):\n"
-        "    source = open_source(SourceConfig(path=sys.argv[1], classes=classes))\n"
-        "    print(ascii(source.class_names), source.labels.tolist(), len([open(source[i][0]) for i in range(3)]))\n"
-    )
-    outputs = set()
-    for locale in ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "C.UTF-8"}):
-        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path)]
-        done = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, text=True, check=True)
-        outputs.add(done.stdout)
-    (output,) = outputs
-    assert output.splitlines() == [
-        r"['caf\xe9', '\u65e5\u672c', '\udce9'] [0, 1, 2] 3",
-        r"['\u65e5\u672c', '\udce9', 'caf\xe9'] [0, 1, 2] 3",
-    ]
+    command = [sys.executable, "-c", LIST_IN_A_PROCESS, str(tmp_path)]
+    runs = [subprocess.run(command, env={**os.environ, **locale}, capture_output=True, text=True, check=True) for locale in LOCALES]
+    for run in runs:
+        assert run.stdout.splitlines() == [
+            r"['caf\xe9', '\u65e5\u672c', '\udce9'] [0, 0, 1, 2] b'\xe6\x97\xa5.jpg \x80.jpg 2.jpg 3.jpg'",
+            r"['\u65e5\u672c', '\udce9', 'caf\xe9'] [0, 1, 2, 2] b'2.jpg 3.jpg \xe6\x97\xa5.jpg \x80.jpg'",
+        ]
 
 
 def test_class_folders__refuse_folders_without_classes(tmp_path):

@@ -130,15 +130,6 @@ def test_lines__name_the_most_frequent_kinds(tmp_path):
     assert r"1 .new\nline" in hidden
 
 
-def test_order__is_that_of_utf_8_in_every_locale(tmp_path):
-    """Names listed under an ASCII locale, all surrogates, come in the order of their letters."""
-    names = ["a.jpg", "é.jpg", "日.jpg", "z.jpg"]
-    make_files(tmp_path, *names)
-    ascii_names = {name: name.encode().decode("ascii", "surrogateescape") for name in names}
-    assert image_files(str(tmp_path)) == sorted(names)
-    assert sorted(ascii_names.values(), key=listing.unicode_name) == [ascii_names[name] for name in sorted(names)]
-
-
 def test_images__of_a_png_without_extension_convert(tmp_path):
     """A file taken for its content is read as what it is."""
     (tmp_path / "a").mkdir()
