@@ -161,7 +161,7 @@ class Loader:
         except BaseException:
             self.reader.close()
             raise
-        fixed = {"path": self.path, "seed": self.seed, "weights": drawn and drawn.given}
+        fixed = {"path": self.path, "seed": self.seed, "weights": drawn.given if drawn else None}
         fixed["indices"] = None if indices is None else self.indices
         self._arguments = own(arguments) | fixed  # those of a copy
         self.shuffle_bytes = int(shuffle_bytes)

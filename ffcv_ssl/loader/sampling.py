@@ -73,8 +73,11 @@ def plan_weights(reader: BetonReader, indices: np.ndarray, weights: Any, balance
             raise PipelineError(f"{reader.path}: balanced counts integers, and field {balanced!r} holds {classes.dtype}.")
         _, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
         return Weights(1.0 / counts[inverse])
-    if weights is None:
-        return None
+    return None if weights is None else _given_weights(reader, indices, weights)
+
+
+def _given_weights(reader: BetonReader, indices: np.ndarray, weights: Any) -> Weights:
+    """Check weights that a user gave."""
     try:
         values = np.asarray(weights)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors with a gradient

@@ -59,9 +59,6 @@ def column_key(column: str, attempt: int) -> np.ndarray:
     return key
 
 
-OCCURRENCE = as_words(column_word("occurrence"))  # sets occurrence 1 apart from view 1
-
-
 class Keys:
     """Random numbers of one transform for every (sample, view) of a batch.
 
@@ -95,7 +92,7 @@ class Keys:
         state = absorb(absorb(absorb(as_words(0), as_words(seed)), as_words(epoch)), as_words(sample_ids)[:, None])
         if occurrences is not None:
             again = occurrences > 0
-            state[again] = absorb(state[again], as_words(occurrences[again])[:, None] ^ OCCURRENCE)
+            state[again] = absorb(state[again], as_words(occurrences[again])[:, None])
         self._states = rotate(absorb(state, as_words(np.asarray(views))[None, :]))
 
     @property

@@ -304,3 +304,7 @@ def test_occurrences__of_some_samples_leave_the_others_alone():
         alone = Keys(1, 2, np.array([sample_id]), range(3), "crop", np.array([occurrence])).uniform("top")
         np.testing.assert_array_equal(uniforms[row], alone[0])
     assert len(np.unique(uniforms)) == uniforms.size
+    assert (uniforms[:, 0] * 2**24).astype(int).tolist() == PINNED_OCCURRENCES
+
+
+PINNED_OCCURRENCES = [4003273, 7194913, 16687652, 10335555]
