@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ffcv_ssl import views
-from ffcv_ssl.errors import CheckpointError, PipelineError
+from ffcv_ssl.errors import CheckpointError, ConfigError, PipelineError
 from ffcv_ssl.loader import BetonDataset, Loader, OrderOption
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.transforms import CenterCrop, ModuleWrapper, RandomResizedCrop, Resize, ToTensor
@@ -206,7 +206,7 @@ def test_path__keeps_what_depends_on_links(somewhere, monkeypatch):
     os.remove("raw.beton")
     with Reader("link/../raw.beton") as reader:
         assert os.path.samefile(reader.path, somewhere / "far/raw.beton")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigError, match="empty path"):
         Reader("")
 
 

@@ -348,12 +348,12 @@ def test_embedding_map__a_class_has_one_colour_whatever_its_number(tmp_path, mon
 
     assert label_names(["a", "b"], np.array([1, -1, 0, 10**9, 1])) == {-1: "-1", 0: "a", 1: "b", 10**9: "1000000000"}
     drawn, scatter = [], Axes.scatter
-    monkeypatch.setattr(Axes, "scatter", lambda self, *args, **kw: drawn.append((kw["label"], kw["color"])) or scatter(self, *args, **kw))
+    monkeypatch.setattr(Axes, "scatter", lambda self, *args, **kw: drawn.append(kw["color"]) or scatter(self, *args, **kw))
     points = np.zeros((4, 2))
     draw(
         [("one", points, np.array([0, 0, 1, 1]), {0: "a", 1: "b"}), ("two", points, np.array([0, 0, 1, 1]), {0: "b", 1: "c"})],
         tmp_path / "m.png",
     )
-    assert [name for name, _ in drawn] == ["a", "b", "b", "c"]
+    assert len(drawn) == 4  # a, b; b, c
     assert drawn[1] == drawn[2]
-    assert len({color for _, color in drawn}) == 3
+    assert len(set(drawn)) == 3
