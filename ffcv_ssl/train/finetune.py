@@ -108,7 +108,7 @@ def finetune(trained: Trained, config: FinetuneConfig) -> dict[str, Any]:
         num_workers=data.workers,
     )
     evaluation = Evaluation(data, EvalConfig(), whole, device, precision)
-    with RunRecord(f"{trained.name}, fine-tuned", sections) as record, loader, evaluation:
+    with loader, evaluation, RunRecord(f"{trained.name}, fine-tuned", sections) as record:
         try:
             progress = fit(method, loader, finetune_optimizer(method, config), train, optim, record, label=data.label, classes=classes)
         except TrainingStopped as stopped:

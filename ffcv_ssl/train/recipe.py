@@ -95,9 +95,9 @@ def run(recipe: Recipe, configs: Mapping[str, Any], announce: Callable[[], None]
         method.images_per_forward, method.views_per_forward = c.model.images_per_forward, c.model.views_per_forward
         classes = examine_files(c.data) if c.data.val or needs_labels(c, method) else None
         with (
-            RunRecord(recipe.name, configs, c.train.resume, announce) as record,
             GrowingLoader(partial(open_loader, c, device), c.view.size_at) as loader,
             Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation,
+            RunRecord(recipe.name, configs, c.train.resume, announce) as record,  # last: what fails leaves no folder
         ):
             return _run(recipe, c, method.to(device), classes, record, loader, evaluation)
 
