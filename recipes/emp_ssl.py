@@ -18,8 +18,10 @@ import torch
 
 from ffcv_ssl import views
 from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.evaluate import bag_encoder, open_views
+from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import EmpProjector, EmpSSL
-from ffcv_ssl.train import Configs, Recipe, Views, bag_encoder, build_backbone, build_normalize, open_views, option, require
+from ffcv_ssl.train import Views, build_backbone, build_normalize, option, require
 
 
 @dataclass(frozen=True)

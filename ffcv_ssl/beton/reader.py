@@ -14,21 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from ffcv_ssl.beton.files import absolute, open_for_reading, read_exactly
-from ffcv_ssl.beton.index import Extents, locate_values
-from ffcv_ssl.beton.integrity import read_extension
-from ffcv_ssl.beton.layout import (
+from ffcv_ssl.beton.format.index import Extents, locate_values
+from ffcv_ssl.beton.format.integrity import read_extension
+from ffcv_ssl.beton.format.layout import (
     DESCRIPTOR_DTYPE,
     HEADER_DTYPE,
     TABLE_DTYPE,
     parse_descriptors,
     parse_header,
 )
-from ffcv_ssl.beton.schema import parse_schema
-from ffcv_ssl.beton.sections import check_checksums, check_sections, data_region, find_pages_end, value_checksums
+from ffcv_ssl.beton.format.schema import parse_schema
+from ffcv_ssl.beton.format.sections import check_checksums, check_sections, data_region, find_pages_end, value_checksums
 from ffcv_ssl.beton.verify import Problem, find_problems
 from ffcv_ssl.errors import BetonFormatError, ChecksumError, ConfigError, FfcvSslError, FieldNotFound, SampleError
 from ffcv_ssl.fields.base import Field
+from ffcv_ssl.system.files import absolute, open_for_reading, read_exactly
 
 CHECKS = ("read", "none")
 _NO_CUSTOM_FIELDS: Mapping[str, type[Field]] = MappingProxyType({})

@@ -28,10 +28,10 @@ from numba import objmode
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.fields.image import RGBImageField
-from ffcv_ssl.loader.images import ImageRenderer
-from ffcv_ssl.loader.placement import plan_cache
+from ffcv_ssl.loader.order.sampling import has_repeats, occurrences
 from ffcv_ssl.loader.plan import common_size
-from ffcv_ssl.loader.sampling import has_repeats, occurrences
+from ffcv_ssl.loader.render.cache import plan_cache
+from ffcv_ssl.loader.render.images import ImageRenderer
 from ffcv_ssl.pipeline.plan import OutputPlan, plan_images
 
 try:

@@ -26,7 +26,7 @@ from ffcv_ssl import __version__
 logger = logging.getLogger("ffcv_ssl")
 
 PACKAGE = Path(__file__).resolve().parents[1]
-COMPILED_FILES = ("kernels/**/*.py", "codecs/_call.py", "codecs/slices.py", "loader/chunk.py")  # every file that holds compiled code
+COMPILED_FILES = ("kernels/**/*.py", "codecs/_call.py", "codecs/slices.py", "loader/render/chunk.py")  # every file that holds compiled code
 
 PATIENCE_S = 1.0  # before a compilation is announced
 COMPILING_S = "10 to 20"  # what the largest kernel takes on one core

@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from ffcv_ssl.beton.cores import allowed_cores
-from ffcv_ssl.beton.files import absolute
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import LoaderClosed, PipelineError, SampleError
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.loader.arguments import check_arguments, own
 from ffcv_ssl.loader.batch import Batch
-from ffcv_ssl.loader.buffers import BufferPool
-from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.epoch import EpochIterator
-from ffcv_ssl.loader.order import OrderOption, Selection, check_indices, epoch_order, num_batches
-from ffcv_ssl.loader.pages import PageLayout, page_layout
+from ffcv_ssl.loader.engine.buffers import BufferPool
+from ffcv_ssl.loader.engine.epoch import EpochIterator
+from ffcv_ssl.loader.engine.threads import Engine
+from ffcv_ssl.loader.order.epoch_order import OrderOption, Selection, check_indices, epoch_order, num_batches
+from ffcv_ssl.loader.order.page_order import PageLayout, page_layout
+from ffcv_ssl.loader.order.sampling import chosen_samples, has_repeats, plan_weights
 from ffcv_ssl.loader.plan import PlanOptions, plan_batches
-from ffcv_ssl.loader.sampling import chosen_samples, has_repeats, plan_weights
 from ffcv_ssl.loader.state import check_state, identity
+from ffcv_ssl.system.cores import allowed_cores
+from ffcv_ssl.system.files import absolute
 
 logger = logging.getLogger("ffcv_ssl")
 NOTHING: Mapping = MappingProxyType({})

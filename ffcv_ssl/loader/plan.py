@@ -10,14 +10,14 @@ import torch
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.fields.image import RGBImageField
-from ffcv_ssl.loader.images import ImageRenderer
-from ffcv_ssl.loader.placement import plan_cache
+from ffcv_ssl.loader.engine.batch_work import BatchPlan
+from ffcv_ssl.loader.render.cache import plan_cache
+from ffcv_ssl.loader.render.images import ImageRenderer
 from ffcv_ssl.loader.values import value_reader
-from ffcv_ssl.loader.work import BatchPlan
 from ffcv_ssl.pipeline.plan import ImagePlan, plan_images
 
 if TYPE_CHECKING:
-    from ffcv_ssl.loader.device import Device
+    from ffcv_ssl.loader.render.device import Device
 
 Pipelines = dict[str, Sequence[Any] | None]
 
@@ -80,13 +80,13 @@ def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> Ima
     cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.share, where, device_available=device_available)
     if device is None:
         return ImageRenderer(reader, plan, cache, options.decode)
-    from ffcv_ssl.loader.device_renderer import DeviceRenderer  # Numba's CUDA half takes a while to import
+    from ffcv_ssl.loader.render.device_renderer import DeviceRenderer  # Numba's CUDA half takes a while to import
 
     return DeviceRenderer(reader, plan, cache, options.decode, device)
 
 
 def _open_device(device: torch.device) -> "Device":
-    from ffcv_ssl.loader.device import open_device
+    from ffcv_ssl.loader.render.device import open_device
 
     return open_device(device)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import CheckpointError
-from ffcv_ssl.loader.order import OrderOption, Selection
+from ffcv_ssl.loader.order.epoch_order import OrderOption, Selection
 
 if TYPE_CHECKING:
     from ffcv_ssl.loader.loader import Loader

@@ -4,8 +4,8 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.paths import LocalPath
 from ffcv_ssl.ssl import BACKBONES, TIMM, check_backbone_name
+from ffcv_ssl.system.paths import LocalPath
 
 NORMALIZATIONS = {  # mean and standard deviation per channel, on the 0..255 scale
     "half": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),

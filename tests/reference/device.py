@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.loader.device import Shipment
+from ffcv_ssl.loader.render.device import Shipment
 from tests.reference.kernel import render_rows
 
 

@@ -5,9 +5,9 @@ import signal
 import pytest
 import torch
 
+from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.train.distributed import averaged, highest, is_main, loader_threads, process_group, world_size
-from ffcv_ssl.train.record import read_rows
 from tests.reference.torchrun import torchrun
 from tests.train.training_processes import EVALUATION_S, run
 

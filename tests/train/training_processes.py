@@ -12,8 +12,9 @@ from torch import nn
 
 from ffcv_ssl.errors import ConfigError, TrainingStopped
 from ffcv_ssl.loader.batch import make_batch
+from ffcv_ssl.runs import RunRecord
 from ffcv_ssl.ssl import BYOL, Normalize, SimCLR
-from ffcv_ssl.train import LogConfig, OptimConfig, RunRecord, TrainConfig, build_optimizer, fit, prepare_torch
+from ffcv_ssl.train import LogConfig, OptimConfig, TrainConfig, build_optimizer, fit, prepare_torch
 from ffcv_ssl.train.distributed import process_group, rank, rank_batch_size, world_size
 from tests.reference.memory_loader import MemoryLoader
 
