@@ -15,6 +15,8 @@ from ffcv_ssl.transforms.base import ViewTransform
 from ffcv_ssl.transforms.keys import Keys
 from ffcv_ssl.transforms.stages import run_stages
 
+IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))  # of bytes that stay as they are
+
 
 @dataclass(frozen=True)
 class ViewGroup:
@@ -222,7 +224,7 @@ def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:
 def _tensor(groups: list[ViewGroup], size: tuple[int, int], view: ParsedView) -> TensorPlan:
     """Turn the normalization into the kernel's lookup table."""
     if view.normalize is None:
-        lut, dtype = np.tile(np.arange(256, dtype=np.uint8), (3, 1)), torch.uint8
+        lut, dtype = IDENTITY_LUT, torch.uint8
     else:
         dtype = view.normalize.type
         table = view.normalize.table()

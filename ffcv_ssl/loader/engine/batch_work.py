@@ -15,8 +15,7 @@ from ffcv_ssl.loader.batch import Batch, make_batch
 from ffcv_ssl.loader.engine.buffers import BufferPool
 from ffcv_ssl.loader.engine.threads import Engine
 from ffcv_ssl.loader.order.epoch_order import EpochPosition
-from ffcv_ssl.loader.render.host_views import BatchMemory
-from ffcv_ssl.loader.render.images import Drawing, ImageRenderer
+from ffcv_ssl.loader.render.renderer import RenderedBatch, Renderer
 from ffcv_ssl.loader.values import ValueReader
 
 logger = logging.getLogger("ffcv_ssl")
@@ -31,7 +30,7 @@ class BatchPlan:
     """What every batch of a loader is made of."""
 
     seed: int
-    images: tuple[ImageRenderer, ...]
+    images: tuple[Renderer, ...]
     values: tuple[ValueReader, ...]
     names: tuple[str, ...]
     """Fields of the batch, in order."""
@@ -72,8 +71,7 @@ class BatchWork:
         self._ids, self._occurrences = place.sample_ids(), place.occurrences()
         self._engine, self._pool, self._owner = engine, pool, owner
         self._lock = threading.Lock()
-        self._drawings: list[Drawing] = []  # per image field
-        self._memories: list[BatchMemory] = []  # per image field, what the threads fill
+        self._batches: list[RenderedBatch] = []  # per image field
         self._values: list[Any] = []  # per other field
         self._skipped: list[int] = []  # positions
         self._remaining = 0  # chunks
@@ -82,8 +80,8 @@ class BatchWork:
         """Draw all parameters, take memory, and queue the chunks before all other jobs."""
         try:
             for image in self._plan.images:
-                self._drawings.append(image.draw(self._plan.seed, self._place.epoch, self._ids, self._occurrences))
-                self._memories.append(image.take(self._drawings[-1], self._pool))
+                parameters = image.draw(self._plan.seed, self._place.epoch, self._ids, self._occurrences)
+                self._batches.append(image.allocate(parameters, self._pool))
             self._values = [value.allocate(self._ids) for value in self._plan.values]
             count = len(self._ids)
             chunk = chunk_size(count, self._plan.num_pixels, max(self._engine.num_workers, 1))
@@ -114,8 +112,8 @@ class BatchWork:
         """All chunks are done; where a GPU renders, the images are sent to it, ahead of use."""
         try:
             if self.error is None and not self.is_empty:
-                for memory in self._memories:
-                    memory.ready()
+                for batch in self._batches:
+                    batch.seal()
             self.done.set()
         except BaseException as error:  # carried to the consumer
             self.fail(error)
@@ -123,8 +121,8 @@ class BatchWork:
     def _fill(self, start: int, stop: int) -> None:
         """Read, decode and render samples [start, stop)."""
         ids = self._ids[start:stop]
-        for memory in self._memories:
-            memory.fill(ids, start)
+        for image, batch in zip(self._plan.images, self._batches, strict=True):
+            image.fill(batch, ids, start)
         for value, out in zip(self._plan.values, self._values, strict=True):
             value.read(ids, out, start)
 
@@ -168,8 +166,8 @@ class BatchWork:
         chosen = np.array([sample_id])
         occurrence = self._place.further_occurrence(position)
         self._ids[position] = sample_id
-        for image, drawing in zip(self._plan.images, self._drawings, strict=True):
-            drawing.replace(position, image.draw(self._plan.seed, self._place.epoch, chosen, occurrence))
+        for image, batch in zip(self._plan.images, self._batches, strict=True):
+            batch.parameters.replace(position, image.draw(self._plan.seed, self._place.epoch, chosen, occurrence))
         for value, out in zip(self._plan.values, self._values, strict=True):
             out[position] = value.allocate(chosen)[0]
 
@@ -188,12 +186,13 @@ class BatchWork:
         """Return the batch, after the stages; raises what any of its jobs raised."""
         if self.error is not None:
             raise self.error
-        views = [memory.tensors() for memory in self._memories]
-        self._memories = []
+        views = [batch.tensors() for batch in self._batches]
+        tables = {image.plan.field: batch.parameters.table for image, batch in zip(self._plan.images, self._batches, strict=True)}
         if self._skipped:
             kept = np.delete(np.arange(len(self._ids)), self._skipped)
             self._drop(kept)
             views = [[_rows(tensor, kept) for tensor in tensors] for tensors in views]
+        self._batches = []
         finished: dict[str, Any] = {}
         for image, tensors in zip(self._plan.images, views, strict=True):
             remaining = iter(tensors)
@@ -203,7 +202,6 @@ class BatchWork:
             finished[value.name] = value.finish(out, self._plan.device)
         self._values = []
         plan = self._plan
-        tables = {image.plan.field: drawing.table for image, drawing in zip(plan.images, self._drawings, strict=True)}
         return make_batch(
             {name: finished[name] for name in plan.names}, self._ids if plan.with_ids else None, tables if plan.with_params else None
         )
@@ -212,8 +210,8 @@ class BatchWork:
         """Keep only some positions."""
         self._ids = self._ids[kept]
         self._values = [[out[i] for i in kept] if isinstance(out, list) else out[kept] for out in self._values]
-        for drawing in self._drawings:
-            drawing.table.values = drawing.table.values[kept]
+        for batch in self._batches:
+            batch.parameters.keep(kept)
 
 
 def _rows(tensor: torch.Tensor, kept: np.ndarray) -> torch.Tensor:

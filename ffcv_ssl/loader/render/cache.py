@@ -25,18 +25,18 @@ class ImageCache:
     ----------
     memory
         uint8, one image after the other; empty where nothing is kept there. The system gives its pages when they are first written.
-    places
+    offsets
         (num_samples,) int64 offset of each image in `memory`, -1 for those that are not kept there.
     cached
         (num_samples,) uint8, whether the image is in `memory`.
-    device_places
+    device_offsets
         (num_samples,) int64 offset of each image on the GPU, -1 for those that are not kept there; None: none is.
     """
 
     memory: np.ndarray
-    places: np.ndarray
+    offsets: np.ndarray
     cached: np.ndarray
-    device_places: np.ndarray | None = None
+    device_offsets: np.ndarray | None = None
 
 
 def plan_cache(
@@ -44,7 +44,7 @@ def plan_cache(
     sizes: np.ndarray,
     modes: np.ndarray,
     indices: np.ndarray,
-    share: int,
+    num_processes: int,
     where: str,
     available: Callable[[], int] | None = None,
     device_available: Callable[[], int] | None = None,
@@ -61,7 +61,7 @@ def plan_cache(
         (num_samples, 2) heights and widths and (num_samples,) modes of the stored images.
     indices
         Samples that the loader reads.
-    share
+    num_processes
         Processes that keep a cache of their own.
     where
         File and field, for messages.
@@ -79,8 +79,8 @@ def plan_cache(
     kept = kept[sizes[kept].astype(np.int64).prod(axis=1) <= max_pixels()]  # reading one of the others is an error
     num_bytes = 3 * sizes[kept].astype(np.int64).prod(axis=1)
     total = int(num_bytes.sum())
-    places = np.full(len(sizes), -1, np.int64)
-    nothing = np.empty(0, np.uint8), places, np.zeros(len(sizes), np.uint8)
+    offsets = np.full(len(sizes), -1, np.int64)
+    nothing = np.empty(0, np.uint8), offsets, np.zeros(len(sizes), np.uint8)
     if cache == "device" and device_available is None:
         raise PipelineError(f"{where}: cache='device' is for views that a GPU renders; put ToDevice('cuda') before the transforms.")
     if cache in ("device", "auto") and device_available is not None:
@@ -91,14 +91,14 @@ def plan_cache(
             )
         if cache == "device" or total <= AUTO_SHARE * free:
             logger.info("%s: %.3f GB of decoded images will lie on the GPU (%.1f GB are free).", where, total / 1e9, free / 1e9)
-            on_device = places.copy()
+            on_device = offsets.copy()
             on_device[kept] = np.cumsum(num_bytes) - num_bytes
             return ImageCache(*nothing, on_device)
-    room = (available or available_bytes)() // share if cache != "os" else 0
+    room = (available or available_bytes)() // num_processes if cache != "os" else 0
     if cache == "ram" and total > room:
         raise PipelineError(
             f"{where}: {total / 1e9:.1f} GB of decoded images do not fit the {room / 1e9:.1f} GB of memory that are available to each of "
-            f"{share} processes; use cache='os'."
+            f"{num_processes} processes; use cache='os'."
         )
     if cache == "auto":
         fits = total <= AUTO_SHARE * room
@@ -106,12 +106,12 @@ def plan_cache(
         logger.info("%s: cache='auto' picked %r for %.1f GB of decoded images (%.1f GB available).", where, cache, total / 1e9, room / 1e9)
     if cache == "os":
         return ImageCache(*nothing)
-    places[kept] = np.cumsum(num_bytes) - num_bytes
+    offsets[kept] = np.cumsum(num_bytes) - num_bytes
     try:
         memory = np.empty(total, np.uint8)
     except MemoryError as error:
         raise PipelineError(f"{where}: there is no memory for {total / 1e9:.1f} GB of decoded images; use cache='os'.") from error
-    return ImageCache(memory, places, np.zeros(len(sizes), np.uint8))
+    return ImageCache(memory, offsets, np.zeros(len(sizes), np.uint8))
 
 
 def available_bytes() -> int:

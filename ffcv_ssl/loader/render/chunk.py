@@ -1,7 +1,7 @@
-"""The one compiled function that strings read, decode and render together: a chunk of samples, from the file to finished views.
+"""Compiled functions that decode and render a chunk of samples in one thread, without the GIL.
 
-It runs without the GIL and raises nothing. Every sample has a status; one that is not `DONE` has no views, and `loader.images` finds
-out why.
+They raise nothing. Every sample has a status; `ffcv_ssl.loader.render.decode` finds out why one is
+not `DONE`.
 """
 
 from typing import NamedTuple
@@ -12,19 +12,18 @@ from ffcv_ssl.codecs._call import call
 from ffcv_ssl.codecs.slices import decode_box
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels._jit import glue, per_sample, scalar
-from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_view
 
 DONE, NOT_READ, NOT_DECODED, NOT_AS_WRITTEN = range(4)  # status of a sample
-RAW = 1  # mode of a stored image, as `fields.image.MODE_RAW`
+RAW = 1  # mode of a stored image: `fields.image.MODE_RAW`, as Numba wants a constant of this module
 
 
 class StoredImages(NamedTuple):
     """One image field of an open file, as compiled code sees it."""
 
     descriptor: int
-    pread: int  # address of libc's `pread`; 0: not to be had
-    decode: int  # address of the native shim's `decode`; 0: not there
+    pread: int  # address of libc's `pread`; 0: not available
+    decode: int  # address of the native decoder's `decode`; 0: not built
     crc32: int  # address of zlib's `crc32`; 0: stored bytes are not checked
     checksums: np.ndarray  # (N,) uint32, CRC-32 of the stored bytes; empty where they are not checked
     modes: np.ndarray  # (N,) uint8
@@ -32,18 +31,17 @@ class StoredImages(NamedTuple):
     pointers: np.ndarray  # (N,) int64, offsets in the file
     num_bytes: np.ndarray  # (N,) int64
     cache: np.ndarray  # uint8, decoded images one after the other; empty: nothing is cached
-    places: np.ndarray  # (N,) int64, offset of each image in the cache, -1: not to be cached
+    offsets: np.ndarray  # (N,) int64, offset of each image in the cache, -1: not to be cached
     cached: np.ndarray  # (N,) uint8, whether the cache holds it already
 
 
 class Workspace(NamedTuple):
-    """Memory of one thread, large enough for the images and views of the chunk."""
+    """Memory of one thread, large enough for the images of the chunk."""
 
-    handle: int  # of the native shim
+    handle: int  # of the native decoder
     data: np.ndarray  # uint8, the bytes of a file
     part: np.ndarray  # uint8, the rows of it that are decoded
     pixels: np.ndarray  # uint8, a decoded image
-    scratch: Scratch
 
 
 @glue
@@ -60,7 +58,7 @@ def read(images, offset, size, out):
 
 
 @glue
-def load_image(images, workspace, sample_id, box, pixels):
+def decode_stored(images, workspace, sample_id, box, pixels):
     """Read one stored image and decode `box` (top, left, height, width, denominator) of it into `pixels`; return the status."""
     size, is_raw = images.num_bytes[sample_id], images.modes[sample_id] == RAW
     if images.pread == 0 or not (is_raw or images.decode != 0):
@@ -79,15 +77,26 @@ def load_image(images, workspace, sample_id, box, pixels):
 
 
 @glue
-def cached_image(images, workspace, sample_id, pixels):
-    """Make sure that the cache holds a sample, of which `pixels` is the part; return the status."""
+def decode_image(images, workspace, sample_id, box, pixels):
+    """Decode at least `box` of an image into `pixels`, which is its part of the cache if it is to be cached; return the status."""
+    if images.offsets[sample_id] < 0:
+        return decode_stored(images, workspace, sample_id, box, pixels)
     if images.cached[sample_id] != 0:
         return DONE
     height, width = images.sizes[sample_id]
-    status = load_image(images, workspace, sample_id, np.array([0, 0, height, width, 1]), pixels)
+    status = decode_stored(images, workspace, sample_id, np.array([0, 0, height, width, 1]), pixels)
     if status == DONE:  # two threads may both do this, and write the same bytes
         images.cached[sample_id] = 1
     return status
+
+
+@glue
+def pixels_of(images, workspace, sample_id):
+    """Return the memory that an image is decoded into."""
+    offset = images.offsets[sample_id]
+    if offset < 0:
+        return workspace.pixels
+    return images.cache[offset : offset + images.sizes[sample_id, 0] * images.sizes[sample_id, 1] * 3]
 
 
 @glue
@@ -103,40 +112,20 @@ def render_image(pixels, size, denominator, i, rows, formats, scratch, outs):
                 render_view(image, row, lut, identity, scratch, channels_last, outs[k][i, v])
 
 
-@glue
-def render_sample(images, workspace, sample_id, boxes, i, rows, formats, outs):
-    """Make all views of the chunk's sample `i`; return the status."""
-    size, place = images.sizes[sample_id], images.places[sample_id]
-    if place >= 0:
-        pixels = images.cache[place : place + size[0] * size[1] * 3]
-        status = cached_image(images, workspace, sample_id, pixels)
-        if status == DONE:
-            render_image(pixels, size, 1, i, rows, formats, workspace.scratch, outs)
-        return status
-    for box in boxes:
-        if box[2] > 0:
-            status = load_image(images, workspace, sample_id, box, workspace.pixels)
-            if status != DONE:
-                return status
-            render_image(workspace.pixels, size, box[4], i, rows, formats, workspace.scratch, outs)
-    return DONE
-
-
 @per_sample
-def render_chunk(images, workspace, sample_ids, boxes, rows, formats, outs, statuses):
-    """Make all views of a chunk of samples.
+def render_chunk(images, workspace, scratch, sample_ids, boxes, rows, formats, outs, statuses):
+    """Decode a chunk of samples and render all their views.
 
     Parameters
     ----------
     images
         `StoredImages`.
-    workspace
-        `Workspace` of the calling thread.
+    workspace, scratch
+        `Workspace` and the kernels' `Scratch` of the calling thread.
     sample_ids
         (n,) int64.
     boxes
-        (n, levels, 5) int64: what to decode of each image, (top, left, height, width) in pixels of the image scaled by 1 / denominator,
-        and that denominator; a height of 0: nothing at that level.
+        (n, levels, 5) int64, what to decode of each image; see `plan_boxes`.
     rows
         For each tensor (n, V, NUM_COLUMNS) float32 kernel rows; the column `DENOMINATOR` says at which level a view reads.
     formats
@@ -147,7 +136,16 @@ def render_chunk(images, workspace, sample_ids, boxes, rows, formats, outs, stat
         (n,) uint8; overwritten.
     """
     for i in range(len(sample_ids)):
-        statuses[i] = render_sample(images, workspace, sample_ids[i], boxes[i], i, rows, formats, outs)
+        sample_id = sample_ids[i]
+        pixels = pixels_of(images, workspace, sample_id)
+        statuses[i] = DONE
+        for level in range(boxes.shape[1]):
+            box = boxes[i, level]
+            if box[2] > 0:
+                statuses[i] = decode_image(images, workspace, sample_id, box, pixels)
+                if statuses[i] != DONE:
+                    break
+                render_image(pixels, images.sizes[sample_id], box[4], i, rows, formats, scratch, outs)
 
 
 @scalar
@@ -161,29 +159,9 @@ def copy_box(pixels, width, box, out):
             target[i] = source[i]
 
 
-@glue
-def load_boxes(images, workspace, sample_id, boxes, starts, packed):
-    """Decode the boxes of one sample into `packed`, from the bytes `starts` on; return the status."""
-    size, place = images.sizes[sample_id], images.places[sample_id]
-    whole = images.cache[place : place + size[0] * size[1] * 3] if place >= 0 else workspace.pixels
-    if place >= 0:
-        status = cached_image(images, workspace, sample_id, whole)
-        if status != DONE:
-            return status
-    for k in range(len(boxes)):
-        box = boxes[k]
-        if box[2] > 0:
-            if place < 0:
-                status = load_image(images, workspace, sample_id, box, whole)
-                if status != DONE:
-                    return status
-            copy_box(whole, -(-size[1] // box[4]), box, packed[starts[k] :])
-    return DONE
-
-
 @per_sample
-def load_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses):
-    """Read and decode a chunk of samples for a GPU, which renders them.
+def decode_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses):
+    """Decode boxes of a chunk of samples into a buffer, for a GPU that renders the views.
 
     Parameters
     ----------
@@ -195,4 +173,13 @@ def load_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses):
         uint8; each box is written as interleaved RGB, without gaps.
     """
     for i in range(len(sample_ids)):
-        statuses[i] = load_boxes(images, workspace, sample_ids[i], boxes[i], starts[i], packed)
+        sample_id = sample_ids[i]
+        pixels = pixels_of(images, workspace, sample_id)
+        statuses[i] = DONE
+        for level in range(boxes.shape[1]):
+            box = boxes[i, level]
+            if box[2] > 0:
+                statuses[i] = decode_image(images, workspace, sample_id, box, pixels)
+                if statuses[i] != DONE:
+                    break
+                copy_box(pixels, -(-images.sizes[sample_id, 1] // box[4]), box, packed[starts[i, level] :])

@@ -69,7 +69,7 @@ def test_available__is_the_least_of_machine_and_cgroup(tmp_path, monkeypatch):
 def test_ram__gives_the_same_views_in_every_epoch(jpeg_file, decoder, monkeypatch):
     """Cached images give the pixels of a fresh decode: while the cache fills, and once it is full."""
     if decoder == "ladder":
-        monkeypatch.setattr("ffcv_ssl.loader.render.images.pread_address", lambda: 0)
+        monkeypatch.setattr("ffcv_ssl.loader.render.decode.pread_address", lambda: 0)
     pipelines = {"image": views.simclr(16)}
     with (
         Loader(jpeg_file, pipelines=pipelines, **OPTIONS) as plain,
@@ -79,7 +79,7 @@ def test_ram__gives_the_same_views_in_every_epoch(jpeg_file, decoder, monkeypatc
             for expected, batch in zip(plain, cached, strict=True):
                 np.testing.assert_array_equal(batch.image, expected.image)
         (renderer,) = cached._plan.images
-        assert renderer.images.cached.all()
+        assert renderer.decoder.images.cached.all()
 
 
 def test_ram__does_not_keep_a_damaged_image(damaged_file):
@@ -89,4 +89,4 @@ def test_ram__does_not_keep_a_damaged_image(damaged_file):
             with pytest.raises(SampleError, match="sample 7"):
                 list(loader)
         (renderer,) = loader._plan.images
-        assert not renderer.images.cached[7]
+        assert not renderer.decoder.images.cached[7]

@@ -14,7 +14,7 @@ from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.errors import ConfigError, PipelineError, SampleError
 from ffcv_ssl.fields import BytesField, IntField, RGBImageField
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.render import images
+from ffcv_ssl.loader.render import decode
 from ffcv_ssl.transforms import CenterCrop, RandomResizedCrop
 from tests.loader.conftest import write
 from tests.reference.older_files import rewrite, without_block, without_value_checksums
@@ -59,7 +59,7 @@ def test_every_mode__notices_a_flipped_bit_anywhere_in_a_payload(photos, monkeyp
     if not compiled:
         if mode["decode"] == "fast":
             pytest.skip("the ladder does not scale")
-        monkeypatch.setattr(images, "pread_address", lambda: 0)
+        monkeypatch.setattr(decode, "pread_address", lambda: 0)
     for sample_id, share in ((1, 0.0), (4, 0.3), (6, 0.6), (9, 1.0)):
         pointer, size = places["image"][sample_id]
         flip(path, pointer + int(share * (size - 1)))
@@ -71,7 +71,7 @@ def test_every_mode__notices_a_flipped_bit_anywhere_in_a_payload(photos, monkeyp
 def test_without_crc32_of_the_library__python_checks(photos, monkeypatch):
     """Where zlib's function cannot be reached by address, compiled code does not read what has checksums."""
     path, places = photos
-    monkeypatch.setattr(images, "crc32_address", lambda: 0)
+    monkeypatch.setattr(decode, "crc32_address", lambda: 0)
     flip(path, places["image"][5][0] + places["image"][5][1] - 1)
     assert failing_ids(path, {"image": SMALL_VIEW})[0] == {5}
 
@@ -145,12 +145,12 @@ def liar(tmp_path, jpeg_images):
 def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatch, mode, compiled):
     """A claim above the limit, or other than the JPEG's own header, fails the sample; nothing large is allocated."""
     if not compiled:
-        monkeypatch.setattr(images, "pread_address", lambda: 0)
+        monkeypatch.setattr(decode, "pread_address", lambda: 0)
     asked = []
-    original = images.ThreadMemory.bytes
-    monkeypatch.setattr(images.ThreadMemory, "bytes", lambda self, name, size: asked.append(size) or original(self, name, size))
+    original = decode.ThreadMemory.bytes
+    monkeypatch.setattr(decode.ThreadMemory, "bytes", lambda self, name, size: asked.append(size) or original(self, name, size))
     with Loader(liar, pipelines={"image": SMALL_VIEW}, on_error="skip", **mode, **OPTIONS) as loader:
-        assert sum(len(image.images.cache) for image in loader._plan.images) < 1 << 27  # 6,000 x 6,000 may be
+        assert sum(len(image.decoder.images.cache) for image in loader._plan.images) < 1 << 27  # 6,000 x 6,000 may be
         (batch,) = loader
         messages = {error.sample_id: str(error) for error in loader.failures}
     assert batch.ids.tolist() == [0, 1, 3, 5]
@@ -164,7 +164,7 @@ def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatc
 def test_limit__is_one_option(jpeg_file, monkeypatch):
     """The environment variable lowers or raises the limit of writer, reader and loader; nonsense is refused."""
     monkeypatch.setenv(limits.VARIABLE, "100")
-    monkeypatch.setattr(images, "HUGE_PIXELS", 50)
+    monkeypatch.setattr(decode, "HUGE_PIXELS", 50)
     with Loader(jpeg_file, pipelines={"image": SMALL_VIEW}, **OPTIONS) as loader, pytest.raises(SampleError, match="FFCV_SSL_MAX_PIXELS"):
         list(loader)
     with BetonReader(jpeg_file) as reader, pytest.raises(SampleError, match="FFCV_SSL_MAX_PIXELS"):
@@ -176,14 +176,14 @@ def test_limit__is_one_option(jpeg_file, monkeypatch):
 
 def test_no_memory__is_an_error_of_the_sample(jpeg_file, monkeypatch):
     """MemoryError in a worker thread names the largest image of its chunk; `on_error` applies."""
-    original = images.ImageRenderer._workspace
+    original = decode.ThreadMemory.bytes
 
-    def short(self, sizes, num_bytes):
-        if (sizes.prod(axis=1) > 37 * 40).any():
+    def short(self, name, size):
+        if name == "pixels" and size > 3 * 37 * 40:
             raise MemoryError
-        return original(self, sizes, num_bytes)
+        return original(self, name, size)
 
-    monkeypatch.setattr(images.ImageRenderer, "_workspace", short)
+    monkeypatch.setattr(decode.ThreadMemory, "bytes", short)
     with Loader(jpeg_file, pipelines={"image": SMALL_VIEW}, order=OrderOption.SEQUENTIAL, on_error="skip", **OPTIONS) as loader:
         assert sum(len(batch.image) for batch in loader) == 23 - len(loader.failures)
         assert all("there is no memory for an image of" in str(error) for error in loader.failures)
@@ -194,7 +194,7 @@ def test_no_memory__is_an_error_of_the_sample(jpeg_file, monkeypatch):
 def test_blemished_jpegs__load(tmp_path, jpeg_images, monkeypatch, compiled):
     """Kept unchecked, as FFCV does, an image with stray bytes behind its last block has the pixels of the sound one."""
     if not compiled:
-        monkeypatch.setattr(images, "pread_address", lambda: 0)
+        monkeypatch.setattr(decode, "pread_address", lambda: 0)
     field = {"image": RGBImageField("jpg", check="header")}
     blemished = [image[:-2] + b"\x5a" * 40 + image[-2:] for image in jpeg_images[:6]]
 

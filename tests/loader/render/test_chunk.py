@@ -14,7 +14,7 @@ from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.errors import PipelineError, SampleError
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.render import chunk, images
+from ffcv_ssl.loader.render import chunk, cpu, decode
 from ffcv_ssl.transforms import CenterCrop, MultiView, NormalizeImage, RandomResizedCrop
 from tests.reference.kernel import IDENTITY, render_rows
 
@@ -53,7 +53,7 @@ def test_compiled_and_ladder__give_the_same_views(request, monkeypatch, name, fi
 @needs_shim
 def test_jpegs__are_decoded_in_compiled_code(jpeg_file, monkeypatch):
     """With the shim no JPEG passes through Python."""
-    monkeypatch.setattr(images.ImageRenderer, "_load", lambda *arguments: pytest.fail("a sample took the ladder"))
+    monkeypatch.setattr(decode.ImageDecoder, "_read_into", lambda *arguments: pytest.fail("a sample was decoded in Python"))
     assert len(epoch(jpeg_file, PIPELINES["simclr"])) == 4
 
 
@@ -61,15 +61,15 @@ def test_jpegs__are_decoded_in_compiled_code(jpeg_file, monkeypatch):
 def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
     """A damaged sample is not decoded, one beyond the end of the file is not read, and the others are done."""
     seen = {}
-    original = images.ImageRenderer._render_chunk
+    original = cpu.CpuRenderer._render_chunk
 
-    def recorded(self, sample_ids, drawing, outs, start):
-        self.images.pointers[11] = 1 << 40
-        statuses = original(self, sample_ids, drawing, outs, start)
+    def recorded(self, sample_ids, parameters, outs, start):
+        self.decoder.images.pointers[11] = 1 << 40
+        statuses = original(self, sample_ids, parameters, outs, start)
         seen.update(zip(sample_ids.tolist(), statuses.tolist(), strict=True))
         return statuses
 
-    monkeypatch.setattr(images.ImageRenderer, "_render_chunk", recorded)
+    monkeypatch.setattr(cpu.CpuRenderer, "_render_chunk", recorded)
     with pytest.raises(SampleError, match=r"sample (7|11), field 'image'"):
         epoch(damaged_file, PIPELINES["simclr"], batch_size=23, num_workers=0, order=OrderOption.SEQUENTIAL)
     with Loader(damaged_file, pipelines={"image": PIPELINES["simclr"]}, **{**OPTIONS, "on_error": "skip"}) as loader:
@@ -83,10 +83,10 @@ def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
 def test_interrupted_read__is_tried_again(jpeg_file, monkeypatch):
     """A sample that compiled code could not read once is rendered all the same."""
     expected = epoch(jpeg_file, PIPELINES["simclr"])
-    original, failures = images.ImageRenderer._render_chunk, []
+    original, failures = cpu.CpuRenderer._render_chunk, []
 
-    def interrupted(self, sample_ids, drawing, outs, start):
-        statuses = original(self, sample_ids, drawing, outs, start)
+    def interrupted(self, sample_ids, parameters, outs, start):
+        statuses = original(self, sample_ids, parameters, outs, start)
         if 5 in sample_ids and not failures:
             failures.append(5)
             position = sample_ids.tolist().index(5)
@@ -94,7 +94,7 @@ def test_interrupted_read__is_tried_again(jpeg_file, monkeypatch):
             statuses[position] = chunk.NOT_READ
         return statuses
 
-    monkeypatch.setattr(images.ImageRenderer, "_render_chunk", interrupted)
+    monkeypatch.setattr(cpu.CpuRenderer, "_render_chunk", interrupted)
     assert_equal(epoch(jpeg_file, PIPELINES["simclr"]), expected)
     assert failures == [5]
 

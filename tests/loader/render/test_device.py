@@ -77,7 +77,7 @@ def test_device__gets_what_gives_the_views_of_the_cpu(devices, jpeg_file, name, 
     expected = epoch(jpeg_file, PIPELINES[name])
     assert_equal(epoch(jpeg_file, [ToDevice("cuda"), *PIPELINES[name]]), expected)
     (device,) = devices
-    assert device.num_shipments == len(expected) == 5
+    assert device.num_copies == len(expected) == 5
     assert device.num_launches == 5 * {"sizes": 2, "passes": 3}.get(name, 1)
 
 
@@ -95,18 +95,18 @@ def test_device__under_all_options(devices, jpeg_file, options):
 
 def test_device__holds_all_images(devices, jpeg_file, monkeypatch):
     """Under cache="device" the images travel once, before the first batch, and are not read again."""
-    monkeypatch.setattr("ffcv_ssl.loader.render.device_renderer.BLOCK_BYTES", 10_000)
+    monkeypatch.setattr("ffcv_ssl.loader.render.gpu.BLOCK_BYTES", 10_000)
     expected = epoch(jpeg_file, PIPELINES["simclr"], indices=range(20))
     pipelines = only(jpeg_file, [ToDevice("cuda"), *PIPELINES["simclr"]])
     options = {"seed": 3, "order": OrderOption.RANDOM, "drop_last": False, "indices": range(20), "cache": "device"}
     with Loader(jpeg_file, 5, num_workers=2, pipelines=pipelines, **options) as loader:
         (device,) = devices
         first = [batch.image for batch in loader]
-        before = device.num_shipments
+        before = device.num_copies
         assert before > len(first) + 1
         monkeypatch.setattr(loader.reader, "read_into", None)
         second = [batch.image for batch in loader]
-        assert device.num_shipments == before + len(second)
+        assert device.num_copies == before + len(second)
     assert_equal(first, expected)
     assert not torch.equal(first[0], second[0])
 

@@ -7,7 +7,6 @@ image the box that its views read, as in `loader.boxes`.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,13 +15,9 @@ from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels.cuda.launch import SHARED_BYTES, RenderPlan, plan_render, shared_bytes
 from ffcv_ssl.loader.render.boxes import DENOMINATORS, HEIGHT, LEFT, TOP, WIDTH
-from ffcv_ssl.loader.render.device import Shipment
-from ffcv_ssl.loader.render.host_views import IDENTITY_LUT
-from ffcv_ssl.loader.render.images import Drawing
-from ffcv_ssl.pipeline.plan import TensorPlan
-
-if TYPE_CHECKING:
-    from ffcv_ssl.loader.render.device_renderer import DeviceRenderer
+from ffcv_ssl.loader.render.gpu_device import Device, PendingCopy
+from ffcv_ssl.loader.render.parameters import BatchParameters
+from ffcv_ssl.pipeline.plan import IDENTITY_LUT, ImagePlan, TensorPlan
 
 ALIGNMENT = 16  # bytes
 
@@ -73,48 +68,91 @@ class Layout:
         return section
 
 
-class PackedImages:
-    """The images of one field of a batch, on their way from the threads to the device; what `HostViews` is for views made by the CPU."""
+@dataclass(frozen=True)
+class Dataset:
+    """The decoded images of a whole data set on a GPU.
 
-    def __init__(self, renderer: "DeviceRenderer", drawing: Drawing):
-        self._renderer, self._device, self._plan, self._drawing = renderer, renderer.device, renderer.plan, drawing
-        self._boxes = drawing.boxes.copy()  # those that there is room for: a substitute may need more
-        if renderer.dataset is not None:
+    Parameters
+    ----------
+    pixels
+        uint8, one image after the other, on the device.
+    offsets
+        (num_samples,) int64 offset of each image in `pixels`, -1 for those that are not there.
+    sizes
+        (num_samples, 2) int64 heights and widths.
+    """
+
+    pixels: torch.Tensor
+    offsets: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes on the device."""
+        return len(self.pixels)
+
+    def origins(self, sample_ids: np.ndarray) -> np.ndarray:
+        """Return (N, 1, 2): offset of the first pixel of each image, and bytes per row."""
+        offsets = np.maximum(self.offsets[sample_ids], 0)  # that of a sample that is skipped does not matter
+        return np.stack((offsets, 3 * self.sizes[sample_ids, 1]), axis=-1)[:, None]
+
+
+class GpuBatch:
+    """The images of one field of a batch, on their way to the GPU that renders their views.
+
+    Parameters
+    ----------
+    device
+        The GPU.
+    plan
+        What to render.
+    parameters
+        Of the batch.
+    dataset
+        None, or the images on the device, which then need not be copied.
+    """
+
+    def __init__(self, device: Device, plan: ImagePlan, parameters: BatchParameters, dataset: Dataset | None):
+        self.parameters = parameters
+        self._device, self._plan, self._dataset = device, plan, dataset
+        self._boxes = parameters.boxes.copy()  # those that there is room for: a substitute may need more
+        if dataset is not None:
             self._boxes[:, :, HEIGHT] = 0
-        self._layout = Layout(renderer.plan.tensors, self._boxes)
-        self._host = renderer.device.pinned(self._layout.num_bytes)
+        self._layout = Layout(plan.tensors, self._boxes)
+        self._host = device.pinned(self._layout.num_bytes)
         self._pixels = self._layout.pixels.of(self._host).numpy()
         self._late: dict[int, list[np.ndarray]] = {}  # boxes of substitutes, per position
-        self._shipments: list[Shipment] = []
+        self._copies: list[PendingCopy] = []
         self._renders: list[list[RenderPlan]] = []
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that travel."""
+        """Bytes that are copied."""
         return self._layout.num_bytes
 
-    def fill(self, sample_ids: np.ndarray, start: int) -> None:
-        """Decode some samples; the views are rendered when the batch is taken."""
-        renderer, stop = self._renderer, start + len(sample_ids)
-        boxes = self._drawing.boxes[start:stop]
-        if renderer.dataset is not None:
-            renderer.check_prepared(sample_ids)
-        elif np.array_equal(boxes, self._boxes[start:stop]):
-            for position in range(start, stop):
-                self._late.pop(position, None)  # of a substitute before this one
-            renderer.load(sample_ids, boxes, self._layout.starts[start:stop], self._pixels)
-        else:
-            for position, sample_id in enumerate(sample_ids, start):  # a substitute, alone: it may not fit where the sample was to lie
-                box = self._drawing.boxes[position : position + 1]
-                sizes = 3 * box[0, :, HEIGHT] * box[0, :, WIDTH]
-                starts, packed = np.cumsum(sizes) - sizes, np.empty(int(sizes.sum()), np.uint8)
-                renderer.load(np.array([sample_id]), box, starts[None], packed)
-                self._late[position] = [packed[first : first + size] for first, size in zip(starts, sizes, strict=True)]
+    def has_room(self, start: int, count: int) -> bool:
+        """Whether the boxes at `count` positions from `start` on are those that memory was taken for."""
+        here = slice(start, start + count)
+        return np.array_equal(self.parameters.boxes[here], self._boxes[here])
 
-    def ready(self) -> None:
-        """All images are there: fill in the views' part of the buffer, and send it on its way."""
+    def destination(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the boxes at some positions, where their pixels begin, and the memory of all pixels."""
+        here = slice(start, start + count)
+        return self.parameters.boxes[here], self._layout.starts[here], self._pixels
+
+    def add_late(self, position: int, boxes: list[np.ndarray]) -> None:
+        """Add the pixels of a substitute that has no room in the batch's memory."""
+        self._late[position] = boxes
+
+    def forget_late(self, start: int, count: int) -> None:
+        """Forget substitutes that were tried before at some positions."""
+        for position in range(start, start + count):
+            self._late.pop(position, None)
+
+    def seal(self) -> None:
+        """End the writing: fill in the views' part of the memory, and start the copy."""
         origins = self._origins()
-        for plan, passes, rows in zip(self._plan.tensors, self._layout.views, self._drawing.rows, strict=True):
+        for plan, passes, rows in zip(self._plan.tensors, self._layout.views, self.parameters.rows, strict=True):
             renders = []
             for index, sections in enumerate(passes):
                 render = plan_render(np.ascontiguousarray(rows[:, :, index]), plan.size)
@@ -127,9 +165,9 @@ class PackedImages:
                 renders.append(render)
             self._renders.append(renders)
         late = [box.reshape(-1) for boxes in self._late.values() for box in boxes]
-        self._shipments = [self._device.ship(self._host)]
+        self._copies = [self._device.copy_async(self._host)]
         if late:
-            self._shipments.append(self._device.ship(torch.from_numpy(np.concatenate(late))))
+            self._copies.append(self._device.copy_async(torch.from_numpy(np.concatenate(late))))
         del self._host, self._pixels  # the rest is up to torch, which knows about copies in flight
 
     def _check(self, render: RenderPlan) -> None:
@@ -141,11 +179,9 @@ class PackedImages:
 
     def _origins(self) -> np.ndarray:
         """Return (N, levels, 2): where pixel (0, 0) of the image of each box would lie, from the first pixel on, and bytes per row."""
-        if self._renderer.dataset is not None:
-            ids = self._drawing.sample_ids
-            places = np.maximum(self._renderer.device_places[ids], 0)  # that of a sample that is skipped does not matter
-            return np.stack((places, 3 * self._renderer.sizes[ids, 1]), axis=-1)[:, None]
-        boxes, starts = self._drawing.boxes, self._layout.starts.copy()
+        if self._dataset is not None:
+            return self._dataset.origins(self.parameters.sample_ids)
+        boxes, starts = self.parameters.boxes, self._layout.starts.copy()
         late = self._layout.pixels.shape[0]
         for position, parts in self._late.items():
             for level, part in enumerate(parts):
@@ -161,10 +197,12 @@ class PackedImages:
 
     def tensors(self) -> list[torch.Tensor]:
         """Render on the device's current stream; called by the thread that takes the batch."""
-        arrived = [self._device.receive(shipment) for shipment in self._shipments]
-        if self._renderer.dataset is not None:
-            self._device.use(self._renderer.dataset)
-        pixels = self._renderer.dataset if self._renderer.dataset is not None else self._layout.pixels.of(arrived[0])
+        arrived = [self._device.wait_for_copy(copy) for copy in self._copies]
+        if self._dataset is not None:
+            pixels = self._dataset.pixels
+            self._device.use(pixels)
+        else:
+            pixels = self._layout.pixels.of(arrived[0])
         if len(arrived) > 1:
             pixels = torch.cat((pixels, arrived[1]))
         views = []

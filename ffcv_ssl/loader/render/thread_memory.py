@@ -19,7 +19,7 @@ class ThreadMemory(threading.local):
     Parameters
     ----------
     has_handle
-        Whether the thread decodes with the native shim.
+        Whether the thread decodes with the native decoder.
     """
 
     def __init__(self, has_handle: bool):
@@ -41,16 +41,14 @@ class ThreadMemory(threading.local):
             self._source_size, self._scratch = largest, make_scratch(largest, view_sizes)
         return self._scratch
 
-    def workspace(self, num_bytes: int, num_pixels: int, scratch: Scratch) -> Workspace:
-        """Return what `loader.chunk` works with."""
+    def workspace(self, num_bytes: int, num_pixels: int) -> Workspace:
+        """Return memory to decode files up to `num_bytes` and images up to `num_pixels`."""
         handle = self._handle.address if self._handle else 0
-        return Workspace(
-            handle, self.bytes("file", num_bytes), self.bytes("part", num_bytes), self.bytes("pixels", 3 * num_pixels), scratch
-        )
+        return Workspace(handle, self.bytes("file", num_bytes), self.bytes("part", num_bytes), self.bytes("pixels", 3 * num_pixels))
 
 
 def native_decoder() -> int:
-    """Return the address of the native shim's `decode`, or 0 where another rung of the ladder decodes."""
+    """Return the address of the native decoder's `decode`, or 0 where another decoder is selected."""
     return native.decode_address() if decoder_name() == "native" else 0
 
 

@@ -59,19 +59,19 @@ class Device:
         """Return host memory that copies can read; torch gives it out again once they have."""
         return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True)
 
-    def ship(self, host: torch.Tensor) -> "Shipment":
+    def copy_async(self, host: torch.Tensor) -> "PendingCopy":
         """Begin to copy bytes to the device, on a stream of their own."""
         with torch.cuda.stream(self._copies):
-            return Shipment(host.to(self.device, non_blocking=True), self._copies.record_event())
+            return PendingCopy(host.to(self.device, non_blocking=True), self._copies.record_event())
 
-    def receive(self, shipment: "Shipment") -> torch.Tensor:
+    def wait_for_copy(self, copy: "PendingCopy") -> torch.Tensor:
         """Make the current stream wait for a copy, and return it."""
         stream = torch.cuda.current_stream(self.device)
-        stream.wait_event(shipment.arrived)
-        shipment.data.record_stream(stream)
-        return shipment.data
+        stream.wait_event(copy.arrived)
+        copy.data.record_stream(stream)
+        return copy.data
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Wait until what this stream has written is there for all streams; only before the first batch."""
         torch.cuda.current_stream(self.device).synchronize()
 
@@ -80,7 +80,7 @@ class Device:
         if id(lut) not in self._tables:
             signed = lut.view(np.int16) if lut.dtype == np.uint16 else lut
             self._tables[id(lut)] = torch.from_numpy(signed).to(self.device)
-            self.settle()
+            self.synchronize()
         self.use(self._tables[id(lut)])
         return self._tables[id(lut)]
 
@@ -110,8 +110,8 @@ class Device:
             self._launch(plan, inputs, work, channels_last, self.array(out), self._streams[handle])
 
 
-class Shipment:
-    """Bytes on their way to the device."""
+class PendingCopy:
+    """Bytes on their way to the device, and the event that says that they have arrived."""
 
     def __init__(self, data: torch.Tensor, arrived: Any):
         self.data, self.arrived = data, arrived
