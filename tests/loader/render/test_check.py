@@ -241,5 +241,5 @@ def test_without_checksums__damage_may_go_unnoticed_until_the_file_is_sealed(pho
     assert outcomes(sound, "exact")["other pixels"] > 0
     assert outcomes(sound, "full")["other pixels"] > 0
     seal(sound)
-    for decode in ("exact", "full"):
-        assert outcomes(sound, decode) == {"error": 40, "other pixels": 0, "same": 1}
+    for mode in ("exact", "full"):
+        assert outcomes(sound, mode) == {"error": 40, "other pixels": 0, "same": 1}

@@ -46,7 +46,7 @@ def test_compiled_and_ladder__give_the_same_views(request, monkeypatch, name, fi
     path = request.getfixturevalue(file)
     here = epoch(path, PIPELINES[name])
     assert_equal(here, epoch(path, PIPELINES[name], decode="full"))
-    monkeypatch.setattr(images, "pread_address", lambda: 0)
+    monkeypatch.setattr(decode, "pread_address", lambda: 0)
     assert_equal(here, epoch(path, PIPELINES[name]))
 
 
@@ -132,7 +132,7 @@ def test_fast__does_not_depend_on_other_views(jpeg_file):
 
 def test_fast__without_the_native_decoder_is_refused(jpeg_file, monkeypatch):
     """The message names the file, the field, and what to do."""
-    monkeypatch.setattr(images, "native_decoder", lambda: 0)
+    monkeypatch.setattr(decode, "native_decoder", lambda: 0)
     with pytest.raises(PipelineError, match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'"):
         epoch(jpeg_file, PIPELINES["simclr"], decode="fast")
 
