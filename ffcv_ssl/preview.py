@@ -14,8 +14,10 @@ from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.fields import RGBImageField
 from ffcv_ssl.loader.loader import Loader
+from ffcv_ssl.pipeline.plan import ViewGroup
 from ffcv_ssl.pipeline.table import ParameterTable
 from ffcv_ssl.system.names import caption
+from ffcv_ssl.transforms.base import KernelTransform, SampleTransform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,14 +27,6 @@ TILE_INCHES = 1.5
 TITLE_INCHES = 0.35  # above each row
 DPI = 150
 BOX = ("crop.top", "crop.left", "crop.height", "crop.width")
-# What stands over a view, and the values of the table's columns that mean it did not happen.
-MARKS: dict[str, dict[str, float]] = {
-    "flip": {"flip.applied": 0},
-    "jitter": {"jitter.brightness": 1, "jitter.contrast": 1, "jitter.saturation": 1, "jitter.hue": 0},
-    "grey": {"gray.applied": 0},
-    "blur {:.1f}": {"blur.sigma": 0},
-    "solarize": {"solarize.threshold": 256},
-}
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,8 @@ class PreviewedSample:
         (h, w, 3) uint8 each, in the order of the pipeline.
     params
         For each view the columns of the parameter table that its transforms have.
+    captions
+        For each view what was done to it besides its crop.
     """
 
     sample_id: int
@@ -58,6 +54,7 @@ class PreviewedSample:
     original: np.ndarray
     views: list[np.ndarray]
     params: list[dict[str, float]]
+    captions: list[str]
 
 
 def preview_figure(
@@ -110,7 +107,7 @@ def preview_samples(
             raise FieldNotFound(f"{path}: no image field {field!r}. Image fields: {', '.join(images) or 'none'}.")
         chosen = np.sort(np.random.default_rng(seed).permutation(reader.num_samples)[:num_samples])
         pipelines = {name: pipeline if name == field else None for name in reader.fields}
-        views, params = _render(path, field, pipelines, chosen, seed, epoch)
+        views, params, captions = _render(path, field, pipelines, chosen, seed, epoch)
         return [
             PreviewedSample(
                 sample_id,
@@ -118,6 +115,7 @@ def preview_samples(
                 reader.value(sample_id, field),
                 [view[position] for view in views],
                 [table[position] for table in params],
+                [texts[position] for texts in captions],
             )
             for position, sample_id in enumerate(chosen.tolist())
         ]
@@ -125,16 +123,21 @@ def preview_samples(
 
 def _render(
     path: str | os.PathLike, field: str, pipelines: Mapping[str, Any], ids: np.ndarray, seed: int, epoch: int
-) -> tuple[list[np.ndarray], list[list[dict[str, float]]]]:
-    """The views of some samples, each (B, h, w, 3) uint8, and the parameters of every view and sample."""
+) -> tuple[list[np.ndarray], list[list[dict[str, float]]], list[list[str]]]:
+    """The views of some samples, each (B, h, w, 3) uint8, and the parameters and caption of every view and sample."""
     options: dict[str, Any] = {"num_workers": 0, "indices": ids, "drop_last": False, "with_params": True}
     with closing(Loader(path, batch_size=len(ids), seed=seed, pipelines=pipelines, **options)) as loader:
         loader.set_epoch(epoch)
         batch = next(iter(loader))
-        numbers = [number for tensor in loader._plan.images[0].plan.tensors for number in tensor.views]
+        groups = [group for tensor in loader._plan.images[0].plan.tensors for group in tensor.groups]
     assert batch.params is not None
     table = batch.params[field]
-    return list(_views(batch[field])), [[_view_params(table, sample, number) for sample in range(len(ids))] for number in numbers]
+    params, captions = [], []
+    for group in groups:
+        for number in range(group.first, group.stop):
+            params.append([_view_params(table, sample, number) for sample in range(len(ids))])
+            captions.append([view_caption(group, each) for each in params[-1]])
+    return list(_views(batch[field])), params, captions
 
 
 def _views(images: Any) -> Iterator[np.ndarray]:
@@ -178,8 +181,8 @@ def _draw_row(axes: Sequence[Axes], sample: PreviewedSample) -> None:
             top, left, box_height, box_width = (params[name] for name in BOX)
             corner = left - 0.5, top - 0.5  # imshow puts the centre of the first pixel at 0
             axes[0].add_patch(Rectangle(corner, box_width, box_height, fill=False, edgecolor=color, linewidth=1.5, clip_on=False))
-    for ax, view, params, color in zip(axes[1:], sample.views, sample.params, colors, strict=False):
-        _show(ax, view, marks(params))
+    for ax, view, text, color in zip(axes[1:], sample.views, sample.captions, colors, strict=False):
+        _show(ax, view, text)
         ax.axis("on")
         ax.set(xticks=[], yticks=[])
         for side in ax.spines.values():
@@ -195,10 +198,14 @@ def _show(ax: Axes, image: np.ndarray, title: str) -> None:
     ax.axis("off")
 
 
-def marks(params: Mapping[str, float]) -> str:
-    """What was done to a view besides its crop, in a few words."""
-    happened = {
-        mark: next((column for column, neutral in neutrals.items() if params.get(column, neutral) != neutral), None)
-        for mark, neutrals in MARKS.items()
-    }
-    return ", ".join(mark.format(params[column]) for mark, column in happened.items() if column is not None)
+def view_caption(group: ViewGroup, params: Mapping[str, float]) -> str:
+    """What the transforms of a view did to it besides its crop, in a few words."""
+    texts = []
+    for name, transform in zip(group.names, group.transforms, strict=True):
+        if isinstance(transform, KernelTransform) and transform.label:
+            drawn = [(params[f"{name}.{parameter}"], neutral) for parameter, neutral in transform.neutral.items()]
+            changed = [value for value, neutral in drawn if value != neutral]
+            texts += [transform.label.format(changed[0])] if changed else []
+        elif isinstance(transform, SampleTransform):
+            texts.append(transform.name)
+    return ", ".join(texts)

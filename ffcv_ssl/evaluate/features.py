@@ -122,7 +122,7 @@ class Evaluation:
         self.config, self.label, self.device, self.precision = config, data.label, device, precision
         self.loaders: list[Loader] = []
         self.classes: Classes | None = None
-        for path, most in ((data.train, config.train_images), (data.val, 0)) if data.val else ():
+        for path, most in ((data.train, config.train_images), (data.val, None)) if data.val else ():
             loader = Loader(
                 path,
                 batch_size=max(1, config.batch_size // num_views),

@@ -14,7 +14,7 @@ from ffcv_ssl.evaluate.restore import Trained
 from ffcv_ssl.ssl import Method, knn_accuracy, linear_probe
 from ffcv_ssl.ssl.probes.memory import check_memory, classifier_bytes
 from ffcv_ssl.train.classes import Classes
-from ffcv_ssl.train.config import EvalConfig, option, require
+from ffcv_ssl.train.config import EvalConfig, at_least, option, read_unset, require
 from ffcv_ssl.train.network import frozen
 from ffcv_ssl.train.views import Views
 from ffcv_ssl.transforms import FixedPatchCrop, MultiView, RandomHorizontalFlip
@@ -96,19 +96,20 @@ class ProbeConfig:
     protocol: str = option(f"all, or some of {', '.join(PROTOCOLS)}, with commas between", "whole_image,knn_a")
     labels: float = option("share of the training file's labels that classifiers learn from, in (0, 1], of each class alike", 1.0)
     seed: int = option("of the choice of labels, and of the classifiers' weights and order, >= 0", 0)
-    views: int = option("random views of each image, >= 2; 0: the protocol's own number", 0)
-    epochs: int = option("epochs of linear classifiers and MLPs; 0: the protocol's own number", 0)
+    views: int | None = option("random views of each image, >= 2; none: the protocol's own number", None)
+    epochs: int | None = option("epochs of linear classifiers and MLPs; none: the protocol's own number", None)
     batch_size: int = option("views per forward pass, >= 1", 500)
     device: str = option("auto, cpu, cuda or cuda:N", "auto")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option("of the network's arithmetic", "auto")
 
     def __post_init__(self):
+        read_unset(self, views=0, epochs=0)
         for name in self.names if self.protocol != "all" else ():
             require(name in PROTOCOLS, f"no protocol '{name}'. Protocols: all, {', '.join(PROTOCOLS)}.")
         require(0 < self.labels <= 1, f"labels is a share in (0, 1], got {self.labels}.")
         require(self.seed >= 0, f"seed is at least 0, got {self.seed}.")
-        require(self.views == 0 or self.views >= 2, f"views is 0 or at least 2, got {self.views}.")
-        require(self.epochs >= 0, f"epochs is at least 0, got {self.epochs}.")
+        at_least(self, 2, "views")
+        at_least(self, 1, "epochs")
         require(self.batch_size >= 1, f"batch_size is at least 1, got {self.batch_size}.")
 
     @property

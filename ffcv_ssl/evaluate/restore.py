@@ -56,7 +56,7 @@ class Trained(NamedTuple):
     trained_on: str = ""
 
 
-def restore(folder: str | Path, recipe: "Recipe", epoch: int = 0) -> Trained:
+def restore(folder: str | Path, recipe: "Recipe", epoch: int | None = None) -> Trained:
     """Build the method of a run and give it the weights of its checkpoint, or those kept after an epoch.
 
     Parameters
@@ -66,7 +66,7 @@ def restore(folder: str | Path, recipe: "Recipe", epoch: int = 0) -> Trained:
     recipe
         The one that `read_run` names.
     epoch
-        After which the weights were kept (train.keep); 0: those of the last checkpoint.
+        After which the weights were kept (train.keep); None: those of the last checkpoint.
 
     Raises
     ------

@@ -19,7 +19,8 @@ FREE_SECTIONS = {"log", "eval", "bag"}
 FREE_DATA = ("train", "val", "label", "workers", "fraction", "cache", "render")
 FREE_TRAIN = ("resume", "device", "threads", "epochs", "minutes", "keep", "checkpoint_minutes", "compile", "recompute")
 FREE_FIELDS = {("train", name) for name in FREE_TRAIN} | {("data", name) for name in FREE_DATA}
-LENGTH = {"epochs": 0, "minutes": 0.0}  # what decides where a run ends, and what stands for "not at all"
+UNSET = ("", 0, -1)  # how earlier versions wrote an option that is not set
+LENGTH = ("epochs", "minutes")  # what decides where a run ends
 
 
 def check_resume(folder: Path, method: str, configs: Mapping[str, Mapping[str, Any]], resume: bool | Literal["extend"]) -> None:
@@ -50,9 +51,10 @@ def check_resume(folder: Path, method: str, configs: Mapping[str, Mapping[str, A
     for section, options in configs.items():
         for option, value in options.items():
             old = before.get(section, {}).get(option, value)
+            old = None if value is None and old in UNSET else old
             if section not in FREE_SECTIONS and (section, option) not in FREE_FIELDS and old != value:
                 raise ConfigError(f"{folder}: the run was begun with {section}.{option}={old}, not {value}; choose another --log.out.")
-    old_length, length = ({name: part.get("train", {}).get(name, none) for name, none in LENGTH.items()} for part in (before, configs))
+    old_length, length = ({name: part.get("train", {}).get(name) or None for name in LENGTH} for part in (before, configs))
     if old_length != length:
         _check_length(folder, old_length, length, configs.get("optim", {}), resume)
 

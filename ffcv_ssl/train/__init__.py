@@ -11,7 +11,7 @@ from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_
 from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.network import build_backbone, build_normalize, build_optimizer, frozen
 from ffcv_ssl.train.progress import Progress
-from ffcv_ssl.train.views import CropViews, GrowingLoader, Views
+from ffcv_ssl.train.views import CropViews, GrowingLoader, Views, views_of
 
 __all__ = [
     "Checkpoint",
@@ -42,6 +42,7 @@ __all__ = [
     "rank",
     "rank_batch_size",
     "require",
+    "views_of",
     "world_size",
 ]
 

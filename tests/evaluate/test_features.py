@@ -86,7 +86,7 @@ def test_evaluation__mlp_parts_what_no_line_does(data):
 
 def test_evaluation__averages_a_bag_of_patches(data):
     """With random patches a sample's feature is the mean over its patches, the same at every call."""
-    pipeline = views.emp_ssl(6, patch=8, size=8)
+    pipeline = views.emp_ssl(8, n=6, patch=8)
     with Evaluation(data, CONFIG, pipeline, CPU, num_views=6, seed=3) as evaluation:
         seen = []
 

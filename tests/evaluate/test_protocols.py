@@ -58,7 +58,7 @@ def test_grid__takes_the_patch_of_the_training():
 
 def test_without_color__leaves_crop_and_flip():
     """Of the released EMP-SSL augmentation crop and flip are left, in every view."""
-    (multi,) = without_color(views.emp_ssl(3, patch=8, size=16))
+    (multi,) = without_color(views.emp_ssl(16, n=3, patch=8))
     assert isinstance(multi, MultiView)
     assert [[type(step) for step in view] for view in multi.pipelines] == [[RandomPatchCrop, RandomHorizontalFlip]] * 3
 

@@ -105,7 +105,7 @@ def test_crop_views__crop_only():
     ("options", "problem"),
     [
         ({"num_views": 0}, "num_views is at least 1"),
-        ({"start_size": 64}, "start_size lies between 0 and size=32"),
+        ({"start_size": 64}, "start_size lies between 1 and size=32"),
         ({"start_size": 16, "grow_from": 5, "grow_to": 2}, "to a later one"),
         ({"start_size": 16}, "to a later one"),
         ({"grow_by": 0}, "at least 1 pixel"),

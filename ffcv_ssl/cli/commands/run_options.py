@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ffcv_ssl.cli.commands.train import METHODS
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.system.paths import LocalPath
-from ffcv_ssl.train.config import option
+from ffcv_ssl.train.config import option, read_unset
 
 if TYPE_CHECKING:
     from ffcv_ssl.evaluate import Trained
@@ -21,23 +21,31 @@ class RunConfig:
     """Which run."""
 
     path: LocalPath = field(metadata={"help": "folder of a run, or a backbone.safetensors", "positional": "RUN"})
-    epoch: int = option("epoch whose weights to take, of those that train.keep named; 0: the last checkpoint", 0)
+    epoch: int | None = option("epoch whose weights to take, of those that train.keep named; none: the last checkpoint", None)
+
+    def __post_init__(self):
+        read_unset(self, epoch=0)
 
 
 @dataclass(frozen=True)
 class FilesConfig:
-    """Which files; what is empty is as in the run."""
+    """Files to use; options that are not set are as in the run."""
 
-    train: LocalPath = option("the .beton file that classifiers learn from; another than the run's: transfer, give data.val with it", "")
-    val: LocalPath = option("the .beton file they are judged on", "")
-    image: str = option("name of the image field", "")
-    label: str = option("name of the label field, integers; classes are the labels that occur", "")
+    train: LocalPath | None = option(
+        "the .beton file that classifiers learn from; another than the run's: transfer, give data.val with it", None
+    )
+    val: LocalPath | None = option("the .beton file they are judged on", None)
+    image: str | None = option("name of the image field", None)
+    label: str | None = option("name of the label field, integers; classes are the labels that occur", None)
     workers: int | None = option(
         "threads of the loader; -1: as many as there are cores, 0: none beside the main one; none: as in the run", None
     )
 
+    def __post_init__(self):
+        read_unset(self, train="", val="", image="", label="")
 
-def open_run(path: str, files: FilesConfig, epoch: int = 0) -> "Trained":
+
+def open_run(path: str, files: FilesConfig, epoch: int | None = None) -> "Trained":
     """Restore a run from its folder, or an exported backbone, with the files to judge it on."""
     from ffcv_ssl.evaluate import restore, restore_backbone
     from ffcv_ssl.runs import read_run
@@ -53,6 +61,6 @@ def open_run(path: str, files: FilesConfig, epoch: int = 0) -> "Trained":
         raise ConfigError(f"{path}: neither the folder of a run nor an exported {EXPORTED} file.")
     if bool(files.train) != bool(files.val):
         raise ConfigError("data.train and data.val go together: classifiers learn from the one and are judged on the other.")
-    given = {name: value for name, value in vars(files).items() if value not in ("", None)}
+    given = {name: value for name, value in vars(files).items() if value is not None}
     trained.configs.data = replace(trained.configs.data, **given)
     return trained

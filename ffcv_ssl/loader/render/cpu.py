@@ -15,6 +15,7 @@ from ffcv_ssl.loader.render.chunk import DONE, render_chunk
 from ffcv_ssl.loader.render.decode import ImageDecoder
 from ffcv_ssl.loader.render.parameters import BatchParameters, draw_parameters
 from ffcv_ssl.pipeline.plan import IDENTITY_LUT, ImagePlan, TensorPlan
+from ffcv_ssl.pipeline.table import ParameterTable
 
 
 class CpuBatch:
@@ -142,7 +143,7 @@ class CpuRenderer:
         image = self.decoder.decode(sample_id, parameters.boxes[position, 0])
         scratch = self._scratch(np.array([sample_id]))
         for tensor, rows, out in zip(self.plan.tensors, parameters.rows, outs, strict=True):
-            render_passes(image, tensor, rows[position], scratch, out[position])
+            render_passes(image, tensor, rows[position], scratch, out[position], parameters.table, position)
 
     def _scratch(self, sample_ids: np.ndarray) -> Scratch:
         """Return this thread's work arrays for some samples."""
@@ -150,14 +151,30 @@ class CpuRenderer:
         return self.decoder.memory.scratch((int(height), int(width)), self._view_sizes)
 
 
-def render_passes(image: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray) -> None:
-    """Render one tensor's views of one image (H, W, 3), in as many passes as the plan has; passes before the last give bytes.
+def render_passes(
+    image: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray, table: ParameterTable, sample: int
+) -> None:
+    """Render one tensor's views of one image in as many passes as the plan has; passes before the last give bytes.
 
-    `rows` is (V, passes, NUM_COLUMNS), `out` the (V, ...) finished views.
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8.
+    plan
+        Of the tensor.
+    rows
+        (V, passes, NUM_COLUMNS) float32 kernel rows.
+    scratch
+        Work arrays of this thread.
+    out
+        The (V, ...) finished views; overwritten.
+    table, sample
+        The batch's parameters and the image's row in them, for transforms in Python.
     """
     source, source_rows, views = image.reshape(1, len(image), -1), rows[None, :, 0], out
     for index in range(plan.num_passes):
         if index:  # every finished view is now an image of its own
+            plan.apply(index, table, sample, views.reshape(-1, *plan.size, 3))
             source = views.reshape(-1, plan.size[0], 3 * plan.size[1])
             source_rows = rows[:, index].reshape(-1, 1, NUM_COLUMNS)
         last = index == plan.num_passes - 1

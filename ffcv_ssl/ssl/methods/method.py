@@ -95,8 +95,8 @@ class Method(nn.Module):
     """
 
     uses_labels: ClassVar[bool] = False
-    images_per_forward = 0
-    views_per_forward = 0
+    images_per_forward: int | None = None
+    views_per_forward: int | None = None
     recompute = False
 
     def __init__(self, backbone: nn.Module, projector: nn.Module, normalize: Normalize):

@@ -38,7 +38,7 @@ def chain(size):
 
 PIPELINES = {
     "simclr": simclr(60),
-    "patches": emp_ssl(5, patch=9, size=16),
+    "patches": emp_ssl(16, n=5, patch=9),
     "sizes": multi_crop((61, 20), counts=(2, 3)),
     "normalized": [MultiView(chain(24), n=2), NormalizeImage(*NORMALIZE)],
     "halves": [*chain((17, 51)), NormalizeImage(*NORMALIZE, torch.float16), ToTorchImage()],
