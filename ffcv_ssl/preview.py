@@ -16,7 +16,7 @@ from ffcv_ssl.fields import RGBImageField
 from ffcv_ssl.loader.loader import Loader
 from ffcv_ssl.pipeline.plan import ViewGroup
 from ffcv_ssl.pipeline.table import ParameterTable
-from ffcv_ssl.system.names import caption
+from ffcv_ssl.system.names import caption, did_you_mean
 from ffcv_ssl.transforms.base import KernelTransform, SampleTransform
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ def preview_samples(
     with BetonReader(path) as reader:
         if not isinstance(reader.fields.get(field), RGBImageField):
             images = [name for name, each in reader.fields.items() if isinstance(each, RGBImageField)]
-            raise FieldNotFound(f"{path}: no image field {field!r}. Image fields: {', '.join(images) or 'none'}.")
+            raise FieldNotFound(
+                f"{path}: no image field {field!r}. Image fields: {', '.join(images) or 'none'}.{did_you_mean(field, images)}"
+            )
         chosen = np.sort(np.random.default_rng(seed).permutation(reader.num_samples)[:num_samples])
         pipelines = {name: pipeline if name == field else None for name in reader.fields}
         views, params, captions = _render(path, field, pipelines, chosen, seed, epoch)

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from ffcv_ssl.cli.commands.train import METHODS
-from ffcv_ssl.cli.config.checkers import NONE, did_you_mean
+from ffcv_ssl.cli.config.checkers import NONE
 from ffcv_ssl.cli.config.file import METHOD, load_mapping
 from ffcv_ssl.cli.config.parser import config_dict, parse
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.names import did_you_mean
 from ffcv_ssl.system.paths import expanded_path
 
 RECIPES = Path(__file__).resolve().parent

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ffcv_ssl import __version__
-from ffcv_ssl.cli.config.checkers import did_you_mean
 from ffcv_ssl.cli.status import exit_status
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.names import did_you_mean
 
 PROGRAM = "ffcv-ssl"
 COMMANDS = {  # each is a module of `ffcv_ssl.cli.commands` with main(argv) -> int; imported only when it is asked for

@@ -121,6 +121,7 @@ class Loader:
         path: str | os.PathLike,
         batch_size: int,
         num_workers: int = -1,
+        *,
         order: OrderOption = OrderOption.SEQUENTIAL,
         seed: int | None = None,
         indices: Sequence[int] | np.ndarray | None = None,

@@ -17,6 +17,7 @@ from ffcv_ssl.loader.render.decode import ImageDecoder
 from ffcv_ssl.loader.render.renderer import Renderer
 from ffcv_ssl.loader.values import value_reader
 from ffcv_ssl.pipeline.plan import ImagePlan, plan_images
+from ffcv_ssl.system.names import did_you_mean
 
 if TYPE_CHECKING:
     from ffcv_ssl.loader.render.gpu_device import Device
@@ -54,7 +55,8 @@ def plan_batches(reader: BetonReader, pipelines: Pipelines, mapper: dict[str, st
     stored = {name: mapper.get(name, name) for name in [*pipelines, *reader.fields]}
     for name, field in stored.items():
         if field not in reader.fields:
-            raise FieldNotFound(f"{reader.path}: no field {field!r} for the pipeline {name!r}. Fields: {', '.join(reader.fields)}.")
+            hint = did_you_mean(field, reader.fields)
+            raise FieldNotFound(f"{reader.path}: no field {field!r} for the pipeline {name!r}. Fields: {', '.join(reader.fields)}.{hint}")
     unused = set(mapper) - set(pipelines)
     if unused:
         raise PipelineError(f"{reader.path}: custom_field_mapper names {', '.join(sorted(unused))}, which has no pipeline.")
@@ -76,6 +78,9 @@ def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> Ren
     records = reader.records[plan.field]
     sizes = np.stack((records["height"], records["width"]), axis=1)
     where = f"{reader.path}: field {plan.field!r}"
+    for output in plan.outputs:
+        if output.device.type == "cuda" and output.render_device is None and not torch.cuda.is_available():
+            raise PipelineError(f"{where}: ToDevice({str(output.device)!r}), but torch finds no GPU; leave it out.")
     wanted = "os" if (options.cache, options.decode) == ("auto", "fast") else options.cache  # whole images are of no use to "fast"
     device = None if plan.render_device is None else _open_device(plan.render_device)
     device_available = None if device is None else device.free_bytes

@@ -209,7 +209,8 @@ def byol(
     """
     if n != 2 and (blur is BYOL_VIEWS.blur or solarize is BYOL_VIEWS.solarize):
         raise PipelineError(
-            f"byol: its two views differ in their probabilities of blur {BYOL_VIEWS.blur} and solarization {BYOL_VIEWS.solarize}; for n={n} give both."
+            f"byol: its two views differ in their probabilities of blur, {BYOL_VIEWS.blur}, and solarization, {BYOL_VIEWS.solarize}; "
+            f"for n={n} give both."
         )
     return augmented(
         size, n=n, scale=scale, flip=flip, jitter=jitter, strengths=strengths, gray=gray, blur=blur, solarize=solarize,

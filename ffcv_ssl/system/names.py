@@ -4,7 +4,9 @@ Python keeps bytes that are not UTF-8 as lone surrogates (PEP 383), which neithe
 """
 
 import codecs
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 ESCAPING = "ffcv_ssl.escape"  # name of the error handler for streams
 
@@ -34,6 +36,12 @@ def printable(text: str) -> str:
 def caption(text: str) -> str:
     r"""`printable` for Matplotlib, which takes what stands between two `$` for a formula."""
     return printable(text).replace("$", r"\$")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the closest known word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 _UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # control and format characters, line and paragraph separators

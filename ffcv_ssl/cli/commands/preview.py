@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ffcv_ssl.cli.commands.train import load_recipe, split_method
 from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.cli.config.sections import FileConfig
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.system.names import printable
 from ffcv_ssl.system.paths import LocalPath
 
-DESCRIPTION = "Draw samples of a .beton file beside their augmented views, with each view's crop box on the original."
+DESCRIPTION = (
+    "Draw samples of a .beton file beside their augmented views, with each view's crop box on the original. "
+    "With --config-file=RECIPE or --method=METHOD, the views are those that `ffcv-ssl train` renders with the same options."
+)
 # Which of the section's options each preset takes.
 OPTIONS = {
     "simclr": ("size", "n", "strength"),
@@ -30,7 +34,7 @@ class ViewConfig:
     """Which views; an option that is none keeps the preset's own value."""
 
     preset: Literal["simclr", "byol", "barlow_twins", "vicreg", "emp_ssl", "multi_crop", "plain"] = field(
-        default="simclr", metadata={"help": "whose augmentation, see ffcv_ssl.views"}
+        default="simclr", metadata={"help": "preset to preview; see ffcv_ssl.views"}
     )
     size: int | None = field(default=None, metadata={"help": "side of a view in pixels, 1 to 4096 (not for multi_crop)"})
     n: int | None = field(default=None, metadata={"help": "views of each image, >= 1 (simclr, emp_ssl)"})
@@ -72,20 +76,24 @@ class PreviewConfig:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors pass to the caller."""
-    configs = parse("ffcv-ssl preview", {"file": FileConfig, "view": ViewConfig, "preview": PreviewConfig}, argv, DESCRIPTION)
+    method, arguments = split_method(list(sys.argv[1:] if argv is None else argv))
+    view_section = ViewConfig if method is None else load_recipe(method).view
+    sections = {"file": FileConfig, "view": view_section, "preview": PreviewConfig}
+    configs = parse("ffcv-ssl preview", sections, arguments, DESCRIPTION, recipe=method)
     view, preview = configs["view"], configs["preview"]
-    options = view.options()
     if Path(preview.out).suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"--out: the name of a .png, .pdf or .svg file, got '{preview.out}'.")
+    options = view.options() if method is None else {}
 
     from ffcv_ssl import views
     from ffcv_ssl.preview import preview_figure
     from ffcv_ssl.system.atomic import resolve_target
 
     resolve_target(preview.out)
-    pipeline = getattr(views, view.preset)(**options)
+    pipeline = getattr(views, view.preset)(**options) if method is None else view.pipeline(view.size, view.num_views)
     path = configs["file"].path
     figure = preview_figure(path, pipeline, preview.samples, preview.seed, field=preview.field, epoch=preview.epoch)
     figure.savefig(preview.out)
-    sys.stdout.write(printable(f"{preview.out}: {preview.samples} samples of {path}, views of {view.preset}") + "\n")
+    shown = view.preset if method is None else f"the recipe {method}"
+    sys.stdout.write(printable(f"{preview.out}: {preview.samples} samples of {path}, views of {shown}") + "\n")
     return 0

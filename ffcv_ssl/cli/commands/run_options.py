@@ -1,11 +1,10 @@
 """What the commands on finished runs share: which run, which files, and the run itself back from its folder."""
 
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ffcv_ssl.cli.commands.train import METHODS
+from ffcv_ssl.cli.commands.train import METHODS, load_recipe
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.system.paths import LocalPath
 from ffcv_ssl.train.config import option, read_unset
@@ -56,7 +55,7 @@ def open_run(path: str, files: FilesConfig, epoch: int | None = None) -> "Traine
         name, _ = read_run(path)
         if name not in METHODS:
             raise ConfigError(f"{path}: a run of '{name}', which has no recipe here. Methods: {', '.join(METHODS)}.")
-        trained = restore(path, import_module(f"ffcv_ssl.recipes.{name}").RECIPE, epoch)
+        trained = restore(path, load_recipe(name), epoch)
     else:
         raise ConfigError(f"{path}: neither the folder of a run nor an exported {EXPORTED} file.")
     if bool(files.train) != bool(files.val):

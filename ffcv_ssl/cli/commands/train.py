@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ffcv_ssl.cli.config.checkers import did_you_mean
 from ffcv_ssl.cli.config.file import METHOD, load_mapping, recipe_names
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.names import did_you_mean
+
+if TYPE_CHECKING:
+    from ffcv_ssl.recipe import Recipe
 
 METHODS = {  # the modules of ffcv_ssl.recipes
     "simclr": "two strongly augmented views of each image, told apart from all others",
@@ -15,7 +19,7 @@ METHODS = {  # the modules of ffcv_ssl.recipes
     "vicreg": "views kept close, variances kept up, covariances kept down",
     "byol": "what a slowly following copy of the network sees in one view, predicted from another",
     "simclr_instance": "noisy copies of a patch, told apart from the other patches of the same image",
-    "supervised": "with labels: the yardstick",
+    "supervised": "supervised baseline",
 }
 
 
@@ -27,9 +31,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if method is None:
         raise ConfigError(f"give --method={'|'.join(METHODS)}, or a config file with a line 'method: …'.")
+    return recipe_module(method).main(rest)
+
+
+def recipe_module(method: str) -> Any:
+    """Return the module of a method's recipe; ConfigError if there is none."""
     if method not in METHODS:
         raise ConfigError(f"--method: no method '{method}'. Methods: {', '.join(METHODS)}.{did_you_mean(method, METHODS)}")
-    return import_module(f"ffcv_ssl.recipes.{method}").main(rest)
+    return import_module(f"ffcv_ssl.recipes.{method}")
+
+
+def load_recipe(method: str) -> "Recipe":
+    """Return a method's recipe; ConfigError if there is none."""
+    return recipe_module(method).RECIPE
 
 
 def split_method(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -1,6 +1,5 @@
 """From the annotation of a configuration field to the fastargs checker that reads its values."""
 
-import difflib
 import math
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from fastargs.validation import Checker
 
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.names import did_you_mean
 from ffcv_ssl.system.paths import EXPANDED, expanded_path
 
 NONE = "none"  # how a flag spells None; fastargs takes a None from a file for "not given"
@@ -142,9 +142,3 @@ def checker_for(annotation: Any) -> Checker:
         if len(kinds) == 1:
             return OrNone(checker_for(kinds[0]))
     raise TypeError(f"a configuration field is int, float, str, LocalPath, bool, Literal[…] or one of these | None, not {annotation}.")
-
-
-def did_you_mean(word: str, known: Any) -> str:
-    """Return ` Did you mean 'x'?` for the closest known word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""

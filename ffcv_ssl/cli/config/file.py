@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from ffcv_ssl.cli.config.checkers import NONE, did_you_mean
+from ffcv_ssl.cli.config.checkers import NONE
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.names import did_you_mean
 from ffcv_ssl.system.paths import expanded_path
 
 METHOD = "method"  # the one key outside the sections: which program the file is for
@@ -25,7 +26,9 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_config_file(path: str | Path, known: Iterable[tuple[str, str]], command: str) -> dict[tuple[str, str], Any]:
+def read_config_file(
+    path: str | Path, known: Iterable[tuple[str, str]], command: str, other_sections: bool = False
+) -> dict[tuple[str, str], Any]:
     """Read `section: {field: value}` or `section.field: value` from a YAML (or JSON) file.
 
     Parameters
@@ -36,6 +39,8 @@ def read_config_file(path: str | Path, known: Iterable[tuple[str, str]], command
         (section, field) of everything that may be set.
     command
         Name of the program; a file whose `method` names another one is refused.
+    other_sections
+        Whether the file may hold sections that nothing knows; they are passed over.
 
     Raises
     ------
@@ -51,6 +56,8 @@ def read_config_file(path: str | Path, known: Iterable[tuple[str, str]], command
             continue
         for name, entry in _flatten(str(key), value, path):
             section, _, field = name.partition(".")
+            if other_sections and section not in {name for name, _ in known}:
+                continue
             if (section, field) not in known:
                 raise ConfigError(_unknown_key(path, section, field, known))
             if isinstance(entry, (dict, list)):

@@ -15,10 +15,11 @@ from typing import Any, TextIO, get_type_hints
 import yaml
 from fastargs import Config, Param, Section
 
-from ffcv_ssl.cli.config.checkers import Choice, OrNone, PathText, checker_for, did_you_mean
+from ffcv_ssl.cli.config.checkers import Choice, OrNone, PathText, checker_for
 from ffcv_ssl.cli.config.file import METHOD, read_config_file
 from ffcv_ssl.cli.config.help import command_help, first_line
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.names import did_you_mean
 
 Key = tuple[str, str]  # (section, field)
 
@@ -30,7 +31,9 @@ class _FlagParser(argparse.ArgumentParser):
         raise ConfigError(f"{message}.")
 
 
-def parse(command: str, sections: Mapping[str, type], argv: Sequence[str] | None = None, description: str = "") -> dict[str, Any]:
+def parse(
+    command: str, sections: Mapping[str, type], argv: Sequence[str] | None = None, description: str = "", recipe: str | None = None
+) -> dict[str, Any]:
     """Read a command's configuration from its arguments and the config files they name.
 
     Parameters
@@ -43,6 +46,8 @@ def parse(command: str, sections: Mapping[str, type], argv: Sequence[str] | None
         The arguments without the program's name; None takes those of the process.
     description
         What the command does, for `--help`.
+    recipe
+        Method whose recipe files are read too; their sections that this command does not have are passed over.
 
     Returns
     -------
@@ -63,7 +68,7 @@ def parse(command: str, sections: Mapping[str, type], argv: Sequence[str] | None
         raise SystemExit(0)
     origins: dict[Key, str] = {}
     for path in files:
-        values = read_config_file(path, config.entries, command)
+        values = read_config_file(path, config.entries, recipe or command, other_sections=recipe is not None)
         _collect(config, values)
         origins |= {key: f"{path}: {'.'.join(key)}" for key in values}
     _collect(config, flags)

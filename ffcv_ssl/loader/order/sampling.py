@@ -9,6 +9,7 @@ import numpy as np
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.loader.order.page_order import hashes
+from ffcv_ssl.system.names import did_you_mean
 
 UNUSED_BITS = np.uint64(11)  # of a 64-bit hash; the others fill a float64 in [0, 1)
 
@@ -104,7 +105,7 @@ def _given_weights(reader: BetonReader, indices: np.ndarray, weights: Any) -> We
 def scalar_column(reader: BetonReader, name: str, purpose: str) -> np.ndarray:
     """Return the values of a scalar field, (num_samples,); `purpose` says who reads them, for messages."""
     if name not in reader.fields:
-        raise FieldNotFound(f"{reader.path}: no field {name!r}. Fields: {', '.join(reader.fields)}.")
+        raise FieldNotFound(f"{reader.path}: no field {name!r}. Fields: {', '.join(reader.fields)}.{did_you_mean(name, reader.fields)}")
     if reader.fields[name].pointer_name is not None:
         kind = type(reader.fields[name]).__name__
         raise PipelineError(f"{reader.path}: {purpose} reads scalar fields, and {name!r} is a {kind}.")
