@@ -117,3 +117,35 @@ def test_multi_crop__refuses_unequal_lists():
     """Sizes, counts and scales belong together."""
     with pytest.raises(PipelineError, match="one entry per crop size"):
         views.multi_crop((224, 96), counts=(2,))
+
+
+@pytest.mark.parametrize("call", [lambda: views.emp_ssl(20), lambda: views.emp_ssl(size=64)])
+def test_emp_ssl__answers_the_old_call_in_words(call):
+    """The first argument used to be the number of views; a size without that number is refused."""
+    with pytest.raises(PipelineError, match=r"the first argument is the side of a view.*emp_ssl\(32, n=20\)"):
+        call()
+
+
+def test_byol__says_why_three_views_need_numbers():
+    """The message speaks of BYOL's own probabilities, and giving them helps."""
+    with pytest.raises(PipelineError, match=r"byol: its two views differ .* for n=3 give both"):
+        views.byol(32, n=3)
+    assert len(views.byol(32, n=3, blur=0.5, solarize=(0, 0.1, 0.2))[0].pipelines) == 3
+
+
+def test_render__chooses_who_renders():
+    """`device` alone moves finished views; with render="gpu" the move stands before them."""
+    finished, rendered = views.simclr(32, device="cuda"), views.simclr(32, device="cuda", render="gpu")
+    assert [type(step).__name__ for step in finished] == ["MultiView", "ToDevice"]
+    assert [type(step).__name__ for step in rendered] == ["ToDevice", "MultiView"]
+    with pytest.raises(PipelineError, match="render='gpu' needs the GPU"):
+        views.simclr(32, render="gpu")
+    with pytest.raises(PipelineError, match="render is 'cpu' or 'gpu', got 'cuda'"):
+        views.simclr(32, device="cuda", render="cuda")
+
+
+@pytest.mark.parametrize("name", views.__all__)
+def test_signature__names_every_option(name):
+    """No preset hides its options."""
+    kinds = {parameter.kind for parameter in inspect.signature(getattr(views, name)).parameters.values()}
+    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
