@@ -15,7 +15,7 @@ import numpy as np
 from ffcv_ssl.errors import ImageError
 
 try:
-    from ffcv_ssl.codecs.native import _native
+    from ffcv_ssl.codecs import _native  # type: ignore[attr-defined]
 except ImportError as error:
     _native, _absence = None, str(error)
 
