@@ -81,7 +81,7 @@ setup(
     ext_modules=[] if NATIVE == "0" else [native_decoder()],
     cmdclass={"build_ext": BuildNative},
     package_data={
-        "ffcv_ssl": ["beton/BETON.md"],
+        "ffcv_ssl": ["py.typed", "beton/BETON.md"],
         "ffcv_ssl.recipes": ["*.yaml", "*.md", "studies/*.yaml"],
         "ffcv_ssl.benchmarks": ["*.md"],
     },
