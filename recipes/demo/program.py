@@ -3,11 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ffcv_ssl.cli.commands.train import load_recipe
 from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.recipes.demo.training import say, train_at_once
 from ffcv_ssl.system.cores import allowed_cores
@@ -53,11 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def recipe(method: str) -> Any:
-    """The recipe of a method."""
-    return import_module(f"ffcv_ssl.recipes.{method}").RECIPE
-
-
 def recipe_config(method: str, demo: "DemoConfig", files: "DemoFiles", folder: Path) -> dict[str, Any]:
     """The recipe's configuration for the demonstration, made to fit its files and time."""
     threads = max(1, allowed_cores() // 2)
@@ -77,7 +72,7 @@ def recipe_config(method: str, demo: "DemoConfig", files: "DemoFiles", folder: P
     if demo.size > LARGEST_CIFAR_STEM:
         flags |= {"model.stem": "imagenet"}
     yaml = resources("ffcv_ssl.recipes") / f"{method}_demo.yaml"
-    configs = parse(method, recipe(method).sections, [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())])
+    configs = parse(method, load_recipe(method).sections, [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())])
     batch_size = min(configs["train"].batch_size, max(2, files.num_train // 2))  # of few images still a batch or two
     return configs | {"train": replace(configs["train"], batch_size=batch_size)}
 

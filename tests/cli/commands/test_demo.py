@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ffcv_ssl.cli.commands.demo import recipe_config
+from ffcv_ssl.recipes.demo.program import recipe_config
 from ffcv_ssl.errors import TrainingStopped
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.recipes.demo.files import TRAINED, DemoConfig, DemoFiles
