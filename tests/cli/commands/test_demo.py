@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ffcv_ssl.recipes.demo.program import recipe_config
 from ffcv_ssl.errors import TrainingStopped
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.recipes.demo.files import TRAINED, DemoConfig, DemoFiles
+from ffcv_ssl.recipes.demo.program import recipe_config
 from ffcv_ssl.recipes.demo.training import train_at_once
 
 KEYS = {f"{measure}_{row}" for measure in ("knn", "linear") for row in ("raw", "untrained", "trained", "simclr", "emp_ssl")}
