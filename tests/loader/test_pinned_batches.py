@@ -46,13 +46,13 @@ PIPELINES = {
     "flip": [RandomResizedCrop(16), RandomHorizontalFlip(0.5)],
     "channels last, float": [RandomResizedCrop(16), ToTorchImage(), Convert(torch.float32)],
     "bicubic": [RandomResizedCrop(18, interpolation="bicubic")],
-    "patches in a grid": [MultiView([FixedPatchCrop(16, patch=12, place=(y, 0.5)) for y in (0.0, 0.4, 1.0)])],
+    "patches in a grid": [MultiView([[FixedPatchCrop(16, patch=12, place=(y, 0.5))] for y in (0.0, 0.4, 1.0)])],
     "simclr": views.simclr(24),
     "simclr, normalized": views.simclr(24, normalize=MEAN_STD),
     "byol": views.byol(20),
     "emp_ssl": views.emp_ssl(n=6),
     "multi_crop": views.multi_crop((24, 12), counts=(2, 3)),
-    "two passes": [RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.1), RandomResizedCrop(16), RandomColorJitter(1.0, 0.2)],
+    "two passes": [RandomResizedCrop(16), RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.1), RandomHorizontalFlip(0.5), RandomColorJitter(1.0, 0.2)],
 }
 OPTIONS = {
     "random": {"order": OrderOption.RANDOM},
