@@ -75,13 +75,13 @@ setup(
     # Recipes and benchmarks live at the top of the repository, where a researcher looks for them, and travel in the wheel.
     packages=[
         *find_packages(include=["ffcv_ssl", "ffcv_ssl.*"]),
-        *("ffcv_ssl.recipes", "ffcv_ssl.benchmarks", "ffcv_ssl.benchmarks.contestants"),
+        *("ffcv_ssl.recipes", "ffcv_ssl.recipes.demo", "ffcv_ssl.benchmarks", "ffcv_ssl.benchmarks.contestants"),
     ],
     package_dir={"ffcv_ssl.recipes": "recipes", "ffcv_ssl.benchmarks": "benchmarks"},
     ext_modules=[] if NATIVE == "0" else [native_decoder()],
     cmdclass={"build_ext": BuildNative},
     package_data={
-        "ffcv_ssl": ["README.md", "beton/BETON.md"],
+        "ffcv_ssl": ["py.typed", "beton/BETON.md"],
         "ffcv_ssl.recipes": ["*.yaml", "*.md", "studies/*.yaml"],
         "ffcv_ssl.benchmarks": ["*.md"],
     },

@@ -5,7 +5,7 @@
 The same program as `ffcv-ssl bench`; `make bench` runs it. README.md beside it says what is compared.
 """
 
-from ffcv_ssl.cli.bench import main
+from ffcv_ssl.cli.commands.bench import main
 from ffcv_ssl.cli.status import exit_status
 
 if __name__ == "__main__":

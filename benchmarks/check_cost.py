@@ -18,10 +18,10 @@ import numpy as np
 
 from ffcv_ssl import views
 from ffcv_ssl.benchmarks.machine import as_text, describe
-from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.loader import Loader
+from ffcv_ssl.system.cores import allowed_cores
 from ffcv_ssl.writer import DatasetWriter
 
 NUM_PATCH_IMAGES = 4_000

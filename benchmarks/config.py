@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ffcv_ssl.benchmarks.workloads import GROUPS, WORKLOADS, Epochs
-from ffcv_ssl.paths import LocalPath
+from ffcv_ssl.system.paths import LocalPath
 
 DECODES = ("full", "fast")
 EVERYTHING = "all"

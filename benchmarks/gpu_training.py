@@ -13,7 +13,7 @@ from ffcv_ssl.benchmarks.images import JPEG_QUALITY, DrawnPhotos
 from ffcv_ssl.codecs.encode import encode_jpeg
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.device import Device
+from ffcv_ssl.loader.render.device import Device
 from ffcv_ssl.ssl.backbones import backbone
 from ffcv_ssl.transforms import ToDevice
 from ffcv_ssl.views import emp_ssl, simclr
@@ -45,7 +45,7 @@ def measure_training(device: Device, folder: Path, steps: int) -> list[dict]:
     patched, photos = write_files(folder)
     half = {"normalize": NORMALIZE, "dtype": "bfloat16"}
     runs = [
-        ("emp20, ResNet-18", patched, 100, emp_ssl(20, **half), backbone("resnet18", stem="cifar"), 0.01),
+        ("emp20, ResNet-18", patched, 100, emp_ssl(n=20, **half), backbone("resnet18", stem="cifar"), 0.01),
         ("simclr2, ResNet-50", photos, 256, simclr(224, **half), backbone("resnet50"), None),
     ]
     results = []
@@ -87,7 +87,7 @@ def train(loader: Loader, model: torch.nn.Module, steps: int) -> dict[str, float
 
 def measure_memory(device: Device, folder: Path) -> dict[str, int]:
     """Return what torch has reserved on the GPU after 50 and after 1,050 batches, and how often it asked CUDA for memory in between."""
-    pipelines = {"image": [ToDevice(device.device), *emp_ssl(20)]}
+    pipelines = {"image": [ToDevice(device.device), *emp_ssl(n=20)]}
     with Loader(folder / "patched.beton", 100, order=OrderOption.RANDOM, seed=0, pipelines=pipelines, cache="device") as loader:
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
         marks = []

@@ -27,7 +27,7 @@ from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels.cpu.scratch import make_scratch
 from ffcv_ssl.kernels.cpu.view import render_views
 from ffcv_ssl.kernels.cuda.launch import plan_render
-from ffcv_ssl.loader.device import Device, open_device
+from ffcv_ssl.loader.render.device import Device, open_device
 from ffcv_ssl.pipeline.plan import plan_images
 from ffcv_ssl.transforms import ToDevice
 from ffcv_ssl.views import emp_ssl, simclr
@@ -53,8 +53,8 @@ def workloads() -> list[Workload]:
     """What is rendered: patches as EMP-SSL trains on them, and SimCLR's views."""
     half = {"normalize": NORMALIZE, "dtype": "bfloat16"}
     return [
-        Workload("emp20", 100, PATCHED, emp_ssl(20, **half), 30e6),
-        Workload("emp200", 100, PATCHED, emp_ssl(200, **half), 30e6),
+        Workload("emp20", 100, PATCHED, emp_ssl(n=20, **half), 30e6),
+        Workload("emp200", 100, PATCHED, emp_ssl(n=200, **half), 30e6),
         Workload("simclr 96, no blur", 256, PHOTO, simclr(96, blur=0)),
         Workload("simclr 96", 256, PHOTO, simclr(96)),
         Workload("simclr 224, no blur", 256, PHOTO, simclr(224, blur=0)),

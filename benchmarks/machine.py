@@ -6,7 +6,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from ffcv_ssl.beton.cores import allowed_cores
+from ffcv_ssl.system.cores import allowed_cores
 
 PACKAGES = ("ffcv_ssl", "torch", "numba", "numba-cuda", "numpy", "pillow", "simplejpeg", "opencv-python")
 

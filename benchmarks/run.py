@@ -13,8 +13,8 @@ from ffcv_ssl.benchmarks.config import DataConfig, PeerConfig, RunConfig
 from ffcv_ssl.benchmarks.entries import PEER, Entry, entries
 from ffcv_ssl.benchmarks.rounds import measure
 from ffcv_ssl.benchmarks.workloads import WORKLOADS, Workload
-from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.cores import allowed_cores
 
 FORMAT = 2  # of the JSON
 

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.pipeline.presets import BYOL_VIEWS
+from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import BarlowTwins, simclr_projector
-from ffcv_ssl.train import Configs, Recipe, build_backbone, build_normalize, option
+from ffcv_ssl.train import build_backbone, build_normalize, option, views_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def method(c: Configs) -> BarlowTwins:
     return BarlowTwins(backbone, projector, build_normalize(c.model), c.loss.off_weight, c.loss.unit_length, c.loss.per_view)
 
 
-RECIPE = Recipe("barlow_twins", "Train Barlow Twins and evaluate its features.", method, LossConfig)
+RECIPE = Recipe("barlow_twins", "Train Barlow Twins and evaluate its features.", method, LossConfig, views_of(BYOL_VIEWS))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,15 +15,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ffcv_ssl.cli.config import parse
-from ffcv_ssl.cli.runs import FilesConfig, open_run
+from ffcv_ssl.cli.commands.run_options import FilesConfig, open_run
+from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.cli.status import exit_status
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.evaluate import Trained, extract_features
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.names import caption
-from ffcv_ssl.paths import LocalPath, expanded_path
 from ffcv_ssl.reader import Reader
-from ffcv_ssl.train import Trained, extract_features, frozen, option, prepare_torch, require
+from ffcv_ssl.system.names import caption
+from ffcv_ssl.system.paths import LocalPath, expanded_path
+from ffcv_ssl.train import frozen, option, prepare_torch, require
 from ffcv_ssl.train.samples import read_labels
 from ffcv_ssl.train.views import delivered
 

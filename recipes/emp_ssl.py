@@ -18,8 +18,10 @@ import torch
 
 from ffcv_ssl import views
 from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.evaluate import bag_encoder, open_views
+from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import EmpProjector, EmpSSL
-from ffcv_ssl.train import Configs, Recipe, Views, bag_encoder, build_backbone, build_normalize, open_views, option, require
+from ffcv_ssl.train import Views, build_backbone, build_normalize, option, require
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,17 @@ class ViewConfig(Views):
     num_views: int = option("patches of each image, >= 2; 20 or 200 in the paper", 20)
     patch: float = option("side of a patch in the image, pixels; below 1: its share of the image's area", 16.0)
     size: int = option("side to which it is resized, pixels", 32)
-    image_size: int = option("side of the whole images of the evaluation, pixels; 0: as the patches", 32)
+    image_size: int | None = option("side of the whole images of the evaluation, pixels; none: as the patches", 32)
 
     def __post_init__(self):
+        super().__post_init__()
         require(self.num_views >= 2, f"num_views is at least 2, got {self.num_views}.")
         is_valid = 0 < self.patch < 1 or self.patch == int(self.patch) >= 1
         require(is_valid, f"patch is a whole number of pixels, or below 1 a share, got {self.patch}.")
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:
         """The transforms of a patch."""
-        return views.emp_ssl(num_views, patch=self.patch if self.patch < 1 else int(self.patch), size=size)
+        return views.emp_ssl(size, n=num_views, patch=self.patch if self.patch < 1 else int(self.patch))
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import Any
 
 from ffcv_ssl.cli.status import exit_status
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.names import caption
-from ffcv_ssl.paths import expanded_path
 from ffcv_ssl.recipes.report import Outcome, is_accuracy, pareto_frontier, summary, title_of, values_at
 from ffcv_ssl.recipes.study import Label, Study
-from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.runs.record import read_rows
+from ffcv_ssl.system.names import caption
+from ffcv_ssl.system.paths import expanded_path
 
 DPI = 140
 MARKERS = "osD^vP*X"

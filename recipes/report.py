@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ffcv_ssl.names import printable
 from ffcv_ssl.recipes.study import Cell, Label, Study
-from ffcv_ssl.train.entries import write_whole
+from ffcv_ssl.runs.measurements import write_whole
+from ffcv_ssl.system.names import printable
 
 COLUMNS = ("seconds", "images_per_s", "views", "epochs", "device")  # of result.json
 ACCURACIES = {"knn", "linear", "mlp"}  # a score with one of these words in its name is a share of samples

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.pipeline.presets import SIMCLR_VIEWS
+from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import SimCLR, simclr_projector
-from ffcv_ssl.train import Configs, Recipe, build_backbone, build_normalize, option
+from ffcv_ssl.train import build_backbone, build_normalize, option, views_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def method(c: Configs) -> SimCLR:
     return SimCLR(backbone, projector, build_normalize(c.model), c.loss.temperature, c.loss.decoupled)
 
 
-RECIPE = Recipe("simclr", "Train SimCLR and evaluate its features.", method, LossConfig)
+RECIPE = Recipe("simclr", "Train SimCLR and evaluate its features.", method, LossConfig, views_of(SIMCLR_VIEWS))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import InstanceSimCLR, simclr_projector
-from ffcv_ssl.train import Configs, Recipe, build_backbone, build_normalize, option
+from ffcv_ssl.train import build_backbone, build_normalize, option
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ffcv_ssl.cli.checkers import NONE, did_you_mean
-from ffcv_ssl.cli.config import config_dict, parse
-from ffcv_ssl.cli.config_file import METHOD, load_mapping
-from ffcv_ssl.cli.train import METHODS
+from ffcv_ssl.cli.commands.train import METHODS
+from ffcv_ssl.cli.config.checkers import NONE
+from ffcv_ssl.cli.config.file import METHOD, load_mapping
+from ffcv_ssl.cli.config.parser import config_dict, parse
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.paths import expanded_path
+from ffcv_ssl.system.names import did_you_mean
+from ffcv_ssl.system.paths import expanded_path
 
 RECIPES = Path(__file__).resolve().parent
 STUDIES = RECIPES / "studies"

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import torch
 
 from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.evaluate import Evaluation, share_right
+from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import Supervised
-from ffcv_ssl.train import Configs, Evaluation, Recipe, build_backbone, build_normalize, option, share_right
+from ffcv_ssl.train import build_backbone, build_normalize, option
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ffcv_ssl.cli.config import parse
+from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.cli.status import FOUND_PROBLEMS, OK, exit_status
 from ffcv_ssl.errors import ConfigError, TrainingStopped
-from ffcv_ssl.paths import LocalPath
+from ffcv_ssl.evaluate import examine_files
 from ffcv_ssl.recipes.figures import draw_study
 from ffcv_ssl.recipes.report import Outcome, markdown_table, value_of, write_csv
 from ffcv_ssl.recipes.study import Cell, Study, make_cells, read_study, study_names
-from ffcv_ssl.train import DataConfig, examine_files, option, read_run
-from ffcv_ssl.train.entries import write_whole
+from ffcv_ssl.runs import read_run
+from ffcv_ssl.runs.measurements import write_whole
+from ffcv_ssl.system.paths import LocalPath
+from ffcv_ssl.train import DataConfig, option
 from ffcv_ssl.train.stop import StopSignals
 
 # What does not decide a result: where and how watched the run is.

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffcv_ssl.cli.recipe import run_recipe
+from ffcv_ssl.pipeline.presets import BYOL_VIEWS
+from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import VICReg, simclr_projector
-from ffcv_ssl.train import Configs, Recipe, build_backbone, build_normalize, option
+from ffcv_ssl.train import build_backbone, build_normalize, option, views_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def method(c: Configs) -> VICReg:
     return VICReg(backbone, projector, build_normalize(c.model), *weights)
 
 
-RECIPE = Recipe("vicreg", "Train VICReg and evaluate its features.", method, LossConfig)
+RECIPE = Recipe("vicreg", "Train VICReg and evaluate its features.", method, LossConfig, views_of(BYOL_VIEWS))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

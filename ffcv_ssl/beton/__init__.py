@@ -2,6 +2,6 @@
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.beton.verify import Problem
-from ffcv_ssl.beton.writer import DatasetWriter, WriteReport
+from ffcv_ssl.beton.writer.dataset_writer import DatasetWriter, WriteReport
 
 __all__ = ["BetonReader", "DatasetWriter", "Problem", "WriteReport"]

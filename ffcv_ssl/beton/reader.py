@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import weakref
@@ -14,21 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from ffcv_ssl.beton.files import absolute, open_for_reading, read_exactly
-from ffcv_ssl.beton.index import Extents, locate_values
-from ffcv_ssl.beton.integrity import read_extension
-from ffcv_ssl.beton.layout import (
+from ffcv_ssl.beton.format.index import Extents, locate_values
+from ffcv_ssl.beton.format.integrity import read_extension
+from ffcv_ssl.beton.format.layout import (
     DESCRIPTOR_DTYPE,
     HEADER_DTYPE,
     TABLE_DTYPE,
     parse_descriptors,
     parse_header,
 )
-from ffcv_ssl.beton.schema import parse_schema
-from ffcv_ssl.beton.sections import check_checksums, check_sections, data_region, find_pages_end, value_checksums
+from ffcv_ssl.beton.format.schema import parse_schema
+from ffcv_ssl.beton.format.sections import check_checksums, check_sections, data_region, find_pages_end, value_checksums
 from ffcv_ssl.beton.verify import Problem, find_problems
 from ffcv_ssl.errors import BetonFormatError, ChecksumError, ConfigError, FfcvSslError, FieldNotFound, SampleError
 from ffcv_ssl.fields.base import Field
+from ffcv_ssl.system.files import absolute, open_for_reading, read_exactly
+from ffcv_ssl.system.names import did_you_mean
 
 CHECKS = ("read", "none")
 _NO_CUSTOM_FIELDS: Mapping[str, type[Field]] = MappingProxyType({})
@@ -254,9 +254,7 @@ class BetonReader:
 
     def _check_field(self, name: str) -> None:
         if name not in self.fields:
-            close = difflib.get_close_matches(name, self.fields, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise FieldNotFound(f"{self.path}: no field {name!r}. Fields: {', '.join(self.fields)}.{hint}")
+            raise FieldNotFound(f"{self.path}: no field {name!r}. Fields: {', '.join(self.fields)}.{did_you_mean(name, self.fields)}")
 
     def _check_sample(self, sample_id: int) -> None:
         if not 0 <= sample_id < self.num_samples:

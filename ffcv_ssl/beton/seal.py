@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl import __version__
-from ffcv_ssl.beton.atomic import replacing, resolve_target
-from ffcv_ssl.beton.files import read_exactly, write_exactly
-from ffcv_ssl.beton.integrity import extension_length, extension_to_bytes, page_ranges, range_checksum
-from ffcv_ssl.beton.layout import Header, align_up
+from ffcv_ssl.beton.format.integrity import extension_length, extension_to_bytes, page_ranges, range_checksum
+from ffcv_ssl.beton.format.layout import Header, align_up
+from ffcv_ssl.beton.format.schema import dtype_to_json
 from ffcv_ssl.beton.reader import BetonReader
-from ffcv_ssl.beton.schema import dtype_to_json
 from ffcv_ssl.errors import BetonFormatError
-from ffcv_ssl.signals import unwinding_on_signals
+from ffcv_ssl.system.atomic import replacing, resolve_target
+from ffcv_ssl.system.files import read_exactly, write_exactly
+from ffcv_ssl.system.signals import unwinding_on_signals
 
 _PIECE = 1 << 24  # bytes copied at a time
 _NAMED = 5  # broken values named in the error

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ffcv_ssl.beton.cores import allowed_cores
-from ffcv_ssl.beton.integrity import Extension, page_ranges, range_checksum
+from ffcv_ssl.beton.format.integrity import Extension, page_ranges, range_checksum
 from ffcv_ssl.errors import SampleError
+from ffcv_ssl.system.cores import allowed_cores
 
 if TYPE_CHECKING:
     from ffcv_ssl.beton.reader import BetonReader

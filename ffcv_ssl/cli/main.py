@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ffcv_ssl import __version__
-from ffcv_ssl.cli.checkers import did_you_mean
 from ffcv_ssl.cli.status import exit_status
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.names import did_you_mean
 
 PROGRAM = "ffcv-ssl"
-COMMANDS = {  # each is a module of this room with main(argv) -> int; imported only when it is asked for
+COMMANDS = {  # each is a module of `ffcv_ssl.cli.commands` with main(argv) -> int; imported only when it is asked for
     "write": "convert images of a folder, an archive or an array file into one .beton file",
     "info": "show what a .beton file holds and how it was written",
     "verify": "check every checksum and decode every image of a .beton file",
@@ -43,7 +43,7 @@ def run_command(argv: Sequence[str] | None = None) -> int:
         return 0
     if command not in COMMANDS:
         raise ConfigError(f"no command '{command}'. Commands: {', '.join(COMMANDS)}.{did_you_mean(command, COMMANDS)}")
-    return import_module(f"ffcv_ssl.cli.{command}").main(arguments[1:])
+    return import_module(f"ffcv_ssl.cli.commands.{command}").main(arguments[1:])
 
 
 def overview() -> str:

@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from ffcv_ssl.cli.config import parse, print_config
+from ffcv_ssl.cli.config.parser import parse, print_config
 from ffcv_ssl.cli.status import exit_status
-from ffcv_ssl.train import Recipe, run
+from ffcv_ssl.recipe import Recipe, run
 
 
 def run_recipe(recipe: Recipe, argv: Sequence[str] | None = None) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ffcv_ssl.errors import FfcvSslError
-from ffcv_ssl.names import ESCAPING, printable
-from ffcv_ssl.signals import unwinding_on_signals
+from ffcv_ssl.system.names import ESCAPING, printable
+from ffcv_ssl.system.signals import unwinding_on_signals
 
 OK, FOUND_PROBLEMS, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 130  # 128 + SIGINT

@@ -28,10 +28,11 @@ from numba import objmode
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.fields.image import RGBImageField
-from ffcv_ssl.loader.images import ImageRenderer
-from ffcv_ssl.loader.placement import plan_cache
+from ffcv_ssl.loader.order.sampling import has_repeats, occurrences
 from ffcv_ssl.loader.plan import common_size
-from ffcv_ssl.loader.sampling import has_repeats, occurrences
+from ffcv_ssl.loader.render.cache import plan_cache
+from ffcv_ssl.loader.render.cpu import CpuRenderer
+from ffcv_ssl.loader.render.decode import ImageDecoder
 from ffcv_ssl.pipeline.plan import OutputPlan, plan_images
 
 try:
@@ -131,7 +132,7 @@ class ViewSource:
         check_output(where, output)
         sizes = np.stack((records["height"], records["width"]), axis=1)
         cache = plan_cache("os", sizes, records["mode"], np.empty(0, np.int64), 1, where)
-        self._renderer = ImageRenderer(reader, plan, cache, "exact")
+        self._renderer = CpuRenderer(ImageDecoder(reader, field, cache, "exact"), plan)
         self._tensor, self._seed = output.tensors[0], seed
         self._threads = ThreadPoolExecutor(num_workers or loader.num_workers, thread_name_prefix="ffcv_ssl-views")
         self.shape = self._tensor.shape(1)[1 if output.has_view_axis else 2 :]
@@ -152,10 +153,10 @@ class ViewSource:
         if seen is not None:
             counts = seen[sample_ids] + occurrences(sample_ids)
             np.add.at(seen, sample_ids, 1)
-        drawing = self._renderer.draw(self._seed, epoch, sample_ids, counts)
+        parameters = self._renderer.draw(self._seed, epoch, sample_ids, counts)
         views = out.reshape(self._tensor.shape(len(sample_ids)))
         starts = range(0, len(sample_ids), CHUNK)
-        chunks = [self._threads.submit(self._renderer.render, sample_ids[i : i + CHUNK], [views], i, drawing) for i in starts]
+        chunks = [self._threads.submit(self._renderer.render, parameters, [views], sample_ids[i : i + CHUNK], i) for i in starts]
         for error in [chunk.exception() for chunk in chunks]:  # all have ended: FFCV may use its memory again
             if error is not None:
                 raise error

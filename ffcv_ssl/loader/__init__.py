@@ -3,6 +3,6 @@
 from ffcv_ssl.loader.batch import Batch
 from ffcv_ssl.loader.dataset import BetonDataset
 from ffcv_ssl.loader.loader import Loader
-from ffcv_ssl.loader.order import OrderOption
+from ffcv_ssl.loader.order.epoch_order import OrderOption
 
 __all__ = ["Batch", "BetonDataset", "Loader", "OrderOption"]

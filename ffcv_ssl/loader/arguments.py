@@ -8,9 +8,9 @@ import numpy as np
 
 from ffcv_ssl.beton.reader import CHECKS
 from ffcv_ssl.errors import PipelineError
-from ffcv_ssl.loader.boxes import DECODES
-from ffcv_ssl.loader.order import OrderOption
-from ffcv_ssl.loader.placement import CACHES
+from ffcv_ssl.loader.order.epoch_order import OrderOption
+from ffcv_ssl.loader.render.boxes import DECODES
+from ffcv_ssl.loader.render.cache import CACHES
 
 logger = logging.getLogger("ffcv_ssl")
 LOWEST = {"batch_size": 1, "num_workers": -1, "batches_ahead": 1, "rank": 0, "world_size": 1, "shuffle_bytes": 1}

@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from ffcv_ssl.beton.cores import allowed_cores
-from ffcv_ssl.beton.files import absolute
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import LoaderClosed, PipelineError, SampleError
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.loader.arguments import check_arguments, own
 from ffcv_ssl.loader.batch import Batch
-from ffcv_ssl.loader.buffers import BufferPool
-from ffcv_ssl.loader.engine import Engine
-from ffcv_ssl.loader.epoch import EpochIterator
-from ffcv_ssl.loader.order import OrderOption, Selection, check_indices, epoch_order, num_batches
-from ffcv_ssl.loader.pages import PageLayout, page_layout
+from ffcv_ssl.loader.engine.buffers import BufferPool
+from ffcv_ssl.loader.engine.epoch import Delivery, EpochIterator, Progress
+from ffcv_ssl.loader.engine.threads import Engine
+from ffcv_ssl.loader.order.epoch_order import OrderOption, Selection, check_indices, epoch_order, num_batches
+from ffcv_ssl.loader.order.page_order import PageLayout, page_layout
+from ffcv_ssl.loader.order.sampling import chosen_samples, has_repeats, plan_weights
 from ffcv_ssl.loader.plan import PlanOptions, plan_batches
-from ffcv_ssl.loader.sampling import chosen_samples, has_repeats, plan_weights
 from ffcv_ssl.loader.state import check_state, identity
+from ffcv_ssl.system.cores import allowed_cores
+from ffcv_ssl.system.files import absolute
 
 logger = logging.getLogger("ffcv_ssl")
 NOTHING: Mapping = MappingProxyType({})
@@ -105,8 +105,6 @@ class Loader:
     ----------
     epoch
         The next epoch to render.
-    wait_s
-        Seconds that the consumer has waited for batches in the current or last epoch.
 
     Raises
     ------
@@ -121,6 +119,7 @@ class Loader:
         path: str | os.PathLike,
         batch_size: int,
         num_workers: int = -1,
+        *,
         order: OrderOption = OrderOption.SEQUENTIAL,
         seed: int | None = None,
         indices: Sequence[int] | np.ndarray | None = None,
@@ -165,10 +164,11 @@ class Loader:
         fixed["indices"] = None if indices is None else self.indices
         self._arguments = own(arguments) | fixed  # those of a copy
         self.shuffle_bytes = int(shuffle_bytes)
-        self.epoch, self.wait_s = 0, 0.0
+        self.epoch = 0
         self._resume_position = 0
-        self._progress = 0, 0  # epoch and position of what was handed out last
-        self._pool = BufferPool(keep=batches_ahead + 2)
+        self._progress = Progress()
+        pool = BufferPool(keep=batches_ahead + 2)
+        self._delivery = Delivery(self.reader, self._plan, pool, self.batch_size, self.rank, self.world_size, self.batches_ahead)
         self._engine: Engine | None = None
         self._closed = False
         if len(self) == 0:
@@ -185,12 +185,12 @@ class Loader:
             raise LoaderClosed(f"{self.path}: the loader is closed.")
         epoch, position = self.epoch, self._resume_position
         self.epoch, self._resume_position = epoch + 1, 0
-        self._progress, self.wait_s = (epoch, position), 0.0
+        self._progress = Progress(epoch, position)
         order = epoch_order(self.order, self._selection, self._layout, self.seed, epoch)
         num_steps = num_batches(len(self.indices) - position, self.batch_size, self.world_size, self.drop_last)
         if num_steps == 0:  # a resumed epoch may have less left than one batch
-            self._advance(epoch, position, finished=True)
-        return EpochIterator(self, epoch, position, order, num_steps)
+            self._progress = Progress(epoch + 1)
+        return EpochIterator(self._delivery, self._running_engine(), order, epoch, position, num_steps, self._progress)
 
     @functools.cached_property
     def _layout(self) -> PageLayout | None:
@@ -205,9 +205,10 @@ class Loader:
         """Samples that were skipped or substituted so far, each time they were met; `sample_id` and `field` say which."""
         return self._plan.failures
 
-    def _advance(self, epoch: int, position: int, finished: bool) -> None:
-        """Note what was handed out."""
-        self._progress = (epoch + 1, 0) if finished else (epoch, position)
+    @property
+    def wait_s(self) -> float:
+        """Seconds that the consumer has waited for batches in the current or last epoch."""
+        return self._progress.wait_s
 
     def _running_engine(self) -> Engine:
         """Return the threads; they start with the first epoch, and again in a forked child."""
@@ -226,12 +227,16 @@ class Loader:
 
     def _go_on(self, epoch: int, position: int) -> None:
         """Begin the next iteration at a position of an epoch."""
-        self.epoch, self._resume_position, self._progress = epoch, position, (epoch, position)
+        self.epoch, self._resume_position, self._progress = epoch, position, Progress(epoch, position)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on behind the last batch that was handed out: small, and fit for JSON."""
-        epoch, position = self._progress
-        return {**identity(self), "epoch": epoch, "position": position, "world_size": self.world_size}
+        progress = {"epoch": self._progress.epoch, "position": self._progress.position}
+        return {**self._identity(), **progress, "world_size": self.world_size}
+
+    def _identity(self) -> dict[str, Any]:
+        """What a saved state and the loader that goes on from it have in common."""
+        return identity(self.reader, self._selection, self.seed, self.order, self.shuffle_bytes)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken; batch size and number of threads may differ, and so may the world size.
@@ -241,7 +246,7 @@ class Loader:
         CheckpointError
             If the state belongs to another file, selection, seed or order, or to other weights.
         """
-        check_state(state, self)
+        check_state(state, self._identity(), len(self.indices), self.path)
         self._go_on(int(state["epoch"]), int(state["position"]))
 
     def filter(self, field: str, condition: Callable[[np.ndarray], np.ndarray]) -> "Loader":

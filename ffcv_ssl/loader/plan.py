@@ -10,27 +10,30 @@ import torch
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.fields.image import RGBImageField
-from ffcv_ssl.loader.images import ImageRenderer
-from ffcv_ssl.loader.placement import plan_cache
+from ffcv_ssl.loader.engine.batch_work import BatchPlan
+from ffcv_ssl.loader.render.cache import plan_cache
+from ffcv_ssl.loader.render.cpu import CpuRenderer
+from ffcv_ssl.loader.render.decode import ImageDecoder
+from ffcv_ssl.loader.render.renderer import Renderer
 from ffcv_ssl.loader.values import value_reader
-from ffcv_ssl.loader.work import BatchPlan
 from ffcv_ssl.pipeline.plan import ImagePlan, plan_images
+from ffcv_ssl.system.names import did_you_mean
 
 if TYPE_CHECKING:
-    from ffcv_ssl.loader.device import Device
+    from ffcv_ssl.loader.render.gpu_device import Device
 
 Pipelines = dict[str, Sequence[Any] | None]
 
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Arguments of the loader that bear on what a batch is made of; `share` is the number of processes that keep a cache."""
+    """Arguments of the loader that bear on what a batch is made of; `num_processes` keep a cache each."""
 
     seed: int
     indices: np.ndarray
     cache: str
     decode: str
-    share: int
+    num_processes: int
     with_ids: bool
     with_params: bool
     on_error: str
@@ -52,7 +55,8 @@ def plan_batches(reader: BetonReader, pipelines: Pipelines, mapper: dict[str, st
     stored = {name: mapper.get(name, name) for name in [*pipelines, *reader.fields]}
     for name, field in stored.items():
         if field not in reader.fields:
-            raise FieldNotFound(f"{reader.path}: no field {field!r} for the pipeline {name!r}. Fields: {', '.join(reader.fields)}.")
+            hint = did_you_mean(field, reader.fields)
+            raise FieldNotFound(f"{reader.path}: no field {field!r} for the pipeline {name!r}. Fields: {', '.join(reader.fields)}.{hint}")
     unused = set(mapper) - set(pipelines)
     if unused:
         raise PipelineError(f"{reader.path}: custom_field_mapper names {', '.join(sorted(unused))}, which has no pipeline.")
@@ -69,24 +73,28 @@ def plan_batches(reader: BetonReader, pipelines: Pipelines, mapper: dict[str, st
     return BatchPlan(options.seed, tuple(renderers), tuple(values), tuple(names), *rest)
 
 
-def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> ImageRenderer:
-    """Place the decoded images of a field, and return who renders them."""
+def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> Renderer:
+    """Place the decoded images of a field, and return what decodes and renders them."""
     records = reader.records[plan.field]
     sizes = np.stack((records["height"], records["width"]), axis=1)
     where = f"{reader.path}: field {plan.field!r}"
+    for output in plan.outputs:
+        if output.device.type == "cuda" and output.render_device is None and not torch.cuda.is_available():
+            raise PipelineError(f"{where}: ToDevice({str(output.device)!r}), but torch finds no GPU; leave it out.")
     wanted = "os" if (options.cache, options.decode) == ("auto", "fast") else options.cache  # whole images are of no use to "fast"
     device = None if plan.render_device is None else _open_device(plan.render_device)
     device_available = None if device is None else device.free_bytes
-    cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.share, where, device_available=device_available)
+    cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.num_processes, where, device_available=device_available)
+    decoder = ImageDecoder(reader, plan.field, cache, options.decode)
     if device is None:
-        return ImageRenderer(reader, plan, cache, options.decode)
-    from ffcv_ssl.loader.device_renderer import DeviceRenderer  # Numba's CUDA half takes a while to import
+        return CpuRenderer(decoder, plan)
+    from ffcv_ssl.loader.render.gpu import GpuRenderer  # Numba's CUDA half takes a while to import
 
-    return DeviceRenderer(reader, plan, cache, options.decode, device)
+    return GpuRenderer(decoder, plan, device, cache.device_offsets)
 
 
 def _open_device(device: torch.device) -> "Device":
-    from ffcv_ssl.loader.device import open_device
+    from ffcv_ssl.loader.render.gpu_device import open_device
 
     return open_device(device)
 

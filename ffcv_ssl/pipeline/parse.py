@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ffcv_ssl.errors import PipelineError
-from ffcv_ssl.transforms.base import ViewTransform
+from ffcv_ssl.transforms.base import SampleTransform, ViewTransform
 from ffcv_ssl.transforms.crop import Crop, Resize
 from ffcv_ssl.transforms.decoders import Decoder
 from ffcv_ssl.transforms.multi_view import MultiView
@@ -96,6 +96,11 @@ def _split(field: str, elements: list[Any]) -> tuple[list[Any], list[Any], torch
                 "views; put it behind the transforms."
             )
         device = move.device if move.device.type == "cuda" else None
+        custom = [type(element).__name__ for element in elements if isinstance(element, SampleTransform)]
+        if device and custom:
+            raise PipelineError(
+                f"field {field!r}: {custom[0]} is a transform in Python, which a GPU cannot run; put ToDevice behind the transforms."
+            )
     for index, element in enumerate(elements):
         if isinstance(element, RENDERED):
             continue

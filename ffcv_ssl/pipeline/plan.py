@@ -8,12 +8,14 @@ import numpy as np
 import torch
 
 from ffcv_ssl.errors import PipelineError
-from ffcv_ssl.kernels.rows import HEIGHT, NEUTRAL, NUM_COLUMNS, WIDTH
+from ffcv_ssl.kernels.rows import HEIGHT, NEUTRAL, NUM_COLUMNS, STAGES, WIDTH
 from ffcv_ssl.pipeline.parse import ParsedPipeline, ParsedView, parse_pipeline
 from ffcv_ssl.pipeline.table import ParameterTable
-from ffcv_ssl.transforms.base import ViewTransform
+from ffcv_ssl.transforms.base import KernelTransform, SampleTransform, ViewTransform
 from ffcv_ssl.transforms.keys import Keys
 from ffcv_ssl.transforms.stages import run_stages
+
+IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))  # of bytes that stay as they are
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class ViewGroup:
     names: tuple[str, ...]
     """Column prefix of each transform."""
     passes: tuple[int, ...]
-    """Render pass of each transform."""
+    """Render pass of each transform. One in Python changes what its pass reads, before the kernel does its part."""
     size: tuple[int, int]
     first: int
     stop: int
@@ -47,7 +49,16 @@ class ViewGroup:
         """Translate the group's part of the table into kernel rows (N, V, passes, NUM_COLUMNS)."""
         rows[..., 1:, HEIGHT], rows[..., 1:, WIDTH] = self.size  # later passes read the finished view
         for name, transform, index in zip(self.names, self.transforms, self.passes, strict=True):
-            transform.fill(table.select(name, slice(self.first, self.stop)), rows[:, :, index], self.size)
+            if isinstance(transform, KernelTransform):
+                transform.fill(table.select(name, slice(self.first, self.stop)), rows[:, :, index], self.size)
+
+    def apply(self, index: int, table: ParameterTable, sample: int, views: np.ndarray) -> None:
+        """Apply the group's transforms in Python to what pass `index` reads: views (V, h, w, 3) uint8 of one sample, in place."""
+        for name, transform, place in zip(self.names, self.transforms, self.passes, strict=True):
+            if place == index and isinstance(transform, SampleTransform):
+                columns = {parameter: table[f"{name}.{parameter}"][sample] for parameter in transform.parameters}
+                for view, number in zip(views, range(self.first, self.stop), strict=True):
+                    transform.apply(view, {parameter: float(values[number]) for parameter, values in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,14 @@ class TensorPlan:
     def shape(self, batch_size: int) -> tuple[int, ...]:
         """Shape of the memory that the kernel writes."""
         return batch_size, self.num_views, *((*self.size, 3) if self.channels_last else (3, *self.size))
+
+    def apply(self, index: int, table: ParameterTable, sample: int, views: np.ndarray) -> None:
+        """Apply transforms in Python to what pass `index` reads: all views (V, h, w, 3) uint8 of one sample, in place."""
+        first = 0
+        for group in self.groups:
+            count = group.stop - group.first
+            group.apply(index, table, sample, views[first : first + count])
+            first += count
 
     def rows(self, table: ParameterTable) -> np.ndarray:
         """Return the kernel rows of all views, (N, V, passes, NUM_COLUMNS) float32."""
@@ -203,18 +222,20 @@ def _plan_output(name: str, parsed: ParsedPipeline, first: int) -> OutputPlan:
 
 
 def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:
-    """Name the columns and split the transforms into passes: within a pass their ranks rise."""
+    """Name the columns and split the transforms into passes, in which they follow the kernel's order; one in Python begins a pass."""
     names: list[str] = []
     passes: list[int] = []
     seen: dict[str, int] = {}
-    index, last_rank = 0, -1
+    index, last_stage = 0, -1
     for transform in view.transforms:
         seen[transform.name] = seen.get(transform.name, 0) + 1
         count = seen[transform.name]
         names.append(transform.name if count == 1 else f"{transform.name}#{count}")
-        if transform.rank <= last_rank:
+        is_custom = isinstance(transform, SampleTransform)
+        stage = -1 if is_custom else STAGES.index(transform.name)
+        if stage <= last_stage if not is_custom else last_stage >= 0:
             index += 1
-        last_rank = transform.rank
+        last_stage = stage
         passes.append(index)
     return ViewGroup(view.transforms, tuple(names), tuple(passes), view.size, first, stop)
 
@@ -222,7 +243,7 @@ def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:
 def _tensor(groups: list[ViewGroup], size: tuple[int, int], view: ParsedView) -> TensorPlan:
     """Turn the normalization into the kernel's lookup table."""
     if view.normalize is None:
-        lut, dtype = np.tile(np.arange(256, dtype=np.uint8), (3, 1)), torch.uint8
+        lut, dtype = IDENTITY_LUT, torch.uint8
     else:
         dtype = view.normalize.type
         table = view.normalize.table()

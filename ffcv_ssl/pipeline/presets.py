@@ -1,12 +1,23 @@
 """View pipelines of the published methods. Each returns a list, ready for `Loader(pipelines={"image": …})`.
 
-All views are uint8 unless `normalize=(mean, std)` is given, on the 0..255 scale. `device` appends `ToDevice`; normalization runs there.
-Resizing, jitter, grey and solarization match torchvision's PIL backend to one grey level per operation, hue matches exact HSV,
-and the blur matches torchvision's `GaussianBlur` on float pixels.
+All presets take these arguments:
+
+normalize
+    None: the views are uint8. (mean, std) on the 0..255 scale: they are normalized.
+dtype
+    Of normalized views: float32, float16 or bfloat16.
+device
+    None: the batch stays in host memory. A device such as "cuda": the batch is moved there.
+render
+    "cpu": the CPU renders the views, and the finished bytes are moved. "gpu": `device` renders them.
+
+Resizing, jitter, grayscale and solarization match torchvision's PIL backend to one gray level per
+operation, hue matches exact HSV, and the blur matches torchvision's `GaussianBlur` on float pixels.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,13 +38,47 @@ from ffcv_ssl.transforms import (
 
 Size = int | tuple[int, int]
 Normalize = tuple[Sequence[float], Sequence[float]] | None
-SIMCLR_SCALE = (0.08, 1.0)
+Render = Literal["cpu", "gpu"]
+PerView = float | Sequence[float]  # a probability for all views, or one for each
 
 
-def _finish(views: list[Any], normalize: Normalize, dtype: Any, device: Any) -> list[Any]:
-    """Append the move to the device, then the normalization, so that bytes travel and not floats."""
+@dataclass(frozen=True)
+class Augmentation:
+    """The numbers of a method's views. The defaults are those of SimCLR (Chen et al. 2020, appendix A).
+
+    Parameters
+    ----------
+    scale
+        Least and largest share of the image's area that a crop covers.
+    flip, jitter, gray
+        Probabilities.
+    strengths
+        Brightness, contrast, saturation and hue of the jitter; see `RandomColorJitter`.
+    blur, solarize
+        Probabilities: one for all views, or one for each view.
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    flip: float = 0.5
+    jitter: float = 0.8
+    strengths: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)
+    gray: float = 0.2
+    blur: PerView = 0.5
+    solarize: PerView = 0.0
+
+
+SIMCLR_VIEWS = Augmentation()
+BYOL_VIEWS = Augmentation(strengths=(0.4, 0.4, 0.2, 0.1), blur=(1.0, 0.1), solarize=(0.0, 0.2))  # Grill et al. 2020, table 6
+
+
+def _finish(views: list[Any], normalize: Normalize, dtype: Any, device: Any, render: str) -> list[Any]:
+    """Add the device and the normalization, such that bytes are moved and not floats."""
+    if render not in ("cpu", "gpu"):
+        raise PipelineError(f"render is 'cpu' or 'gpu', got {render!r}.")
+    if render == "gpu" and device is None:
+        raise PipelineError("render='gpu' needs the GPU: give device, for instance device='cuda'.")
     if device is not None:
-        views = [*views, ToDevice(device)]
+        views = [ToDevice(device), *views] if render == "gpu" else [*views, ToDevice(device)]
     return views if normalize is None else [*views, NormalizeImage(*normalize, dtype)]
 
 
@@ -51,72 +96,175 @@ def augmented(
     size: Size = 224,
     *,
     n: int = 2,
-    scale: tuple[float, float] = SIMCLR_SCALE,
-    flip: float = 0.5,
-    jitter: float = 0.8,
-    strengths: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2),
-    gray: float = 0.2,
-    blur: float | Sequence[float] = 0.5,
-    solarize: float | Sequence[float] = 0.0,
+    scale: tuple[float, float] = SIMCLR_VIEWS.scale,
+    flip: float = SIMCLR_VIEWS.flip,
+    jitter: float = SIMCLR_VIEWS.jitter,
+    strengths: tuple[float, float, float, float] = SIMCLR_VIEWS.strengths,
+    gray: float = SIMCLR_VIEWS.gray,
+    blur: PerView = SIMCLR_VIEWS.blur,
+    solarize: PerView = SIMCLR_VIEWS.solarize,
     normalize: Normalize = None,
     dtype: Any = np.float32,
     device: Any = None,
+    render: Render = "cpu",
 ) -> list[Any]:
     """Return `n` random crops, augmented by the chain that SimCLR and its relatives share.
 
     Parameters
     ----------
-    size, n
-        Side of a view in pixels (or height and width); views of each image.
-    scale
-        Least and largest share of the image's area that a crop covers.
-    flip, jitter, gray
-        Probabilities.
-    strengths
-        Brightness, contrast, saturation and hue of the jitter; see `RandomColorJitter`.
-    blur, solarize
-        Probabilities: one for all views, or one for each of the `n`.
-    normalize, dtype, device
+    size
+        Side of a view in pixels, or (height, width).
+    n
+        Views of each image.
+    scale, flip, jitter, strengths, gray, blur, solarize
+        See `Augmentation`.
+    normalize, dtype, device, render
         See the module.
+
+    Raises
+    ------
+    PipelineError
+        If a value is out of range, or `blur` or `solarize` does not fit the number of views.
+
+    Examples
+    --------
+    >>> from ffcv_ssl import views
+    >>> pipelines = {"image": views.augmented(32, n=4, blur=0)}
     """
-    blurs, solarizes = ([p] * n if isinstance(p, (int, float)) else list(p) for p in (blur, solarize))
-    if not n == len(blurs) == len(solarizes):
-        raise PipelineError(f"blur and solarize have one probability, or one for each of {n} views; got {blur!r} and {solarize!r}.")
+    blurs, solarizes = (_per_view(name, p, n) for name, p in (("blur", blur), ("solarize", solarize)))
     crop, color = RandomResizedCrop(size, scale=scale), RandomColorJitter(jitter, *strengths)
     views = [_augment(crop, flip, color, gray, GaussianBlur(p), q) for p, q in zip(blurs, solarizes, strict=True)]
-    return _finish([MultiView(views)], normalize, dtype, device)
+    return _finish([MultiView(views)], normalize, dtype, device, render)
 
 
-def simclr(size: Size = 224, *, strength: float = 1.0, **options: Any) -> list[Any]:
-    """Return views as in SimCLR (Chen et al. 2020, appendix A); `strength` scales the jitter, `options` are those of `augmented`."""
-    return augmented(size, strengths=(0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength), **options)
+def _per_view(name: str, probability: PerView, n: int) -> list[float]:
+    """Return one probability for each of `n` views."""
+    if isinstance(probability, (int, float)):
+        return [probability] * n
+    if len(probability) != n:
+        raise PipelineError(
+            f"{name} has {len(probability)} probabilities, {probability!r}; for n={n} views give one for all of them, or {n}."
+        )
+    return list(probability)
 
 
-def byol(size: Size = 224, **options: Any) -> list[Any]:
-    """Return two views as in BYOL (Grill et al. 2020, table 6): the first always blurred, the second sometimes solarized."""
-    return augmented(size, **{"strengths": (0.4, 0.4, 0.2, 0.1), "blur": (1.0, 0.1), "solarize": (0.0, 0.2), **options})
+def simclr(
+    size: Size = 224,
+    *,
+    n: int = 2,
+    strength: float = 1.0,
+    scale: tuple[float, float] = SIMCLR_VIEWS.scale,
+    flip: float = SIMCLR_VIEWS.flip,
+    jitter: float = SIMCLR_VIEWS.jitter,
+    gray: float = SIMCLR_VIEWS.gray,
+    blur: PerView = SIMCLR_VIEWS.blur,
+    solarize: PerView = SIMCLR_VIEWS.solarize,
+    normalize: Normalize = None,
+    dtype: Any = np.float32,
+    device: Any = None,
+    render: Render = "cpu",
+) -> list[Any]:
+    """Return views as in SimCLR (Chen et al. 2020, appendix A).
+
+    `strength` scales the jitter's brightness, contrast, saturation (.8) and hue (.2); the rest is as in
+    `augmented`.
+
+    Examples
+    --------
+    >>> from ffcv_ssl import views
+    >>> pipelines = {"image": views.simclr(32, strength=0.5)}
+    """
+    brightness, contrast, saturation, hue = (strength * value for value in SIMCLR_VIEWS.strengths)
+    return augmented(
+        size, n=n, scale=scale, flip=flip, jitter=jitter, strengths=(brightness, contrast, saturation, hue), gray=gray, blur=blur,
+        solarize=solarize, normalize=normalize, dtype=dtype, device=device, render=render,
+    )  # fmt: skip
 
 
-def barlow_twins(size: Size = 224, **options: Any) -> list[Any]:
-    """Return the two views of Barlow Twins (Zbontar et al. 2021), which are those of `byol`."""
-    return byol(size, **options)
+def byol(
+    size: Size = 224,
+    *,
+    n: int = 2,
+    scale: tuple[float, float] = BYOL_VIEWS.scale,
+    flip: float = BYOL_VIEWS.flip,
+    jitter: float = BYOL_VIEWS.jitter,
+    strengths: tuple[float, float, float, float] = BYOL_VIEWS.strengths,
+    gray: float = BYOL_VIEWS.gray,
+    blur: PerView = BYOL_VIEWS.blur,
+    solarize: PerView = BYOL_VIEWS.solarize,
+    normalize: Normalize = None,
+    dtype: Any = np.float32,
+    device: Any = None,
+    render: Render = "cpu",
+) -> list[Any]:
+    """Return two views as in BYOL (Grill et al. 2020, table 6): the first always blurred, the second sometimes solarized.
+
+    Barlow Twins (Zbontar et al. 2021) and VICReg (Bardes et al. 2022) use the same views; they are
+    available as `barlow_twins` and `vicreg` too. Other numbers of views need `blur` and `solarize`; the rest is as in `augmented`.
+
+    Examples
+    --------
+    >>> from ffcv_ssl import views
+    >>> pipelines = {"image": views.byol(32, n=4, blur=0.5, solarize=0.1)}
+    """
+    if n != 2 and (blur is BYOL_VIEWS.blur or solarize is BYOL_VIEWS.solarize):
+        raise PipelineError(
+            f"byol: its two views differ in their probabilities of blur, {BYOL_VIEWS.blur}, and solarization, {BYOL_VIEWS.solarize}; "
+            f"for n={n} give both."
+        )
+    return augmented(
+        size, n=n, scale=scale, flip=flip, jitter=jitter, strengths=strengths, gray=gray, blur=blur, solarize=solarize,
+        normalize=normalize, dtype=dtype, device=device, render=render,
+    )  # fmt: skip
 
 
-def vicreg(size: Size = 224, **options: Any) -> list[Any]:
-    """Return the two views of VICReg (Bardes et al. 2022), which are those of `byol`."""
-    return byol(size, **options)
+barlow_twins = vicreg = byol
 
 
 def emp_ssl(
-    n: int = 20, *, patch: Size | float = 16, size: Size = 32, normalize: Normalize = None, dtype: Any = np.float32, device: Any = None
+    size: Size | None = None,
+    *,
+    n: int | None = None,
+    patch: Size | float = 16,
+    normalize: Normalize = None,
+    dtype: Any = np.float32,
+    device: Any = None,
+    render: Render = "cpu",
 ) -> list[Any]:
-    """Return `n` views as in EMP-SSL's released code: patches of `patch`² pixels, resized to `size`².
+    """Return views as in EMP-SSL's released code: patches of `patch`² pixels, resized to `size`².
 
-    A `patch` below 1 is a share of the image's area instead, of aspect ratio 3/4 to 4/3 and resized by a bicubic filter: the released
-    code's patches of ImageNet (.25).
+    Deviation: the blur is a true Gaussian of 13 taps; the released code calls Pillow's approximation
+    by box filters.
 
-    Deviation: the blur is a true Gaussian of 13 taps; the released code calls Pillow's approximation by box filters.
+    Parameters
+    ----------
+    size
+        Side of a view in pixels, or (height, width); by default 32. Give `n` with it.
+    n
+        Views of each image; by default 20.
+    patch
+        Side of a patch in pixels of the image. Below 1 its share of the image's area instead, with an
+        aspect ratio of 3/4 to 4/3 and resized by a bicubic filter: the released code's patches of
+        ImageNet (.25).
+    normalize, dtype, device, render
+        See the module.
+
+    Raises
+    ------
+    PipelineError
+        If a value is out of range, or `size` is given without `n`.
+
+    Examples
+    --------
+    >>> from ffcv_ssl import views
+    >>> pipelines = {"image": views.emp_ssl(32, n=20)}
     """
+    if size is not None and n is None:
+        raise PipelineError(
+            f"emp_ssl({size!r}): the first argument is the side of a view in pixels, as in all presets; give the number of views by name, "
+            "for instance emp_ssl(32, n=20)."
+        )
+    size, n = 32 if size is None else size, 20 if n is None else n
     crop: Any
     if isinstance(patch, float) and patch < 1:
         crop = RandomResizedCrop(size, scale=(patch, patch), interpolation="bicubic")
@@ -124,7 +272,7 @@ def emp_ssl(
         crop = RandomPatchCrop(size, patch=patch)  # type: ignore[arg-type]  # which refuses what is no size
     jitter = RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.2)
     view = _augment(crop, 0.5, jitter, 0.2, GaussianBlur(0.1, kernel_size=13), 0.1)
-    return _finish([MultiView(view, n=n)], normalize, dtype, device)
+    return _finish([MultiView(view, n=n)], normalize, dtype, device, render)
 
 
 def multi_crop(
@@ -135,19 +283,69 @@ def multi_crop(
     normalize: Normalize = None,
     dtype: Any = np.float32,
     device: Any = None,
+    render: Render = "cpu",
 ) -> list[Any]:
-    """Return `counts[i]` views of `sizes[i]` each, one tensor per size, as in SwAV (Caron et al. 2020)."""
+    """Return `counts[i]` views of `sizes[i]` each, one tensor per size, as in SwAV (Caron et al. 2020).
+
+    Parameters
+    ----------
+    sizes
+        Side of the views of each kind in pixels, or (height, width).
+    counts
+        Number of views of each kind.
+    scales
+        Least and largest share of the image's area that a crop of each kind covers.
+    normalize, dtype, device, render
+        See the module.
+
+    Raises
+    ------
+    PipelineError
+        If the lists differ in length, or a value is out of range.
+
+    Examples
+    --------
+    >>> from ffcv_ssl import views
+    >>> pipelines = {"image": views.multi_crop((96, 36), counts=(2, 4))}
+    """
     if not len(sizes) == len(counts) == len(scales):
         raise PipelineError("multi_crop: sizes, counts and scales have one entry per crop size.")
     views = []
     for size, count, scale in zip(sizes, counts, scales, strict=True):
-        view = _augment(RandomResizedCrop(size, scale=scale), 0.5, RandomColorJitter(0.8, 0.8, 0.8, 0.8, 0.2), 0.2, GaussianBlur(0.5), 0.0)
+        jitter = RandomColorJitter(SIMCLR_VIEWS.jitter, *SIMCLR_VIEWS.strengths)
+        view = _augment(RandomResizedCrop(size, scale=scale), SIMCLR_VIEWS.flip, jitter, SIMCLR_VIEWS.gray, GaussianBlur(0.5), 0.0)
         views += [view] * count
-    return _finish([MultiView(views)], normalize, dtype, device)
+    return _finish([MultiView(views)], normalize, dtype, device, render)
 
 
 def plain(
-    size: Size = 224, *, ratio: float = 224 / 256, normalize: Normalize = None, dtype: Any = np.float32, device: Any = None
+    size: Size = 224,
+    *,
+    ratio: float = 224 / 256,
+    normalize: Normalize = None,
+    dtype: Any = np.float32,
+    device: Any = None,
+    render: Render = "cpu",
 ) -> list[Any]:
-    """Return one unaugmented view without a view axis: the central square of `ratio` times the shorter side."""
-    return _finish([CenterCrop(size, ratio=ratio)], normalize, dtype, device)
+    """Return one unaugmented view without a view axis: the central square of `ratio` times the shorter side.
+
+    Parameters
+    ----------
+    size
+        Side of the view in pixels, or (height, width).
+    ratio
+        Share of the image's shorter side, in (0, 1].
+    normalize, dtype, device, render
+        See the module.
+
+    Raises
+    ------
+    PipelineError
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> from ffcv_ssl import views
+    >>> pipelines = {"image": views.plain(224)}
+    """
+    return _finish([CenterCrop(size, ratio=ratio)], normalize, dtype, device, render)

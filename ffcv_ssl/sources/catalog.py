@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.paths import local_path
 from ffcv_ssl.sources.cifar import CIFAR10, CIFAR100, cifar
 from ffcv_ssl.sources.config import SourceConfig
 from ffcv_ssl.sources.folder import class_folders, flat_folder
@@ -13,6 +12,7 @@ from ffcv_ssl.sources.npz import npz_arrays
 from ffcv_ssl.sources.selection import read_class_list, select_classes, select_fraction
 from ffcv_ssl.sources.source import Source
 from ffcv_ssl.sources.tiny_imagenet import tiny_imagenet
+from ffcv_ssl.system.paths import local_path
 
 
 def open_source(config: SourceConfig) -> Source:

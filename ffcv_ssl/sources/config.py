@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.paths import LocalPath
+from ffcv_ssl.system.paths import LocalPath
 
 SourceName = Literal["imagefolder", "flat", "cifar10", "cifar100", "npz", "tiny_imagenet"]
 Split = Literal["train", "test"]

@@ -9,7 +9,6 @@ import numpy as np
 
 from ffcv_ssl.codecs.formats import readable_extensions
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.names import unicode_name
 from ffcv_ssl.sources.listing import (
     NO_EXTENSION,
     PassedOver,
@@ -21,6 +20,7 @@ from ffcv_ssl.sources.listing import (
 )
 from ffcv_ssl.sources.selection import check_listed_classes
 from ffcv_ssl.sources.source import PathList, Source
+from ffcv_ssl.system.names import unicode_name
 
 SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
 

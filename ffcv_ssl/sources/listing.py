@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ffcv_ssl.codecs.formats import HEAD_BYTES, PLUGINS, format_of, plugin_of, readable_extensions
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.names import printable, unicode_name
+from ffcv_ssl.system.names import printable, unicode_name
 
 # What file managers, archives and file servers put beside people's files.
 _SYSTEM = """

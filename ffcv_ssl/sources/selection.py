@@ -14,9 +14,9 @@ import numpy as np
 
 from ffcv_ssl.errors import SourceError
 from ffcv_ssl.fields.hashing import index_hash
-from ffcv_ssl.names import printable
 from ffcv_ssl.sources.listing import named
 from ffcv_ssl.sources.source import Source
+from ffcv_ssl.system.names import printable
 
 
 def read_class_list(path: str) -> list[str]:

@@ -13,44 +13,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ffcv_ssl import __version__
-from ffcv_ssl.beton.atomic import replacing, resolve_target
 from ffcv_ssl.errors import CheckpointError, FfcvSslError
+from ffcv_ssl.system.atomic import replacing, resolve_target
+from ffcv_ssl.train.classes import Classes
 from ffcv_ssl.train.distributed import is_main, rank
-from ffcv_ssl.train.labels import Classes
+from ffcv_ssl.train.progress import Progress
 
 FORMAT = 1
 LONGEST_REASON = 300  # characters of another library's message
-
-
-@dataclass
-class Progress:
-    """How far a run has come; saved with every checkpoint.
-
-    Attributes
-    ----------
-    step
-        Optimizer steps taken.
-    images
-        Images seen, each counted once per epoch.
-    seconds
-        Training time, waiting for data included; start-up, evaluation and saving excluded.
-    waited_s
-        Part of `seconds` spent waiting for data.
-    evaluations
-        Made of those that are due during the training.
-    evaluation_seconds
-        Spent in evaluations.
-    seconds_to
-        kNN accuracy in % → `seconds` when an evaluation first found it.
-    """
-
-    step: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    waited_s: float = 0.0
-    evaluations: int = 0
-    evaluation_seconds: float = 0.0
-    seconds_to: dict[int, float] = field(default_factory=dict)
 
 
 def save_atomically(content: Any, path: Path) -> None:

@@ -4,8 +4,8 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.paths import LocalPath
 from ffcv_ssl.ssl import BACKBONES, TIMM, check_backbone_name
+from ffcv_ssl.system.paths import LocalPath
 
 NORMALIZATIONS = {  # mean and standard deviation per channel, on the 0..255 scale
     "half": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
@@ -26,12 +26,26 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def read_unset(config: Any, **values: Any) -> None:
+    """Turn what earlier versions wrote for "not set" into None: for each option the value that meant it."""
+    for name, value in values.items():
+        if getattr(config, name) == value:
+            object.__setattr__(config, name, None)
+
+
+def at_least(config: Any, low: float, *names: str) -> None:
+    """Raise ConfigError unless each of the options is at least `low`, or not set."""
+    for name in names:
+        value = getattr(config, name)
+        require(value is None or value >= low, f"{name} is at least {low}, got {value}.")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which files to train and evaluate on."""
 
     train: LocalPath = option("the .beton file to train on; its labels serve evaluation, probes and supervised training")
-    val: LocalPath = option("the .beton file to evaluate on; empty: no evaluation", "")
+    val: LocalPath | None = option("the .beton file to evaluate on; none: no evaluation", None)
     image: str = option("name of the image field", "image")
     label: str = option("name of the label field, integers; classes are the labels that occur", "label")
     workers: int = option("threads of the loader; -1: one per core (shared under torchrun), 0: none beside the training's own", -1)
@@ -42,6 +56,7 @@ class DataConfig:
     render: Literal["cpu", "gpu"] = option("what renders the views", "cpu")
 
     def __post_init__(self):
+        read_unset(self, val="")
         require(0 < self.fraction <= 1, f"fraction is a share in (0, 1], got {self.fraction}.")
 
 
@@ -57,17 +72,19 @@ class ModelConfig:
     normalization: Literal["half", "unit", "cifar10", "imagenet"] = option(
         "mean and deviation of the input: half .5/.5, unit 0/1, or those of the data set", "half"
     )
-    views_per_forward: int = option("views of each image that share batch-normalization statistics; 0: all", 0)
-    images_per_forward: int = option("images, of each process, that share a forward pass and its batch-normalization statistics; 0: all", 0)
+    views_per_forward: int | None = option("views of each image that share batch-normalization statistics; none: all", None)
+    images_per_forward: int | None = option(
+        "images, of each process, that share a forward pass and its batch-normalization statistics; none: all", None
+    )
 
     def __post_init__(self):
+        read_unset(self, views_per_forward=0, images_per_forward=0)
         check_backbone_name(self.backbone)
         for name in ("width", "stem") if self.backbone.startswith(TIMM) else ():
             default = getattr(type(self), name)
             require(getattr(self, name) == default, f"{self.backbone} has its own {name}: leave {name} at {default}, which is then unused.")
         require(self.width >= 1, f"width counts channels, at least 1, got {self.width}.")
-        require(self.views_per_forward >= 0, f"views_per_forward is at least 0, got {self.views_per_forward}.")
-        require(self.images_per_forward >= 0, f"images_per_forward is at least 0, got {self.images_per_forward}.")
+        at_least(self, 1, "views_per_forward", "images_per_forward")
 
 
 @dataclass(frozen=True)
@@ -102,10 +119,12 @@ class TrainConfig:
 
     epochs: int = option("passes over the training file, >= 1")
     batch_size: int = option("images per step, of all processes together, >= 2")
-    minutes: float = option("stop after so many minutes of training, evaluation not counted, if that is sooner; 0: no limit", 0.0)
+    minutes: float | None = option(
+        "stop after so many minutes of training, evaluation not counted, if that is sooner; none: no limit", None
+    )
     seed: int = option("of initial weights, order and augmentation, >= 0", 0)
     device: str = option("auto, cpu, cuda or cuda:N; under torchrun auto and cuda give each process its own GPU", "auto")
-    threads: int = option("CPU threads of torch; 0: torch's own choice, all cores", 0)
+    threads: int | None = option("CPU threads of torch; none: torch's own choice, all cores", None)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "of the network's arithmetic (losses are always float32); auto: bfloat16 where the device computes in it, else float16 on a GPU "
         "and float32 on a CPU",
@@ -128,10 +147,11 @@ class TrainConfig:
     )
 
     def __post_init__(self):
+        read_unset(self, minutes=0, threads=0)
         require(self.epochs >= 1, f"epochs is at least 1, got {self.epochs}.")
         require(self.batch_size >= 2, f"batch_size is at least 2, got {self.batch_size}.")
-        require(self.minutes >= 0, f"minutes is at least 0, got {self.minutes}.")
-        require(0 <= self.threads <= 4096, f"threads is 0 to 4096, got {self.threads}.")
+        at_least(self, 0, "minutes")
+        require(self.threads is None or 1 <= self.threads <= 4096, f"threads is 1 to 4096, got {self.threads}.")
         require(0 <= self.seed < 1 << 62, f"seed is 0 to 2**62 - 1, got {self.seed}.")
         require(all(word.strip().isdigit() for word in self.keep.split(",") if self.keep), f"keep lists epochs, got '{self.keep}'.")
         require(self.checkpoint_minutes >= 0, f"checkpoint_minutes is at least 0, got {self.checkpoint_minutes}.")
@@ -148,16 +168,17 @@ class EvalConfig:
 
     times: int = option("kNN evaluations during training, evenly spaced from the untrained network on; 0: only at the end", 0)
     batch_size: int = option("images per forward pass, >= 1", 500)
-    train_images: int = option("training images that kNN and classifiers learn from, drawn at random; 0: all", 0)
+    train_images: int | None = option("training images that kNN and classifiers learn from, drawn at random; none: all", None)
     k: int = option("neighbours of the kNN vote, >= 1", 20)
     temperature: float = option("of the kNN vote's weights exp(cosine / temperature), > 0", 0.07)
     linear_epochs: int = option("epochs of the linear classifier; 0: none", 100)
     mlp_epochs: int = option("epochs of a classifier with one hidden layer of 2048; 0: none", 0)
 
     def __post_init__(self):
+        read_unset(self, train_images=0)
         require(self.times >= 0, f"times is at least 0, got {self.times}.")
         require(self.batch_size >= 1, f"batch_size is at least 1, got {self.batch_size}.")
-        require(self.train_images >= 0, f"train_images is at least 0, got {self.train_images}.")
+        at_least(self, 1, "train_images")
         require(self.k >= 1, f"k is at least 1, got {self.k}.")
         require(self.temperature > 0, f"temperature must be positive, got {self.temperature}.")
         require(self.linear_epochs >= 0, f"linear_epochs is at least 0, got {self.linear_epochs}.")

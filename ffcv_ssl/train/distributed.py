@@ -8,8 +8,8 @@ from datetime import timedelta
 import torch
 from torch import distributed as dist
 
-from ffcv_ssl.beton.cores import allowed_cores
 from ffcv_ssl.errors import ConfigError, TrainingStopped
+from ffcv_ssl.system.cores import allowed_cores
 from ffcv_ssl.train.config import TrainConfig
 
 LONGEST_WAIT = timedelta(hours=12)  # for another process, which may evaluate meanwhile; torchrun ends all when one dies

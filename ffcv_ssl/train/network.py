@@ -1,22 +1,62 @@
-"""How a method is called while it trains: compiled, recomputing, and as one of several processes."""
+"""The network of a run: its parts, built from the configuration, and how a method is called while it trains."""
 
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.ssl import Method
-from ffcv_ssl.ssl.method import Logs
-from ffcv_ssl.train.config import TrainConfig
+from ffcv_ssl.ssl import LARS, Method, Normalize, backbone, parameter_groups
+from ffcv_ssl.ssl.methods.method import Logs
+from ffcv_ssl.train.config import NORMALIZATIONS, ModelConfig, OptimConfig, TrainConfig
 from ffcv_ssl.train.distributed import world_size
 
 Network = Callable[..., tuple[Tensor, Logs]]  # of views, and labels for a method that uses them
+
+
+def build_backbone(config: ModelConfig) -> Any:
+    """The backbone, with `num_features`, with weights from torch's global generator, channels-last (1.6 times as fast on a CPU)."""
+    network = backbone(config.backbone, config.width, config.stem)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+
+
+def build_normalize(config: ModelConfig) -> Normalize:
+    """The module that turns uint8 images into the backbone's input."""
+    return Normalize(*NORMALIZATIONS[config.normalization])
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig, batch_size: int) -> Optimizer:
+    """The optimizer; each group's highest learning rate stays readable as `group["initial_lr"]`."""
+    groups = parameter_groups(model, config.weight_decay, config.exclude_1d)
+    lr = config.lr * batch_size / 256 if config.scale_lr else config.lr
+    for group in groups:
+        group["initial_lr"] = lr
+    if config.name == "adam":
+        return Adam(groups, lr=lr)
+    if config.name == "adamw":
+        return AdamW(groups, lr=lr)
+    if config.name == "sgd":
+        return SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov)
+    return LARS(groups, lr, config.momentum, eta=config.eta, clip=config.clip, nesterov=config.nesterov, exclude_1d=config.exclude_1d)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards the module trains again if it did before."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)
 
 
 @contextmanager
@@ -72,13 +112,13 @@ def compiled_backbones(method: Method, mode: str) -> Iterator[None]:
     Evaluation keeps its outputs, which a CUDA graph would overwrite, and has batches of other sizes, for which all is compiled again.
     """
     backbones = [child for name, child in method.named_children() if name.endswith("backbone") and mode != "no"]
-    for backbone in backbones:
-        backbone.forward = _compiled_in_training(backbone, mode)
+    for child in backbones:
+        child.forward = _compiled_in_training(child, mode)
     try:
         yield
     finally:
-        for backbone in backbones:
-            del backbone.forward
+        for child in backbones:
+            del child.forward
 
 
 def _compiled_in_training(backbone: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:

@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from ffcv_ssl.signals import ENDING_SIGNALS
+from ffcv_ssl.system.signals import ENDING_SIGNALS
 
 
 class StopSignals:

@@ -1,14 +1,14 @@
 """What the network sees, as a configuration: random crops, and how they grow over a training."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 import torch
 
 from ffcv_ssl.loader import Loader
 from ffcv_ssl.pipeline import presets
-from ffcv_ssl.train.config import option, require
+from ffcv_ssl.train.config import at_least, option, read_unset, require
 from ffcv_ssl.transforms import ToDevice
 
 
@@ -23,10 +23,12 @@ class Views:
 
     size: int = option("side of a view in pixels", 32)
     num_views: int = option("views of each image", 2)
-    image_size: int = option("side of the whole images of the evaluation in pixels; 0: as the views", 0)
+    image_size: int | None = option("side of the whole images of the evaluation in pixels; none: as the views", None)
     eval_ratio: float = option("share of the shorter side that the evaluation's centre crop keeps, in (0, 1]", 1.0)
 
     def __post_init__(self):
+        read_unset(self, image_size=0)
+        at_least(self, 1, "image_size")
         require(self.num_views >= 1, f"num_views is at least 1, got {self.num_views}.")
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:
@@ -56,17 +58,19 @@ class CropViews(Views):
     hue: float = option("of the jitter: turns -x to x, 0 <= x <= .5", 0.1)
     gray: float = option("probability of grey, 0..1", 0.2)
     blur: float = option("probability of blur, 0..1", 0.0)
-    other_blur: float = option("probability of blur in all views but the first; -1: as in the first", -1.0)
+    other_blur: float | None = option("probability of blur in all views but the first; none: as in the first", None)
     solarize: float = option("probability of solarization, 0..1", 0.0)
-    other_solarize: float = option("probability of solarization in all views but the first; -1: as in the first", -1.0)
-    start_size: int = option("side of a view in the first epochs, in pixels; 0: as later", 0)
+    other_solarize: float | None = option("probability of solarization in all views but the first; none: as in the first", None)
+    start_size: int | None = option("side of a view in the first epochs, in pixels; none: as later", None)
     grow_from: int = option("epoch up to which views keep start_size", 0)
     grow_to: int = option("epoch from which they have their full size; in between they grow evenly", 0)
     grow_by: int = option("views grow by so many pixels at a time", 32)
 
     def __post_init__(self):
         super().__post_init__()
-        require(0 <= self.start_size <= self.size, f"start_size lies between 0 and size={self.size}, got {self.start_size}.")
+        read_unset(self, other_blur=-1, other_solarize=-1, start_size=0)
+        is_smaller = self.start_size is None or 1 <= self.start_size <= self.size
+        require(is_smaller, f"start_size lies between 1 and size={self.size}, got {self.start_size}.")
         grows_later = 0 <= self.grow_from <= self.grow_to and self.grow_to > 0
         require(not self.start_size or grows_later, "start_size: views grow from epoch grow_from >= 0 to a later one, grow_to.")
         require(self.grow_by >= 1, f"grow_by is at least 1 pixel, got {self.grow_by}.")
@@ -74,8 +78,8 @@ class CropViews(Views):
     def pipeline(self, size: int, num_views: int) -> list[Any]:
         """The transforms of a training view; see `presets.augmented`."""
 
-        def each(first: float, other: float) -> list[float]:
-            return [first] + [first if other < 0 else other] * (num_views - 1)
+        def each(first: float, other: float | None) -> list[float]:
+            return [first] + [first if other is None else other] * (num_views - 1)
 
         return presets.augmented(
             size,
@@ -98,6 +102,32 @@ class CropViews(Views):
         share = (epoch - self.grow_from) / (self.grow_to - self.grow_from)
         grown = self.start_size + share * (self.size - self.start_size)
         return min(self.size, max(self.start_size, round(grown / self.grow_by) * self.grow_by))
+
+
+def views_of(augmentation: presets.Augmentation) -> type[CropViews]:
+    """Return the options of `CropViews` with a method's own numbers as defaults."""
+    both = (augmentation.blur, augmentation.solarize)
+    blur, solarize = ((p, None) if isinstance(p, (int, float)) else tuple(p) for p in both)
+    names = "brightness", "contrast", "saturation", "hue"
+    defaults = {
+        "min_scale": augmentation.scale[0],
+        "max_scale": augmentation.scale[1],
+        "flip": augmentation.flip,
+        "jitter": augmentation.jitter,
+        **dict(zip(names, augmentation.strengths, strict=True)),
+        "gray": augmentation.gray,
+        "blur": blur[0],
+        "other_blur": blur[1],
+        "solarize": solarize[0],
+        "other_solarize": solarize[1],
+    }
+    options = [
+        (each.name, each.type, field(default=defaults[each.name], metadata=each.metadata))
+        for each in fields(CropViews)
+        if each.name in defaults
+    ]
+    namespace = {"__doc__": CropViews.__doc__, "__module__": __name__}
+    return make_dataclass("MethodViews", options, bases=(CropViews,), frozen=True, namespace=namespace)
 
 
 class GrowingLoader:

@@ -1,5 +1,6 @@
 """Describe augmentations: frozen dataclasses that hold numbers, draw parameters, and touch no pixel."""
 
+from ffcv_ssl.transforms.base import SampleTransform
 from ffcv_ssl.transforms.blur import GaussianBlur
 from ffcv_ssl.transforms.color import RandomColorJitter, RandomGrayscale, RandomSolarization
 from ffcv_ssl.transforms.crop import CenterCrop, FixedPatchCrop, RandomPatchCrop, RandomResizedCrop, Resize
@@ -22,6 +23,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomSolarization",
     "Resize",
+    "SampleTransform",
     "Squeeze",
     "ToDevice",
     "ToTensor",

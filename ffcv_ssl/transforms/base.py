@@ -1,12 +1,15 @@
-"""What every transform that a kernel renders has in common."""
+"""What transforms of views have in common."""
 
 import math
 import numbers
-from typing import ClassVar, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from ffcv_ssl.errors import PipelineError
+from ffcv_ssl.kernels.rows import NEUTRAL, ORDER
 from ffcv_ssl.transforms.keys import Keys
 
 
@@ -20,14 +23,12 @@ class Columns(Protocol):
 
 @runtime_checkable
 class ViewTransform(Protocol):
-    """A frozen description of one augmentation: it names its columns, draws them, and fills the kernel's rows from them."""
+    """A frozen description of one augmentation: it names its columns and draws their values."""
 
     name: ClassVar[str]
     """Prefix of its columns in the parameter table."""
     parameters: ClassVar[tuple[str, ...]]
     """Its columns."""
-    rank: ClassVar[int]
-    """Place in the order in which the fused kernel works; a pipeline in another order is rendered in several passes."""
 
     @property
     def seed(self) -> int | None:
@@ -36,8 +37,85 @@ class ViewTransform(Protocol):
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
         """Fill every column, (N, V) float32, from the keys; `sizes` is (N, 2) int32, heights and widths. Touches no pixels."""
 
+
+class KernelTransform:
+    """Base of the transforms that the fused kernel performs. `name` is one of the kernel's `STAGES`."""
+
+    name: ClassVar[str]
+    label: ClassVar[str] = ""
+    """What a preview calls it; may format the first of its `neutral` parameters."""
+    columns: ClassVar[Mapping[str, int]]
+    """Parameter → column of the kernel row that holds it as it is."""
+    parameters: ClassVar[tuple[str, ...]]
+    neutral: ClassVar[Mapping[str, float]]
+    """Parameter → the value with which the view stays as it is."""
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "columns" in vars(cls):
+            cls.parameters = tuple(cls.columns)
+            # The order of the colour steps alone changes nothing, whatever it is.
+            cls.neutral = {parameter: float(NEUTRAL[column]) for parameter, column in cls.columns.items() if column != ORDER}
+
     def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
-        """Translate the columns into kernel rows (N, V, NUM_COLUMNS) for views of `size` (height, width)."""
+        """Copy the parameters into kernel rows (N, V, NUM_COLUMNS) for views of `size` (height, width)."""
+        for parameter, column in self.columns.items():
+            rows[..., column] = table[parameter]
+
+    def unless(self, applied: np.ndarray, parameter: str, values: np.ndarray | float) -> np.ndarray:
+        """Return (N, V) float32 values where the transform is applied, else the parameter's neutral value."""
+        return np.where(applied, np.float32(values), np.float32(self.neutral[parameter]))
+
+
+class SampleTransform(ABC):
+    """Base of your own transforms of single views, in Python.
+
+    A subclass draws random parameters for all views of a batch, and then changes the pixels of one
+    view at a time. What it draws depends on seed, epoch, sample and view alone, so the views are the
+    same for any number of threads, batch size and process. It may stand anywhere behind the crop. It
+    runs on the CPU, in the loader's threads.
+
+    Attributes
+    ----------
+    name
+        Prefix of its columns in `batch.params`.
+    parameters
+        Names of the numbers that it draws for each view.
+    seed
+        Replaces the loader's seed for these numbers, unless None.
+
+    Examples
+    --------
+    >>> class Darken(SampleTransform):
+    ...     name, parameters = "darken", ("factor",)
+    ...
+    ...     def draw(self, keys, sizes, table):
+    ...         table["factor"] = 0.5 + 0.5 * keys.uniform("factor")
+    ...
+    ...     def apply(self, view, parameters):
+    ...         view[:] = view * parameters["factor"]
+    """
+
+    name: ClassVar[str] = "custom"
+    parameters: ClassVar[tuple[str, ...]] = ()
+    seed: int | None = None
+
+    def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:  # noqa: B027  # some draw nothing
+        """Draw the parameters of all views of a batch.
+
+        Parameters
+        ----------
+        keys
+            `keys.uniform("name")` gives (N, V) float32 in [0, 1): one number for each sample and view.
+        sizes
+            (N, 2) int32, heights and widths of the stored images.
+        table
+            Assign (N, V) numbers to `table["name"]` for each of `parameters`.
+        """
+
+    @abstractmethod
+    def apply(self, view: np.ndarray, parameters: Mapping[str, float]) -> None:
+        """Change one view in place: (height, width, 3) uint8 RGB. Draw no random numbers here."""
 
 
 def check_probability(transform: str, parameter: str, value: float) -> None:

@@ -1,5 +1,6 @@
 """Blur a view."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,12 +8,12 @@ import numpy as np
 
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.transforms.base import Columns, check_probability, check_range, uniform_between
+from ffcv_ssl.transforms.base import Columns, KernelTransform, check_probability, check_range, uniform_between
 from ffcv_ssl.transforms.keys import Keys
 
 
 @dataclass(frozen=True)
-class GaussianBlur:
+class GaussianBlur(KernelTransform):
     """Blur a view with probability `blur_prob`.
 
     The filter has radius min(kernel_size // 2, ceil(3 sigma)) and is renormalised; borders are reflected as in torchvision,
@@ -34,8 +35,9 @@ class GaussianBlur:
     seed: int | None = None
 
     name: ClassVar[str] = "blur"
+    label: ClassVar[str] = "blur {:.1f}"
     parameters: ClassVar[tuple[str, ...]] = ("sigma",)
-    rank: ClassVar[int] = 4
+    neutral: ClassVar[Mapping[str, float]] = {"sigma": 0.0}
 
     def __post_init__(self):
         check_probability("GaussianBlur", "blur_prob", self.blur_prob)
@@ -48,7 +50,7 @@ class GaussianBlur:
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
         """Draw sigma; views that are left alone get 0."""
         sigma = uniform_between(keys.uniform("sigma"), self.sigma)
-        table["sigma"] = np.where(keys.uniform("applied") < self.blur_prob, sigma, np.float32(0))
+        table["sigma"] = self.unless(keys.uniform("applied") < self.blur_prob, "sigma", sigma)
 
     def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
         """Translate sigma into the filter's radius and falloff."""

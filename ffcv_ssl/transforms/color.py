@@ -2,6 +2,7 @@
 
 import itertools
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,16 +10,15 @@ import numpy as np
 
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.transforms.base import Columns, check_probability, check_range, uniform_between
+from ffcv_ssl.transforms.base import Columns, KernelTransform, check_probability, check_range, uniform_between
 from ffcv_ssl.transforms.keys import Keys
 
 # The 24 orders of the four colour steps, each as base-4 digits, first step lowest.
 ORDERS = np.array([sum(step * 4**place for place, step in enumerate(order)) for order in itertools.permutations(range(4))], np.float32)
-NO_SOLARIZATION = 256.0
 
 
 @dataclass(frozen=True)
-class RandomColorJitter:
+class RandomColorJitter(KernelTransform):
     """Change brightness, contrast, saturation and hue in random order, with probability `jitter_prob`.
 
     As `torchvision.transforms.ColorJitter` inside `RandomApply`; hue turns in exact HSV.
@@ -41,8 +41,14 @@ class RandomColorJitter:
     seed: int | None = None
 
     name: ClassVar[str] = "jitter"
-    parameters: ClassVar[tuple[str, ...]] = ("order", "brightness", "contrast", "saturation", "hue")
-    rank: ClassVar[int] = 2
+    label: ClassVar[str] = "jitter"
+    columns: ClassVar[Mapping[str, int]] = {
+        "order": col.ORDER,
+        "brightness": col.BRIGHTNESS,
+        "contrast": col.CONTRAST,
+        "saturation": col.SATURATION,
+        "hue": col.HUE,
+    }
 
     def __post_init__(self):
         check_probability("RandomColorJitter", "jitter_prob", self.jitter_prob)
@@ -56,29 +62,24 @@ class RandomColorJitter:
             object.__setattr__(self, parameter, check_range("RandomColorJitter", parameter, value, low, high))
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
-        """Draw order and factors; views that are left alone get neutral factors (1, and 0 for hue)."""
+        """Draw order and factors; views that are left alone get neutral factors."""
         applied = keys.uniform("applied") < self.jitter_prob
         table["order"] = ORDERS[(keys.uniform("order") * np.float32(24)).astype(np.int64)]
         for parameter in ("brightness", "contrast", "saturation", "hue"):
             factors = uniform_between(keys.uniform(parameter), getattr(self, parameter))
-            table[parameter] = np.where(applied, factors, np.float32(parameter != "hue"))
-
-    def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
-        """Copy order and factors."""
-        for parameter, column in zip(self.parameters, (col.ORDER, col.BRIGHTNESS, col.CONTRAST, col.SATURATION, col.HUE), strict=True):
-            rows[..., column] = table[parameter]
+            table[parameter] = self.unless(applied, parameter, factors)
 
 
 @dataclass(frozen=True)
-class RandomGrayscale:
+class RandomGrayscale(KernelTransform):
     """Replace a view by its luma (ITU-R BT.601) in all three channels with probability `gray_prob`."""
 
     gray_prob: float = 0.2
     seed: int | None = None
 
     name: ClassVar[str] = "gray"
-    parameters: ClassVar[tuple[str, ...]] = ("applied",)
-    rank: ClassVar[int] = 3
+    label: ClassVar[str] = "gray"
+    columns: ClassVar[Mapping[str, int]] = {"applied": col.GRAY}
 
     def __post_init__(self):
         check_probability("RandomGrayscale", "gray_prob", self.gray_prob)
@@ -87,13 +88,9 @@ class RandomGrayscale:
         """Draw whether to grey."""
         table["applied"] = keys.uniform("applied") < self.gray_prob
 
-    def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
-        """Copy the decision."""
-        rows[..., col.GRAY] = table["applied"]
-
 
 @dataclass(frozen=True)
-class RandomSolarization:
+class RandomSolarization(KernelTransform):
     """Invert all values that reach `threshold` (0..255) with probability `solarization_prob`."""
 
     solarization_prob: float = 0.2
@@ -101,8 +98,8 @@ class RandomSolarization:
     seed: int | None = None
 
     name: ClassVar[str] = "solarize"
-    parameters: ClassVar[tuple[str, ...]] = ("threshold",)
-    rank: ClassVar[int] = 5
+    label: ClassVar[str] = "solarize"
+    columns: ClassVar[Mapping[str, int]] = {"threshold": col.THRESHOLD}
 
     def __post_init__(self):
         check_probability("RandomSolarization", "solarization_prob", self.solarization_prob)
@@ -110,9 +107,6 @@ class RandomSolarization:
             raise PipelineError(f"RandomSolarization: threshold is on the 0..255 scale, got {self.threshold!r}.")
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
-        """Draw whether to invert; views that are left alone get a threshold of 256."""
-        table["threshold"] = np.where(keys.uniform("applied") < self.solarization_prob, self.threshold, NO_SOLARIZATION)
-
-    def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
-        """Copy the threshold."""
-        rows[..., col.THRESHOLD] = table["threshold"]
+        """Draw whether to invert."""
+        applied = keys.uniform("applied") < self.solarization_prob
+        table["threshold"] = self.unless(applied, "threshold", self.threshold)

@@ -1,6 +1,7 @@
 """Which part of the image a view shows, and at what size."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.transforms.base import Columns, check_range, uniform_between
+from ffcv_ssl.transforms.base import Columns, KernelTransform, check_range, uniform_between
 from ffcv_ssl.transforms.keys import Keys
 
 FILTERS = {"nearest": col.NEAREST, "area": col.AREA, "bilinear": col.BILINEAR, "bicubic": col.BICUBIC}
@@ -17,7 +18,7 @@ ATTEMPTS = 10  # of torchvision's RandomResizedCrop, before it falls back to the
 
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(KernelTransform):
     """Base of all crops: a box (top, left, height, width) in pixels, resampled to `size`.
 
     Parameters
@@ -35,8 +36,7 @@ class Crop:
     seed: int | None = None
 
     name: ClassVar[str] = "crop"
-    parameters: ClassVar[tuple[str, ...]] = ("top", "left", "height", "width")
-    rank: ClassVar[int] = 0
+    columns: ClassVar[Mapping[str, int]] = {"top": col.TOP, "left": col.LEFT, "height": col.HEIGHT, "width": col.WIDTH}
 
     def __post_init__(self):
         size = self.size if isinstance(self.size, (tuple, list)) else (self.size, self.size)
@@ -58,8 +58,7 @@ class Crop:
 
     def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
         """Copy the boxes and name the filter."""
-        for parameter, column in zip(self.parameters, (col.TOP, col.LEFT, col.HEIGHT, col.WIDTH), strict=True):
-            rows[..., column] = table[parameter]
+        super().fill(table, rows, size)
         rows[..., col.RESAMPLE] = FILTERS[self.interpolation]
 
 

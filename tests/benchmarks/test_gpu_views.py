@@ -13,7 +13,7 @@ from ffcv_ssl.views import emp_ssl, simclr
 from tests.reference.device import ReferenceDevice
 
 SMALL = [
-    gpu_views.Workload("patches", 3, (20, 23), emp_ssl(4, patch=7, size=12, normalize=gpu_views.NORMALIZE, dtype="bfloat16")),
+    gpu_views.Workload("patches", 3, (20, 23), emp_ssl(12, n=4, patch=7, normalize=gpu_views.NORMALIZE, dtype="bfloat16")),
     gpu_views.Workload("views", 2, (61, 40), simclr(56)),
 ]
 
@@ -55,7 +55,7 @@ def test_training__is_timed_over_as_many_epochs_as_it_takes(tmp_path, monkeypatc
     monkeypatch.setattr(torch, "autocast", lambda *arguments: contextlib.nullcontext())
     path = tmp_path / "patched.beton"
     gpu_training.write(path, "raw", list(np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)))
-    pipelines = {"image": emp_ssl(2, patch=4, size=8, normalize=gpu_views.NORMALIZE)}
+    pipelines = {"image": emp_ssl(8, n=2, patch=4, normalize=gpu_views.NORMALIZE)}
     with Loader(path, 4, seed=0, pipelines=pipelines) as loader:
         row = gpu_training.train(loader, backbone("resnet18", width=4, stem="cifar"), steps=7)
         assert loader.epoch > 3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ffcv_ssl.beton import BetonReader, DatasetWriter
-from ffcv_ssl.beton.layout import MIN_PAGE_SIZE
+from ffcv_ssl.beton.format.layout import MIN_PAGE_SIZE
 from ffcv_ssl.fields import BytesField, FloatField, IntField, JSONField, NDArrayField, RGBImageField, TorchTensorField
 
 FIELDS = {

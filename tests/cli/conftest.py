@@ -7,7 +7,7 @@ from PIL import Image
 
 from ffcv_ssl.cli.main import main
 from ffcv_ssl.fields import RGBImageField
-from ffcv_ssl.sources.shapes import ShapesDataset
+from ffcv_ssl.recipes.demo.shapes import ShapesDataset
 from ffcv_ssl.writer import DatasetWriter
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ffcv_ssl.names import unicode_name
 from ffcv_ssl.reader import Reader
+from ffcv_ssl.system.names import unicode_name
 
 NAMES = {  # class folder -> file, as bytes
     b"caf\xe9": b"r\xe9sum\xe9.jpg",

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 import pytest
 
-from ffcv_ssl.kernels import _jit
+from ffcv_ssl.kernels import _cache_folder
 
 KERNEL = """
 import os
@@ -52,7 +52,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def start(folder, program, *arguments, cache="cache", package=_jit.PACKAGE.parent, **environment):
+def start(folder, program, *arguments, cache="cache", package=_cache_folder.PACKAGE.parent, **environment):
     """Start a program in a process of its own, with an empty cache the first time."""
     paths = os.pathsep.join([str(folder), str(package)])
     environment = {**os.environ, "FFCV_SSL_CACHE_DIR": str(folder / cache), "PYTHONPATH": paths, **environment}
@@ -128,7 +128,7 @@ def test_killed_process__lets_the_next_one_compile(folder):
 
 def test_edited_formula__changes_the_result_of_the_next_process(folder):
     """When a scalar in another file than the kernel's is edited, the next process computes with it; edited back, its code is there."""
-    shutil.copytree(_jit.PACKAGE, folder / "ffcv_ssl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(_cache_folder.PACKAGE, folder / "ffcv_ssl", ignore=shutil.ignore_patterns("__pycache__"))
     formula = folder / "ffcv_ssl" / "kernels" / "scalar" / "color.py"
     original = formula.read_text()
     edited = original + "\n\n@scalar\ndef to_uint8(value):\n    return np.uint8(77)\n"
@@ -141,9 +141,9 @@ def test_edited_formula__changes_the_result_of_the_next_process(folder):
 
 def test_compiled_files__are_all_part_of_the_stamp():
     """Every file that has kernels or scalars changes the hash that names the cache's folder."""
-    sources = {path: path.read_text() for path in _jit.PACKAGE.rglob("*.py")}
+    sources = {path: path.read_text() for path in _cache_folder.PACKAGE.rglob("*.py")}
     compiled = {path for path, text in sources.items() if re.search(r"^from (numba.extending|ffcv_ssl.kernels._jit) ", text, re.M)}
-    stamped = {path for pattern in _jit.COMPILED_FILES for path in _jit.PACKAGE.glob(pattern)}
+    stamped = {path for pattern in _cache_folder.COMPILED_FILES for path in _cache_folder.PACKAGE.glob(pattern)}
     assert compiled - stamped == set()
 
 
@@ -192,8 +192,8 @@ def test_entry_that_cannot_be_read__is_a_miss_said_once(folder, suffix):
 
 DENIED = """
 import builtins, os, pathlib
-from ffcv_ssl.kernels import _jit
-_jit.cache_folder()
+from ffcv_ssl.kernels import _cache_folder
+_cache_folder.cache_folder()
 def refusing(open_):
     def refuse(path, *more, **options):
         if str(path).endswith({denied!r}):
@@ -229,11 +229,11 @@ def test_leftover_of_a_killed_save__goes_with_the_next(folder):
 # The compiler holds still until the line was logged, so the line comes while the kernel is being compiled.
 PATIENT = """
 import threading
-from ffcv_ssl.kernels import _jit
+from ffcv_ssl.kernels import _cache_folder
 import kernel
-_jit.PATIENCE_S = 0.001
+_cache_folder.PATIENCE_S = 0.001
 said = threading.Event()
-_jit.logger.addFilter(lambda record: said.set() or True)
+_cache_folder.logger.addFilter(lambda record: said.set() or True)
 compile_ = kernel.shifted_sum._compiler.compile
 kernel.shifted_sum._compiler.compile = lambda *signature: compile_(*signature) if said.wait(30) else None
 kernel.show("uint8")
@@ -250,9 +250,9 @@ def test_compilation__is_announced_while_it_goes_on(folder):
 
 def test_short_compilation__is_not_announced(monkeypatch):
     """What is over within the patience leaves no thread that would announce it later."""
-    monkeypatch.setattr(_jit, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(_cache_folder, "PATIENCE_S", 60.0)
     before = set(threading.enumerate())
-    with _jit.announced(test_short_compilation__is_not_announced):
+    with _cache_folder.announced(test_short_compilation__is_not_announced):
         (timer,) = set(threading.enumerate()) - before
     timer.join(10)
     assert not timer.is_alive()
@@ -263,3 +263,14 @@ def test_scalars__are_one_formula_for_python_and_machine_code():
     from ffcv_ssl.kernels.scalar.color import to_uint8
 
     assert [to_uint8(np.float32(value)) for value in (-3, 0.49, 0.5, 254.5, 300)] == [0, 0, 1, 255, 255]
+
+
+@pytest.mark.parametrize("version", ["0.59.1", "0.69.0", "1.0.0"])
+def test_untested_numba__compiles_without_the_cache(folder, version):
+    """A Numba whose private names may be others compiles in every process; that is said once, and results are right."""
+    pretend = f"import numba; numba.__version__ = {version!r}\n"
+    for _ in range(2):
+        lines, err = finish(start(folder, pretend + PLAIN, *DTYPES[:2]))
+        assert [float(line[1]) for line in lines] == [14.0, 14.0]
+        assert {line[2] for line in lines} == {"0"}
+        assert err.count(f"Numba {version}: compiled kernels are not kept") == 1

@@ -82,5 +82,5 @@ def devices(monkeypatch):
         opened.append(ReferenceDevice(device))
         return opened[-1]
 
-    monkeypatch.setattr("ffcv_ssl.loader.device.open_device", open_device)
+    monkeypatch.setattr("ffcv_ssl.loader.render.gpu_device.open_device", open_device)
     return opened

@@ -286,7 +286,7 @@ def test_shapes__without_multi_view_have_no_view_axis(raw_file):
     """(B, 3, H, W) without MultiView, (B, V, 3, H, W) with it, also for one view; several sizes come as a tuple."""
     assert epoch(raw_file, pipelines={"image": views.plain(16, ratio=1.0)})[0].image.shape == (8, 3, 16, 16)
     assert epoch(raw_file, pipelines={"image": [MultiView([RandomResizedCrop(16)], n=1)]})[0].image.shape == (8, 1, 3, 16, 16)
-    assert epoch(raw_file, pipelines={"image": views.emp_ssl(5, patch=8, size=(12, 14))})[0].image.shape == (8, 5, 3, 12, 14)
+    assert epoch(raw_file, pipelines={"image": views.emp_ssl((12, 14), n=5, patch=8)})[0].image.shape == (8, 5, 3, 12, 14)
     large, small = epoch(raw_file, pipelines={"image": views.multi_crop((20, 9), counts=(2, 3))})[0].image
     assert (large.shape, small.shape) == ((8, 2, 3, 20, 20), (8, 3, 3, 9, 9))
 

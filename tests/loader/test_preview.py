@@ -7,8 +7,17 @@ from matplotlib.patches import Rectangle
 from ffcv_ssl import views
 from ffcv_ssl.errors import FieldNotFound, PipelineError
 from ffcv_ssl.loader import Loader
-from ffcv_ssl.loader.preview import marks, preview_figure, preview_samples
-from ffcv_ssl.transforms import RandomHorizontalFlip, RandomPatchCrop
+from ffcv_ssl.pipeline.plan import plan_images
+from ffcv_ssl.preview import preview_figure, preview_samples, view_caption
+from ffcv_ssl.transforms import (
+    GaussianBlur,
+    RandomColorJitter,
+    RandomGrayscale,
+    RandomHorizontalFlip,
+    RandomPatchCrop,
+    RandomResizedCrop,
+    RandomSolarization,
+)
 
 PATCHES = [RandomPatchCrop(8, patch=8)]  # cut out, not resized: a view is its box
 
@@ -76,13 +85,20 @@ def test_preview_figure__without_view_axis(raw_file):
     assert len(preview_figure(raw_file, views.plain(16), num_samples=3).axes) == 3 * 2
 
 
-def test_marks__name_what_happened():
-    """Only what differs from its neutral value is named."""
-    neutral = {"flip.applied": 0, "jitter.brightness": 1, "jitter.hue": 0, "gray.applied": 0, "blur.sigma": 0, "solarize.threshold": 256}
-    assert marks(neutral) == ""
-    assert marks(neutral | {"flip.applied": 1, "blur.sigma": 1.24}) == "flip, blur 1.2"
-    assert marks(neutral | {"jitter.hue": 0.1, "gray.applied": 1, "solarize.threshold": 128}) == "jitter, grey, solarize"
-    assert marks({}) == ""
+def test_caption__names_what_happened():
+    """Only what changed the view is named, with the blur's sigma; a second transform of a kind is looked up under its own name."""
+    crop, flip, jitter = RandomResizedCrop(8), RandomHorizontalFlip(), RandomColorJitter()
+    view = [crop, flip, jitter, RandomGrayscale(), GaussianBlur(), RandomSolarization(), RandomColorJitter()]
+    (group,) = plan_images("image", {"image": view}, None).tensors[0].groups
+    neutral = {
+        f"{name}.{parameter}": value
+        for name, transform in zip(group.names, group.transforms, strict=True)
+        for parameter, value in transform.neutral.items()
+    }
+    assert view_caption(group, neutral) == ""
+    assert view_caption(group, neutral | {"flip.applied": 1, "blur.sigma": 1.24}) == "flip, blur 1.2"
+    changed = {"jitter#2.hue": 0.1, "gray.applied": 1, "solarize.threshold": 128}
+    assert view_caption(group, neutral | changed) == "gray, solarize, jitter"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ EXPECTED = [
     (views.byol(224), 0, {"jitter": 0.8, "gray": 0.2, "blur": 1.0, "solarize": 0}, (0.4, 0.4, 0.2, 0.1)),
     (views.vicreg(224), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2}, (0.4, 0.4, 0.2, 0.1)),
     (views.barlow_twins(224), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2}, (0.4, 0.4, 0.2, 0.1)),
-    (views.emp_ssl(3), 2, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.1}, (0.4, 0.4, 0.4, 0.2)),
+    (views.emp_ssl(n=3), 2, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.1}, (0.4, 0.4, 0.4, 0.2)),
     (
         views.augmented(n=3, jitter=0.6, strengths=(0.1, 0.2, 0.3, 0.4), gray=0, blur=(0, 0, 0.7), solarize=0.3),
         2,
@@ -75,14 +75,14 @@ def test_multi_crop__has_two_sizes():
 
 def test_emp_ssl__takes_patches_of_sixteen_pixels():
     """Patches have the released code's size and blur."""
-    table = tables(views.emp_ssl(2))
+    table = tables(views.emp_ssl(n=2))
     assert (table["crop.height"] == 16).all()
     assert (table["crop.width"] == 16).all()
 
 
 def test_emp_ssl__takes_a_quarter_of_large_images():
     """A patch below 1 is a share of the area, of aspect ratio 3/4 to 4/3, resized by a bicubic filter, as in the released code."""
-    pipeline = views.emp_ssl(2, patch=0.25, size=224)
+    pipeline = views.emp_ssl(224, n=2, patch=0.25)
     assert pipeline[0].pipelines[0][0].interpolation == "bicubic"
     table = tables(pipeline)
     height, width = table["crop.height"], table["crop.width"]
@@ -93,7 +93,7 @@ def test_emp_ssl__takes_a_quarter_of_large_images():
 
 def test_augmented__wants_one_probability_per_view():
     """A list of another length than the views is refused, with both."""
-    with pytest.raises(PipelineError, match="one for each of 2 views"):
+    with pytest.raises(PipelineError, match=r"blur has 3 probabilities.*for n=2 views"):
         views.augmented(n=2, blur=(0.1, 0.2, 0.3))
 
 
@@ -117,3 +117,35 @@ def test_multi_crop__refuses_unequal_lists():
     """Sizes, counts and scales belong together."""
     with pytest.raises(PipelineError, match="one entry per crop size"):
         views.multi_crop((224, 96), counts=(2,))
+
+
+@pytest.mark.parametrize("call", [lambda: views.emp_ssl(20), lambda: views.emp_ssl(size=64)])
+def test_emp_ssl__answers_the_old_call_in_words(call):
+    """The first argument used to be the number of views; a size without that number is refused."""
+    with pytest.raises(PipelineError, match=r"the first argument is the side of a view.*emp_ssl\(32, n=20\)"):
+        call()
+
+
+def test_byol__says_why_three_views_need_numbers():
+    """The message speaks of BYOL's own probabilities, and giving them helps."""
+    with pytest.raises(PipelineError, match=r"byol: its two views differ .* for n=3 give both"):
+        views.byol(32, n=3)
+    assert len(views.byol(32, n=3, blur=0.5, solarize=(0, 0.1, 0.2))[0].pipelines) == 3
+
+
+def test_render__chooses_who_renders():
+    """`device` alone moves finished views; with render="gpu" the move stands before them."""
+    finished, rendered = views.simclr(32, device="cuda"), views.simclr(32, device="cuda", render="gpu")
+    assert [type(step).__name__ for step in finished] == ["MultiView", "ToDevice"]
+    assert [type(step).__name__ for step in rendered] == ["ToDevice", "MultiView"]
+    with pytest.raises(PipelineError, match="render='gpu' needs the GPU"):
+        views.simclr(32, render="gpu")
+    with pytest.raises(PipelineError, match="render is 'cpu' or 'gpu', got 'cuda'"):
+        views.simclr(32, device="cuda", render="cuda")
+
+
+@pytest.mark.parametrize("name", views.__all__)
+def test_signature__names_every_option(name):
+    """No preset hides its options."""
+    kinds = {parameter.kind for parameter in inspect.signature(getattr(views, name)).parameters.values()}
+    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}

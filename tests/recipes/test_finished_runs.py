@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from ffcv_ssl.cli.main import main
+from ffcv_ssl.evaluate import PROTOCOLS
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.recipes import emp_ssl, simclr, supervised
+from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.ssl import resnet18
-from ffcv_ssl.train import PROTOCOLS, load_checkpoint
-from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.writer import DatasetWriter
 
 TINY = [

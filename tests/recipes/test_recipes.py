@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
-from ffcv_ssl.cli.config import parse
+from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.recipes import barlow_twins, byol, emp_ssl, simclr, simclr_instance, supervised, vicreg
+from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.ssl import Method
 from ffcv_ssl.train import load_checkpoint
-from ffcv_ssl.train.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 from tests.reference.torchrun import torchrun
 

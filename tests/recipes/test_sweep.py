@@ -19,7 +19,7 @@ from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.recipes import sweep
 from ffcv_ssl.recipes.report import is_accuracy, pareto_frontier, summary, title_of
 from ffcv_ssl.recipes.study import STUDIES, make_cells, read_study, study_names
-from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 
 EPOCHS = 60  # of 3 steps: some seconds, long enough to be interrupted

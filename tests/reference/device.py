@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.loader.device import Shipment
+from ffcv_ssl.loader.render.gpu_device import PendingCopy
 from tests.reference.kernel import render_rows
 
 
@@ -12,7 +12,7 @@ class ReferenceDevice:
     """Renders with `kernels.cpu`, from the arguments that a launch on a GPU gets; counts copies and launches."""
 
     def __init__(self, device):
-        self.device, self.num_shipments, self.num_launches = device, 0, 0
+        self.device, self.num_copies, self.num_launches = device, 0, 0
 
     def free_bytes(self):
         return 1 << 30
@@ -20,12 +20,12 @@ class ReferenceDevice:
     def pinned(self, num_bytes):
         return torch.full((num_bytes,), 0xAB, dtype=torch.uint8)
 
-    def ship(self, host):
-        self.num_shipments += 1
-        return Shipment(host.clone(), None)
+    def copy_async(self, host):
+        self.num_copies += 1
+        return PendingCopy(host.clone(), None)
 
-    def receive(self, shipment):
-        return shipment.data
+    def wait_for_copy(self, copy):
+        return copy.data
 
     def use(self, tensor):
         assert tensor is not None
@@ -33,7 +33,7 @@ class ReferenceDevice:
     def array(self, tensor):
         return tensor
 
-    def settle(self):
+    def synchronize(self):
         pass
 
     def table(self, lut):

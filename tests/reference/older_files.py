@@ -5,8 +5,8 @@ import zlib
 from pathlib import Path
 
 from ffcv_ssl.beton import BetonReader
-from ffcv_ssl.beton.integrity import extension_to_bytes, read_extension
-from ffcv_ssl.beton.layout import Header, parse_header
+from ffcv_ssl.beton.format.integrity import extension_to_bytes, read_extension
+from ffcv_ssl.beton.format.layout import Header, parse_header
 
 TRAILER_SIZE = 32
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.beton import DatasetWriter
-from ffcv_ssl.beton.layout import MIN_PAGE_SIZE
+from ffcv_ssl.beton.format.layout import MIN_PAGE_SIZE
 from ffcv_ssl.errors import FieldError
 from ffcv_ssl.fields import (
     BytesField,

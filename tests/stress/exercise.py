@@ -15,7 +15,7 @@ import numpy as np
 
 from ffcv_ssl.beton import BetonReader
 from ffcv_ssl.beton.seal import seal
-from ffcv_ssl.cli import info
+from ffcv_ssl.cli.commands import info
 from ffcv_ssl.errors import BetonFormatError, FfcvSslError, PipelineError, SampleError
 from ffcv_ssl.fields import Field, RGBImageField
 from ffcv_ssl.fields.custom import OpaqueField

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from ffcv_ssl.beton.cores import allowed_cores
+from ffcv_ssl.system.cores import allowed_cores
 from tests.stress import sanitize
 
 MAX_PIXELS = 1 << 20  # the limit for images that the fuzz sets: `FFCV_SSL_MAX_PIXELS`

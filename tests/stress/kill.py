@@ -27,11 +27,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ffcv_ssl.beton.atomic import replacing
-from ffcv_ssl.beton.layout import MIN_PAGE_SIZE
+from ffcv_ssl.beton.format.layout import MIN_PAGE_SIZE
 from ffcv_ssl.fields import BytesField, IntField, RGBImageField
 from ffcv_ssl.reader import Reader
-from ffcv_ssl.sources.shapes import ShapesDataset
+from ffcv_ssl.recipes.demo.shapes import ShapesDataset
+from ffcv_ssl.system.atomic import replacing
 from ffcv_ssl.writer import DatasetWriter
 
 FIELDS = {"text": BytesField(), "index": IntField()}
@@ -217,8 +217,8 @@ def train(folder: Path, data: Path) -> int:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """What a finished run has learned: everything that does not depend on time."""
+    from ffcv_ssl.runs.record import read_rows
     from ffcv_ssl.train import load_checkpoint
-    from ffcv_ssl.train.record import read_rows
 
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
     parts = {name: hashlib.sha256(stored_bytes(checkpoint[name])).hexdigest() for name in ("method", "optimizer", "rng")}
@@ -239,8 +239,8 @@ def stored_bytes(value: Any) -> bytes:
 
 def readable(folder: Path) -> bool:
     """Whether a killed run left a checkpoint; raises if one is damaged."""
+    from ffcv_ssl.runs.saved_config import read_run
     from ffcv_ssl.train import load_checkpoint
-    from ffcv_ssl.train.restore import read_run
 
     if (folder / "config.yaml").exists():
         read_run(folder)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ffcv_ssl.beton.integrity import TRAILER_DTYPE
-from ffcv_ssl.beton.layout import DESCRIPTOR_DTYPE, HEADER_DTYPE, TABLE_DTYPE
+from ffcv_ssl.beton.format.integrity import TRAILER_DTYPE
+from ffcv_ssl.beton.format.layout import DESCRIPTOR_DTYPE, HEADER_DTYPE, TABLE_DTYPE
 from ffcv_ssl.fields.base import CUSTOM_TYPE_ID
 from tests.stress import hostile
 from tests.stress.mutate_jpeg import mutated_jpeg

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ffcv_ssl.beton import BetonReader
-from ffcv_ssl.beton.integrity import (
+from ffcv_ssl.beton.format.integrity import (
     TRAILER_DTYPE,
     extension_length,
     extension_to_bytes,
     page_ranges,
 )
-from ffcv_ssl.beton.layout import DESCRIPTOR_DTYPE, HEADER_DTYPE, TABLE_DTYPE
+from ffcv_ssl.beton.format.layout import DESCRIPTOR_DTYPE, HEADER_DTYPE, TABLE_DTYPE
 
 CRC_AT = 16  # of `block_crc` in the trailer; it covers what stands before it
 CHECKSUMS = ("values", "pages", "none")  # as we write today, as we wrote before, as FFCV writes

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ffcv_ssl.beton import BetonReader, DatasetWriter
-from ffcv_ssl.beton.layout import MIN_PAGE_SIZE
+from ffcv_ssl.beton.format.layout import MIN_PAGE_SIZE
 from ffcv_ssl.errors import SampleError
 from ffcv_ssl.fields import IntField, JSONField, RGBImageField
 from ffcv_ssl.loader import Loader, OrderOption

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ffcv_ssl.errors import CheckpointError
-from ffcv_ssl.train import CropViews, ModelConfig, export_backbone, load_checkpoint, restore_backbone
+from ffcv_ssl.evaluate import export_backbone, restore_backbone
+from ffcv_ssl.train import CropViews, ModelConfig, load_checkpoint
 from ffcv_ssl.train.checkpoint import read_weights, save_atomically
 from tests.train.test_loop import Run, small_method
 

@@ -5,9 +5,9 @@ import signal
 import pytest
 import torch
 
+from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.train import load_checkpoint
 from ffcv_ssl.train.distributed import averaged, highest, is_main, loader_threads, process_group, world_size
-from ffcv_ssl.train.record import read_rows
 from tests.reference.torchrun import torchrun
 from tests.train.training_processes import EVALUATION_S, run
 
@@ -93,6 +93,28 @@ def test_fit__infinite_loss_in_one_process_stops_all(told):
         assert "the loss is not finite at step 1 of 12" in process["infinite"]["stopped"]
         assert process["infinite"]["status"] == 1
     assert load_checkpoint(folder / "infinite" / "checkpoint.pt")["progress"]["step"] == 0
+
+
+def test_fit__agrees_every_few_steps(told):
+    """With log.every=10, steps 1, 2, 4, 8, the ends of epochs and every tenth step end a training; all processes stop in the same step."""
+    (first, second), _ = told
+    for process in (first, second):
+        assert "after step 8 of 12" in process["late_signal"]["stopped"]  # the signal came in step 6
+        assert "checkpoint.pt holds step 0" in process["late_loader"]["stopped"]
+        assert process["late_minutes"]["step"] < 40_000
+    assert "another process could not load" in first["late_loader"]["stopped"]
+    assert "sample 17 cannot be read" in second["late_loader"]["stopped"]
+    assert {key: first["late_minutes"][key] for key in ("step", "seconds")} == {
+        key: second["late_minutes"][key] for key in ("step", "seconds")
+    }
+    for key, value in first["late_minutes"]["weights"].items():
+        assert torch.equal(second["late_minutes"]["weights"][key], value), key
+
+
+def test_fit__rarely_waits_for_other_processes(told):
+    """120 steps of 30 epochs of 4: fewer collectives than steps would need."""
+    for process in told[0]:
+        assert process["rare"] < 70
 
 
 def test_rank_batch_size__is_a_share_or_refused(told):

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
+from ffcv_ssl.runs import RunRecord
+from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.ssl import BYOL, EmpProjector, EmpSSL, Normalize, SimCLR, byol_predictor, resnet18, rising_momentum, simclr_projector
-from ffcv_ssl.train import LogConfig, OptimConfig, RunRecord, TrainConfig, build_optimizer, fit, load_checkpoint
-from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.train import LogConfig, OptimConfig, TrainConfig, build_optimizer, fit, load_checkpoint
 from tests.reference.memory_loader import MemoryLoader
 
 OPTIM = {
@@ -178,7 +179,7 @@ def test_fit__gradient_scaler_changes_nothing_and_is_saved(tmp_path, monkeypatch
     plain = Run(tmp_path / "plain", "emp_ssl")
     plain.fit()
     monkeypatch.setattr(
-        "ffcv_ssl.train.loop.gradient_scaler", lambda *_: torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
+        "ffcv_ssl.train.training.gradient_scaler", lambda *_: torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
     )
     scaled = Run(tmp_path / "scaled", "emp_ssl", loader=stop_after(MemoryLoader(), 6))
     with pytest.raises(TrainingStopped):

@@ -11,23 +11,15 @@ import torch
 
 from ffcv_ssl import views
 from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
+from ffcv_ssl.evaluate import Evaluation, OnlineProbeConfig
+from ffcv_ssl.evaluate.scores import build_probes, score
 from ffcv_ssl.fields import FloatField, IntField, RGBImageField
 from ffcv_ssl.reader import Reader
+from ffcv_ssl.runs import finish
+from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.ssl import BarlowTwins, InstanceSimCLR, Normalize, OnlineProbes, Supervised, VICReg, resnet18, simclr_projector
-from ffcv_ssl.train import (
-    DataConfig,
-    EvalConfig,
-    Evaluation,
-    OnlineProbeConfig,
-    Progress,
-    TrainConfig,
-    finish,
-    frozen,
-    load_checkpoint,
-    match_classes,
-)
-from ffcv_ssl.train.online import build_probes, note, score
-from ffcv_ssl.train.record import read_rows
+from ffcv_ssl.train import DataConfig, EvalConfig, Progress, TrainConfig, frozen, load_checkpoint, match_classes
+from ffcv_ssl.train.progress import note
 from ffcv_ssl.train.samples import random_samples, read_labels
 from ffcv_ssl.writer import DatasetWriter
 from tests.reference.memory_loader import MemoryLoader

@@ -1,15 +1,17 @@
 """Views as a configuration, and views that grow."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 
+from ffcv_ssl import views
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.train import CropViews, GrowingLoader
+from ffcv_ssl.train import CropViews, DataConfig, GrowingLoader, ModelConfig, TrainConfig
 from ffcv_ssl.writer import DatasetWriter
 
 GROWING = CropViews(size=24, start_size=16, grow_from=1, grow_to=3, grow_by=4)
@@ -105,7 +107,7 @@ def test_crop_views__crop_only():
     ("options", "problem"),
     [
         ({"num_views": 0}, "num_views is at least 1"),
-        ({"start_size": 64}, "start_size lies between 0 and size=32"),
+        ({"start_size": 64}, "start_size lies between 1 and size=32"),
         ({"start_size": 16, "grow_from": 5, "grow_to": 2}, "to a later one"),
         ({"start_size": 16}, "to a later one"),
         ({"grow_by": 0}, "at least 1 pixel"),
@@ -115,3 +117,19 @@ def test_crop_views__bad_values(options, problem):
     """Bad values are a ConfigError that names the option."""
     with pytest.raises(ConfigError, match=problem):
         CropViews(**options)
+
+
+@pytest.mark.parametrize("method", ["simclr", "byol", "barlow_twins", "vicreg"])
+def test_recipe__has_the_views_of_its_preset(method):
+    """Without options a recipe's views are those of the preset of that name."""
+    view = import_module(f"ffcv_ssl.recipes.{method}").RECIPE.view()
+    assert view.pipeline(32, 2) == getattr(views, method)(32)
+
+
+def test_unset_options__are_read_as_earlier_versions_wrote_them():
+    """0, -1 and the empty string were the spellings of none."""
+    old = CropViews(image_size=0, start_size=0, other_blur=-1.0, other_solarize=-1)
+    assert old == CropViews(image_size=None, start_size=None, other_blur=None, other_solarize=None)
+    assert TrainConfig(epochs=1, batch_size=2, minutes=0.0, threads=0) == TrainConfig(epochs=1, batch_size=2)
+    assert ModelConfig(views_per_forward=0, images_per_forward=0) == ModelConfig()
+    assert DataConfig(train="x.beton", val="") == DataConfig(train="x.beton")

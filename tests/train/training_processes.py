@@ -12,8 +12,9 @@ from torch import nn
 
 from ffcv_ssl.errors import ConfigError, TrainingStopped
 from ffcv_ssl.loader.batch import make_batch
+from ffcv_ssl.runs import RunRecord
 from ffcv_ssl.ssl import BYOL, Normalize, SimCLR
-from ffcv_ssl.train import LogConfig, OptimConfig, RunRecord, TrainConfig, build_optimizer, fit, prepare_torch
+from ffcv_ssl.train import LogConfig, OptimConfig, TrainConfig, build_optimizer, distributed, fit, prepare_torch
 from ffcv_ssl.train.distributed import process_group, rank, rank_batch_size, world_size
 from tests.reference.memory_loader import MemoryLoader
 
@@ -56,7 +57,7 @@ def method_without_batch_norm(name):
     return SimCLR(backbone, projector, normalize, temperature=0.2)
 
 
-def run(folder, name="simclr", ending="nothing", loss_factor=1.0, evaluation_s=0.0, **options):
+def run(folder, name="simclr", ending="nothing", loss_factor=1.0, evaluation_s=0.0, every=1, **options):
     """Train in `folder`; returns what this process can tell of it afterwards."""
     train = TrainConfig(**{"epochs": 3, "batch_size": 8, "precision": "float32", "device": "cpu", **options})
     method = method_without_batch_norm(name)
@@ -64,7 +65,7 @@ def run(folder, name="simclr", ending="nothing", loss_factor=1.0, evaluation_s=0
     loader = EndsInProcess1(batch_size=8)
     loader.what = ending
     evaluations = []
-    log = LogConfig(out=str(folder), every=1, tensorboard=False, progress=False)
+    log = LogConfig(out=str(folder), every=every, tensorboard=False, progress=False)
     record = RunRecord(name, {"optim": OPTIM, "train": train, "log": log}, resume=train.resume)
     optimizer = build_optimizer(method, OPTIM, 8)
     told = {"stopped": "", "status": 0}
@@ -79,6 +80,17 @@ def run(folder, name="simclr", ending="nothing", loss_factor=1.0, evaluation_s=0
     except TrainingStopped as error:
         told |= {"stopped": str(error), "status": error.exit_status}
     return told | {"evaluations": len(evaluations), "weights": method.state_dict()}
+
+
+def count_agreements(folder):
+    """How many collectives on numbers a run of 12 steps needs that agrees every 10 steps."""
+    calls, original = [], distributed._over_processes
+    distributed._over_processes = lambda *arguments: calls.append(1) or original(*arguments)
+    try:
+        run(folder, every=10, epochs=30)
+    finally:
+        distributed._over_processes = original
+    return len(calls)
 
 
 def dies_in_process_1(folder):
@@ -121,6 +133,10 @@ def main(folder, what):
             "after_loader": run(folder / "loader", resume=True),
             "slow": run(folder / "slow", ending="slow", epochs=10_000, minutes=0.5 / 60),
             "evaluating": run(folder / "evaluating", evaluation_s=EVALUATION_S),
+            "late_signal": run(folder / "late_signal", ending="signal", every=10),
+            "late_loader": run(folder / "late_loader", ending="loader", every=10),
+            "late_minutes": run(folder / "late_minutes", ending="slow", every=10, epochs=10_000, minutes=0.5 / 60),
+            "rare": count_agreements(folder / "rare"),
             "infinite": run(folder / "infinite", "byol", loss_factor=one_is_infinite),
             "uneven": message_of(rank_batch_size, replace(train, batch_size=7)),
             "shares": (rank(), world_size(), rank_batch_size(train)),

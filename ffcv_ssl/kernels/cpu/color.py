@@ -3,8 +3,8 @@
 import numpy as np
 
 from ffcv_ssl.kernels._jit import per_sample
-from ffcv_ssl.kernels.rows import STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION
-from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_channel, hue_position, luma, rounded
+from ffcv_ssl.kernels.rows import NO_SHIFT, STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION, UNCHANGED
+from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_shift, luma, rounded, turn_hue
 
 
 @per_sample
@@ -46,13 +46,7 @@ def shift_hue(planes, shift):
     """Turn the hue of every pixel by `shift` sixths of the circle, in [0, 6) (HSV hexcone, as `colorsys`)."""
     r, g, b = planes[0], planes[1], planes[2]
     for i in range(r.size):
-        red, green, blue = r[i], g[i], b[i]
-        largest = max(max(red, green), blue)
-        spread = largest - min(min(red, green), blue)
-        position = hue_position(red, green, blue, largest, spread) + shift
-        r[i] = hue_channel(position, np.float32(5), largest, spread)
-        g[i] = hue_channel(position, np.float32(3), largest, spread)
-        b[i] = hue_channel(position, np.float32(1), largest, spread)
+        r[i], g[i], b[i] = turn_hue(r[i], g[i], b[i], shift)
 
 
 @per_sample
@@ -63,16 +57,16 @@ def jitter(planes, order, factors):
         order //= 4
         factor = factors[step]
         if step == STEP_BRIGHTNESS:
-            if factor != 1:
+            if factor != UNCHANGED:
                 scale_brightness(planes, factor)
         elif step == STEP_CONTRAST:
-            if factor != 1:
+            if factor != UNCHANGED:
                 blend_contrast(planes, factor)
         elif step == STEP_SATURATION:
-            if factor != 1:
+            if factor != UNCHANGED:
                 blend_saturation(planes, factor)
-        elif factor != 0:
-            shift_hue(planes, np.float32(6) * (factor if factor > 0 else factor + np.float32(1)))
+        elif factor != NO_SHIFT:
+            shift_hue(planes, hue_shift(factor))
 
 
 @per_sample

@@ -4,14 +4,13 @@ import numpy as np
 from numba import cuda
 
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_channel, hue_position, luma, solarize, to_uint8
+from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_shift, luma, solarize, to_uint8, turn_hue
 from ffcv_ssl.kernels.scalar.resample import fill_taps
 
 ORIGIN, STRIDE = range(2)  # columns of `sources`
-ZERO, ONE, SIX = np.float32(0), np.float32(1), np.float32(6)
+ZERO = np.float32(0)
 U32, U64 = np.uint32, np.uint64  # unsigned indices: signed ones may count from the end, which costs a comparison and a choice each
 RED_TO_GREEN, RED_TO_BLUE, PIXEL_BYTES = U64(1), U64(2), U64(3)
-HUE_RED, HUE_GREEN, HUE_BLUE = np.float32(5), np.float32(3), np.float32(1)
 
 
 @cuda.jit(device=True)
@@ -68,7 +67,7 @@ def resample_pixel(pixels, offset, stride, memory, weights_y, count_y, weights_x
 @cuda.jit(device=True)
 def steps_before_contrast(row):
     """Number of colour steps before the contrast; all four if there is none, and then no mean is needed."""
-    if row[col.CONTRAST] == ONE:
+    if row[col.CONTRAST] == col.UNCHANGED:
         return 4
     order = np.int32(row[col.ORDER])
     steps = 0
@@ -87,26 +86,19 @@ def color_steps(r, g, b, row, start, stop, mean):
         order >>= 2
         if step == col.STEP_BRIGHTNESS:
             factor = row[col.BRIGHTNESS]
-            if factor != ONE:
+            if factor != col.UNCHANGED:
                 r, g, b = clamp(r * factor), clamp(g * factor), clamp(b * factor)
         elif step == col.STEP_CONTRAST:
             factor = row[col.CONTRAST]
-            if factor != ONE:
+            if factor != col.UNCHANGED:
                 r, g, b = blend(r, mean, factor), blend(g, mean, factor), blend(b, mean, factor)
         elif step == col.STEP_SATURATION:
             factor = row[col.SATURATION]
-            if factor != ONE:
+            if factor != col.UNCHANGED:
                 gray = luma(r, g, b)
                 r, g, b = blend(r, gray, factor), blend(g, gray, factor), blend(b, gray, factor)
-        elif row[col.HUE] != ZERO:
-            turn = row[col.HUE]
-            shift = SIX * (turn if turn > ZERO else turn + ONE)
-            largest = max(max(r, g), b)
-            spread = largest - min(min(r, g), b)
-            position = hue_position(r, g, b, largest, spread) + shift
-            r = hue_channel(position, HUE_RED, largest, spread)
-            g = hue_channel(position, HUE_GREEN, largest, spread)
-            b = hue_channel(position, HUE_BLUE, largest, spread)
+        elif row[col.HUE] != col.NO_SHIFT:
+            r, g, b = turn_hue(r, g, b, hue_shift(row[col.HUE]))
     return r, g, b
 
 

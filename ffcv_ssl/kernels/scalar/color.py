@@ -6,6 +6,7 @@ from ffcv_ssl.kernels._jit import scalar
 
 # ITU-R BT.601 in Pillow's 16-bit fixed point: the luma of integer pixels is exact in float32, and equal to Pillow's mode L.
 LUMA_R, LUMA_G, LUMA_B = np.float32(19595 / 65536), np.float32(38470 / 65536), np.float32(7471 / 65536)
+HUE_RED, HUE_GREEN, HUE_BLUE = np.float32(5), np.float32(3), np.float32(1)  # offsets of the channels on the hue circle
 ZERO, HALF, ONE, TWO, FOUR, SIX, WHITE = (np.float32(value) for value in (0, 0.5, 1, 2, 4, 6, 255))
 
 
@@ -51,11 +52,28 @@ def hue_position(r, g, b, largest, spread):
 
 @scalar
 def hue_channel(position, offset, largest, spread):
-    """One channel of the pixel whose hue is `position`; `offset` is 5 for red, 3 for green, 1 for blue (HSV hexcone)."""
+    """One channel of the pixel whose hue is `position`; `offset` is that of the channel (HSV hexcone)."""
     k = position + offset
     k = k - SIX if k >= SIX else k
     k = k - SIX if k >= SIX else k
     return largest - spread * min(max(min(k, FOUR - k), ZERO), ONE)
+
+
+@scalar
+def hue_shift(turns):
+    """A shift of the hue in -.5 .. .5 turns, as sixths of the circle in [0, 6)."""
+    return SIX * (turns if turns > ZERO else turns + ONE)
+
+
+@scalar
+def turn_hue(r, g, b, shift):
+    """Turn the hue of a pixel by `shift` sixths of the circle, in [0, 6) (HSV hexcone, as `colorsys`)."""
+    largest = max(max(r, g), b)
+    spread = largest - min(min(r, g), b)
+    position = hue_position(r, g, b, largest, spread) + shift
+    red = hue_channel(position, HUE_RED, largest, spread)
+    green = hue_channel(position, HUE_GREEN, largest, spread)
+    return red, green, hue_channel(position, HUE_BLUE, largest, spread)
 
 
 @scalar

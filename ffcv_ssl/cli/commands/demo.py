@@ -1,0 +1,9 @@
+"""`ffcv-ssl demo`: the program `recipes/demo`, for those who installed the package."""
+
+from collections.abc import Sequence
+from importlib import import_module
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit status."""
+    return import_module("ffcv_ssl.recipes.demo.program").main(argv)

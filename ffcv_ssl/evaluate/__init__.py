@@ -1,0 +1,34 @@
+"""Evaluate trained networks: features, published protocols, fine-tuning, export."""
+
+from ffcv_ssl.evaluate.examine import examine_files
+from ffcv_ssl.evaluate.export import backbone_weights, export_backbone
+from ffcv_ssl.evaluate.features import Evaluation, extract_features, raw_pixels, share_right
+from ffcv_ssl.evaluate.finetune import FinetuneConfig, finetune
+from ffcv_ssl.evaluate.protocols import PROTOCOLS, ProbeConfig, Protocol, bag_encoder, balanced_subset, open_views, probe
+from ffcv_ssl.evaluate.restore import Trained, restore, restore_backbone
+from ffcv_ssl.evaluate.scores import OnlineProbeConfig
+from ffcv_ssl.evaluate.statistics import spread_scores
+
+__all__ = [
+    "PROTOCOLS",
+    "Evaluation",
+    "FinetuneConfig",
+    "OnlineProbeConfig",
+    "ProbeConfig",
+    "Protocol",
+    "Trained",
+    "backbone_weights",
+    "bag_encoder",
+    "balanced_subset",
+    "examine_files",
+    "export_backbone",
+    "extract_features",
+    "finetune",
+    "open_views",
+    "probe",
+    "raw_pixels",
+    "restore",
+    "restore_backbone",
+    "share_right",
+    "spread_scores",
+]

@@ -1,0 +1,1 @@
+"""Threads, buffers, and the batches that are in the making."""

@@ -1,0 +1,125 @@
+"""Images that a validation file shares with a training file: found by stored bytes, within bounds, and not where there are none."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from ffcv_ssl.evaluate import overlap
+from ffcv_ssl.evaluate.overlap import find_overlap, is_same_file, overlap_remarks
+from ffcv_ssl.fields import IntField, RGBImageField
+from ffcv_ssl.reader import Reader
+from ffcv_ssl.writer import DatasetWriter
+
+
+def image(number):
+    """Different images of one size: as stored files they can be told apart by their bytes alone."""
+    return np.random.default_rng(number).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+
+
+def write(path, numbers):
+    fields = {"image": RGBImageField("raw"), "label": IntField()}
+    samples = [(image(number), i % 2) for i, number in enumerate(numbers)]
+    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset(samples)
+    return path
+
+
+class WithoutChecksums(Reader):
+    """A reader of a file that FFCV or an older version wrote."""
+
+    def value_checksums(self, name):
+        return None
+
+
+class WithEqualChecksums(Reader):
+    """All values have one checksum, as if all of them collided."""
+
+    def value_checksums(self, name):
+        return np.zeros(self.num_samples, dtype=np.uint32)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A training file of 60 images, and a validation file of 30, of which 8 are in it."""
+    shared = [7, 11, 20, 33, 34, 50, 51, 59]
+    return write(tmp_path / "train.beton", range(60)), write(tmp_path / "val.beton", [*range(100, 122), *shared]), shared
+
+
+@pytest.mark.parametrize("kind", [Reader, WithoutChecksums, WithEqualChecksums])
+def test_find_overlap__counts_what_both_files_hold(files, kind):
+    """With and without checksums, and where checksums collide, the pairs are those of equal bytes."""
+    train_path, val_path, shared = files
+    with kind(train_path) as train, kind(val_path) as val:
+        found = find_overlap(train, val, "image")
+    pairs = [(22 + i, number) for i, number in enumerate(shared)]
+    assert (found.looked_at, found.num_val, found.is_exact) == (30, 30, kind is not WithoutChecksums)
+    if kind is WithEqualChecksums:
+        assert found.count <= 8  # candidates of one key beyond the first few are not compared
+    else:
+        assert (found.count, found.pairs) == (8, tuple(pairs[:3]))
+
+
+def test_find_overlap__of_different_images_is_empty(tmp_path):
+    """Equal sizes, equal checksums by collision and equal middles of the bytes are no overlap."""
+    train, val = write(tmp_path / "train.beton", range(20)), write(tmp_path / "val.beton", range(40, 50))
+    for kind in (Reader, WithoutChecksums, WithEqualChecksums):
+        with kind(train) as one, kind(val) as other:
+            assert find_overlap(one, other, "image").count == 0
+            assert overlap_remarks(one, other, "image") == []
+
+
+@pytest.mark.parametrize("kind", [Reader, WithoutChecksums])
+def test_find_overlap__reads_a_bounded_part(files, kind, monkeypatch):
+    """With small bounds few images are read, a part of the overlap is found, and the remark says so."""
+    monkeypatch.setattr(overlap, "CONFIRMED", 10)
+    monkeypatch.setattr(overlap, "LOOKED_INTO", 15)
+    monkeypatch.setattr(overlap, "CONFIRMED_BYTES", 2000)
+    train_path, val_path, _ = files
+    with kind(train_path) as train, kind(val_path) as val:
+        reads = []
+        for file in (train, val):
+            file.read_into = lambda pointer, size, buffer, file=file: reads.append(size) or Reader.read_into(file, pointer, size, buffer)
+        found = find_overlap(train, val, "image")
+        (remark, *_) = overlap_remarks(train, val, "image") or [""]
+    if kind is Reader:
+        assert found.count == 8  # counted by checksum; three of them were read and equal
+        assert sum(reads[: len(reads) // 2]) <= 2000 + 2 * 432
+        assert "8 of 30 images (26.7%) of " in remark
+    else:
+        assert found.looked_at == 10
+        assert sum(reads[: len(reads) // 2]) <= 25 * 256 + 2000 + 2 * 432
+        assert not remark or remark.startswith("At least ")
+
+
+def test_is_same_file__knows_links_and_copies(tmp_path):
+    """The file itself, a hard link and a copy are the same; a file of the same images under another order is an overlap of all."""
+    path = write(tmp_path / "a.beton", range(10))
+    os.link(path, tmp_path / "link.beton")
+    shutil.copy(path, tmp_path / "copy.beton")
+    other = write(tmp_path / "other.beton", range(9, -1, -1))
+    with WithoutChecksums(path) as one:
+        for name in ("a", "link", "copy"):
+            with WithoutChecksums(tmp_path / f"{name}.beton") as two:
+                assert is_same_file(one, two, "image")
+                assert "is the same file as" in overlap_remarks(one, two, "image")[0]
+        with WithoutChecksums(other) as two:
+            assert not is_same_file(one, two, "image")
+            assert "At least 10 of 10 images (100.0%)" in overlap_remarks(one, two, "image")[0]
+
+
+def test_is_same_file__compares_values_where_the_fingerprint_omits_them(tmp_path, monkeypatch):
+    """Two files without checksums, alike in everything but their pixels, are not taken for one."""
+    one_path, other_path = write(tmp_path / "a.beton", range(10)), write(tmp_path / "b.beton", range(20, 30))
+    with Reader(one_path) as one, Reader(other_path) as two:
+        two.fingerprint = one.fingerprint
+        assert is_same_file(one, two, "image")  # files with checksums are believed
+        monkeypatch.setattr(Reader, "has_checksums", False)
+        assert not is_same_file(one, two, "image")
+
+
+def test_overlap_remarks__leaves_fields_without_stored_values_to_the_loader(files):
+    """A scalar and a missing field have no stored values: no remark, no error here."""
+    with Reader(files[0]) as train, Reader(files[1]) as val:
+        assert overlap_remarks(train, val, "label") == []
+        assert overlap_remarks(train, val, "nothing") == []
