@@ -1,0 +1,5 @@
+"""Fixtures of these tests."""
+
+from tests.reference.threads import one_thread
+
+__all__ = ["one_thread"]
