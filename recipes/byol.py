@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffcv_ssl.cli.recipe import run_recipe
-from ffcv_ssl.pipeline.presets import BYOL_VIEWS
+from ffcv_ssl.pipeline.augmentation import BYOL_VIEWS
 from ffcv_ssl.recipe import Configs, Recipe
 from ffcv_ssl.ssl import BYOL, byol_predictor, simclr_projector
 from ffcv_ssl.train import build_backbone, build_normalize, option, views_of

@@ -16,80 +16,13 @@ operation, hue matches exact HSV, and the blur matches torchvision's `GaussianBl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ffcv_ssl.errors import PipelineError
-from ffcv_ssl.transforms import (
-    CenterCrop,
-    GaussianBlur,
-    MultiView,
-    NormalizeImage,
-    RandomColorJitter,
-    RandomGrayscale,
-    RandomHorizontalFlip,
-    RandomPatchCrop,
-    RandomResizedCrop,
-    RandomSolarization,
-    ToDevice,
-)
-
-Size = int | tuple[int, int]
-Normalize = tuple[Sequence[float], Sequence[float]] | None
-Render = Literal["cpu", "gpu"]
-PerView = float | Sequence[float]  # a probability for all views, or one for each
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """The numbers of a method's views. The defaults are those of SimCLR (Chen et al. 2020, appendix A).
-
-    Parameters
-    ----------
-    scale
-        Least and largest share of the image's area that a crop covers.
-    flip, jitter, gray
-        Probabilities.
-    strengths
-        Brightness, contrast, saturation and hue of the jitter; see `RandomColorJitter`.
-    blur, solarize
-        Probabilities: one for all views, or one for each view.
-    """
-
-    scale: tuple[float, float] = (0.08, 1.0)
-    flip: float = 0.5
-    jitter: float = 0.8
-    strengths: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)
-    gray: float = 0.2
-    blur: PerView = 0.5
-    solarize: PerView = 0.0
-
-
-SIMCLR_VIEWS = Augmentation()
-BYOL_VIEWS = Augmentation(strengths=(0.4, 0.4, 0.2, 0.1), blur=(1.0, 0.1), solarize=(0.0, 0.2))  # Grill et al. 2020, table 6
-
-
-def _finish(views: list[Any], normalize: Normalize, dtype: Any, device: Any, render: str) -> list[Any]:
-    """Add the device and the normalization, such that bytes are moved and not floats."""
-    if render not in ("cpu", "gpu"):
-        raise PipelineError(f"render is 'cpu' or 'gpu', got {render!r}.")
-    if render == "gpu" and device is None:
-        raise PipelineError("render='gpu' needs the GPU: give device, for instance device='cuda'.")
-    if device is not None:
-        views = [ToDevice(device), *views] if render == "gpu" else [*views, ToDevice(device)]
-    return views if normalize is None else [*views, NormalizeImage(*normalize, dtype)]
-
-
-def _augment(crop: Any, flip: float, jitter: RandomColorJitter, gray: float, blur: GaussianBlur, solarize: float) -> list[Any]:
-    """Return the chain that all methods share; steps that never happen are left out."""
-    steps = [crop]
-    steps += [RandomHorizontalFlip(flip)] if flip else []
-    steps += [jitter] if jitter.jitter_prob else []
-    steps += [RandomGrayscale(gray)] if gray else []
-    steps += [blur] if blur.blur_prob else []
-    return steps + ([RandomSolarization(solarize)] if solarize else [])
+from ffcv_ssl.pipeline.augmentation import BYOL_VIEWS, SIMCLR_VIEWS, Normalize, PerView, Render, Size, augment, finish, per_view
+from ffcv_ssl.transforms import CenterCrop, GaussianBlur, MultiView, RandomColorJitter, RandomPatchCrop, RandomResizedCrop
 
 
 def augmented(
@@ -131,21 +64,10 @@ def augmented(
     >>> from ffcv_ssl import views
     >>> pipelines = {"image": views.augmented(32, n=4, blur=0)}
     """
-    blurs, solarizes = (_per_view(name, p, n) for name, p in (("blur", blur), ("solarize", solarize)))
+    blurs, solarizes = (per_view(name, p, n) for name, p in (("blur", blur), ("solarize", solarize)))
     crop, color = RandomResizedCrop(size, scale=scale), RandomColorJitter(jitter, *strengths)
-    views = [_augment(crop, flip, color, gray, GaussianBlur(p), q) for p, q in zip(blurs, solarizes, strict=True)]
-    return _finish([MultiView(views)], normalize, dtype, device, render)
-
-
-def _per_view(name: str, probability: PerView, n: int) -> list[float]:
-    """Return one probability for each of `n` views."""
-    if isinstance(probability, (int, float)):
-        return [probability] * n
-    if len(probability) != n:
-        raise PipelineError(
-            f"{name} has {len(probability)} probabilities, {probability!r}; for n={n} views give one for all of them, or {n}."
-        )
-    return list(probability)
+    views = [augment(crop, flip, color, gray, GaussianBlur(p), q) for p, q in zip(blurs, solarizes, strict=True)]
+    return finish([MultiView(views)], normalize, dtype, device, render)
 
 
 def simclr(
@@ -271,8 +193,8 @@ def emp_ssl(
     else:
         crop = RandomPatchCrop(size, patch=patch)  # type: ignore[arg-type]  # which refuses what is no size
     jitter = RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.2)
-    view = _augment(crop, 0.5, jitter, 0.2, GaussianBlur(0.1, kernel_size=13), 0.1)
-    return _finish([MultiView(view, n=n)], normalize, dtype, device, render)
+    view = augment(crop, 0.5, jitter, 0.2, GaussianBlur(0.1, kernel_size=13), 0.1)
+    return finish([MultiView(view, n=n)], normalize, dtype, device, render)
 
 
 def multi_crop(
@@ -313,9 +235,9 @@ def multi_crop(
     views = []
     for size, count, scale in zip(sizes, counts, scales, strict=True):
         jitter = RandomColorJitter(SIMCLR_VIEWS.jitter, *SIMCLR_VIEWS.strengths)
-        view = _augment(RandomResizedCrop(size, scale=scale), SIMCLR_VIEWS.flip, jitter, SIMCLR_VIEWS.gray, GaussianBlur(0.5), 0.0)
+        view = augment(RandomResizedCrop(size, scale=scale), SIMCLR_VIEWS.flip, jitter, SIMCLR_VIEWS.gray, GaussianBlur(0.5), 0.0)
         views += [view] * count
-    return _finish([MultiView(views)], normalize, dtype, device, render)
+    return finish([MultiView(views)], normalize, dtype, device, render)
 
 
 def plain(
@@ -348,4 +270,4 @@ def plain(
     >>> from ffcv_ssl import views
     >>> pipelines = {"image": views.plain(224)}
     """
-    return _finish([CenterCrop(size, ratio=ratio)], normalize, dtype, device, render)
+    return finish([CenterCrop(size, ratio=ratio)], normalize, dtype, device, render)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ffcv_ssl.system.atomic import replacing, resolve_target
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.system.atomic import replacing, resolve_target
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -14,15 +14,15 @@ import yaml
 from tqdm import tqdm
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.system.paths import local_path, utf8_path
-from ffcv_ssl.train.checkpoint import Progress
-from ffcv_ssl.train.config import LogConfig
 from ffcv_ssl.runs.curves import draw_curves
-from ffcv_ssl.train.distributed import is_main
 from ffcv_ssl.runs.measurements import write_whole
 from ffcv_ssl.runs.provenance import provenance
 from ffcv_ssl.runs.resume import check_resume
 from ffcv_ssl.runs.tracking import begin_wandb, require_wandb
+from ffcv_ssl.system.paths import local_path, utf8_path
+from ffcv_ssl.train.checkpoint import Progress
+from ffcv_ssl.train.config import LogConfig
+from ffcv_ssl.train.distributed import is_main
 
 
 class Table:

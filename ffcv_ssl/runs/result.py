@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ffcv_ssl.train.checkpoint import Progress
-from ffcv_ssl.train.device import describe_device, peak_memory_bytes
-from ffcv_ssl.train.classes import Classes
 from ffcv_ssl.runs.record import RunRecord
+from ffcv_ssl.train.checkpoint import Progress
+from ffcv_ssl.train.classes import Classes
+from ffcv_ssl.train.device import describe_device, peak_memory_bytes
 
 
 @dataclass(frozen=True)

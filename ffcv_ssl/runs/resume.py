@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ffcv_ssl.errors import ConfigError
+from ffcv_ssl.runs.saved_config import read_run
 from ffcv_ssl.ssl import warmup_cosine
 from ffcv_ssl.train.checkpoint import read_weights
-from ffcv_ssl.runs.saved_config import read_run
 
 logger = logging.getLogger("ffcv_ssl")
 

@@ -8,6 +8,7 @@ import torch
 
 from ffcv_ssl.loader import Loader
 from ffcv_ssl.pipeline import presets
+from ffcv_ssl.pipeline.augmentation import Augmentation
 from ffcv_ssl.train.config import at_least, option, read_unset, require
 from ffcv_ssl.transforms import ToDevice
 
@@ -104,7 +105,7 @@ class CropViews(Views):
         return min(self.size, max(self.start_size, round(grown / self.grow_by) * self.grow_by))
 
 
-def views_of(augmentation: presets.Augmentation) -> type[CropViews]:
+def views_of(augmentation: Augmentation) -> type[CropViews]:
     """Return the options of `CropViews` with a method's own numbers as defaults."""
     both = (augmentation.blur, augmentation.solarize)
     blur, solarize = ((p, None) if isinstance(p, (int, float)) else tuple(p) for p in both)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ffcv_ssl.preview import PreviewedSample, preview_samples
-from ffcv_ssl.system.names import caption
 from ffcv_ssl.recipes.demo.files import ROWS, TRAINED
 from ffcv_ssl.runs.record import read_rows
+from ffcv_ssl.system.names import caption
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

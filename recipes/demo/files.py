@@ -9,18 +9,17 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.errors import SourceError
+from ffcv_ssl.evaluate.features import Evaluation, raw_pixels
 from ffcv_ssl.fields import RGBImageField
-from ffcv_ssl.system.paths import LocalPath
 from ffcv_ssl.pipeline.presets import plain
-from ffcv_ssl.sources import SourceConfig, open_source
 from ffcv_ssl.recipes.demo.shapes import ShapesDataset
+from ffcv_ssl.runs.measurements import write_whole
+from ffcv_ssl.sources import SourceConfig, open_source
 from ffcv_ssl.ssl import knn_accuracy, linear_probe
-from ffcv_ssl.train.network import build_backbone, build_normalize
+from ffcv_ssl.system.paths import LocalPath
 from ffcv_ssl.train.config import DataConfig, EvalConfig, ModelConfig, TrainConfig, option, require
 from ffcv_ssl.train.device import prepare_torch
-from ffcv_ssl.runs.measurements import write_whole
-from ffcv_ssl.evaluate.features import Evaluation, raw_pixels
-from ffcv_ssl.train.network import frozen
+from ffcv_ssl.train.network import build_backbone, build_normalize, frozen
 from ffcv_ssl.writer import DatasetWriter
 
 HELD_OUT = 6  # every sixth image is for validation

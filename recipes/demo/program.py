@@ -72,7 +72,9 @@ def recipe_config(method: str, demo: "DemoConfig", files: "DemoFiles", folder: P
     if demo.size > LARGEST_CIFAR_STEM:
         flags |= {"model.stem": "imagenet"}
     yaml = resources("ffcv_ssl.recipes") / f"{method}_demo.yaml"
-    configs = parse(method, load_recipe(method).sections, [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())])
+    configs = parse(
+        method, load_recipe(method).sections, [f"--config-file={yaml}", *(f"--{name}={value}" for name, value in flags.items())]
+    )
     batch_size = min(configs["train"].batch_size, max(2, files.num_train // 2))  # of few images still a batch or two
     return configs | {"train": replace(configs["train"], batch_size=batch_size)}
 

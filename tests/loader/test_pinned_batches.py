@@ -52,7 +52,12 @@ PIPELINES = {
     "byol": views.byol(20),
     "emp_ssl": views.emp_ssl(n=6),
     "multi_crop": views.multi_crop((24, 12), counts=(2, 3)),
-    "two passes": [RandomResizedCrop(16), RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.1), RandomHorizontalFlip(0.5), RandomColorJitter(1.0, 0.2)],
+    "two passes": [
+        RandomResizedCrop(16),
+        RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.1),
+        RandomHorizontalFlip(0.5),
+        RandomColorJitter(1.0, 0.2),
+    ],
 }
 OPTIONS = {
     "random": {"order": OrderOption.RANDOM},
