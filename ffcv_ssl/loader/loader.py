@@ -190,7 +190,8 @@ class Loader:
         num_steps = num_batches(len(self.indices) - position, self.batch_size, self.world_size, self.drop_last)
         if num_steps == 0:  # a resumed epoch may have less left than one batch
             self._progress = Progress(epoch + 1)
-        return EpochIterator(self._delivery, self._running_engine(), order, epoch, position, num_steps, self._progress)
+        engine, progress = self._running_engine(), self._progress
+        return EpochIterator(self._delivery, engine, order, epoch, position, num_steps, progress, self)
 
     @functools.cached_property
     def _layout(self) -> PageLayout | None:

@@ -1,6 +1,7 @@
 """The configuration that a run wrote into its folder, read back and checked."""
 
 import types
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints

@@ -11,14 +11,21 @@ STEMS = ("imagenet", "cifar", "cifar_stride2")
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that takes no stride over a map of one pixel, where a stride changes nothing.
+    """A convolution that avoids two faults of oneDNN, which torch 2.13 calls on CPUs.
 
-    With stride 2 over one pixel oneDNN's bfloat16 weight gradient reads uninitialised memory (torch 2.13 on a CPU with AVX512-BF16): now
-    and then NaN. Seen for views so small that the last stage meets a 1x1 map.
+    - With a stride over a map of one pixel the bfloat16 weight gradient reads uninitialised memory
+      (CPUs with AVX512-BF16): now and then NaN. There a stride changes nothing, and is left out.
+    - With a stride and a kernel of one pixel the weight gradient writes beyond its memory
+      (`jit_avx2_1x1_convolution_bwd_weights_t`, CPUs with AVX2 and not AVX-512, channels last, a
+      number of channels that is no multiple of 8): the process aborts. The input is subsampled first.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        stride = 1 if x.shape[-2:] == (1, 1) else self.stride
+        stride = self.stride
+        if x.shape[-2:] == (1, 1):
+            stride = (1, 1)
+        elif self.kernel_size == (1, 1) and stride != (1, 1) and self.in_channels % 8:
+            x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
         return F.conv2d(x, self.weight, self.bias, stride, self.padding)
 
 

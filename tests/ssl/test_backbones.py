@@ -11,6 +11,7 @@ import torch
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import BACKBONES, backbone, resnet18, resnet34, resnet50, resnet101
+from ffcv_ssl.ssl.backbones import Conv2d
 
 TORCHVISION = Path(__file__).parent / "torchvision_names.txt"
 
@@ -147,3 +148,19 @@ def test_backbones__take_builders_of_ones_own(monkeypatch):
         backbone("mine")
     mine.num_features = 12
     assert backbone("mine") is mine
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5, 8, 12])
+def test_conv2d__strided_with_one_pixel_is_exact_and_safe(channels):
+    """Values and gradients are those of the subsampled input; on a CPU with AVX2, torch's own convolution aborts the process."""
+    torch.manual_seed(0)
+    convolution = Conv2d(channels, 8, 1, stride=2, bias=False).to(memory_format=torch.channels_last)
+    images = torch.randn(32, channels, 8, 8).contiguous(memory_format=torch.channels_last)
+    for _ in range(30):
+        found = convolution(images)
+        (gradient,) = torch.autograd.grad((found * found).sum(), convolution.weight)
+    expected = torch.einsum("nchw,oc->nohw", images[..., ::2, ::2], convolution.weight[..., 0, 0])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        gradient[..., 0, 0], 2 * torch.einsum("nohw,nchw->oc", expected, images[..., ::2, ::2]), rtol=1e-4, atol=1e-3
+    )

@@ -136,7 +136,7 @@ def test_flags_and_files__are_read_alike(home):
     configs = parse("p", sections, ["~/run", "--config-file=~/c.yaml"])
     assert configs["run"].path == f"{home}/run"
     assert (configs["data"].train, configs["data"].val) == (f"{home}/sets/t.beton", f"{home}/v.beton")
-    assert parse("p", sections, ["run", "-C", "$HOME/c.yaml", "--data.val="])["data"].val == ""
+    assert parse("p", sections, ["run", "-C", "$HOME/c.yaml", "--data.val="])["data"].val is None
     assert load_mapping("~/c.yaml")["data"]["val"] == "~/v.beton"
     with pytest.raises(ConfigError, match=r"^--data.val: \$UNSET/x: the environment variable UNSET is not set"):
         parse("p", sections, ["run", "--data.val=$UNSET/x"])

@@ -78,13 +78,23 @@ class EpochIterator:
         Batches to hand out.
     progress
         Kept up to date.
+    loader
+        Kept alive while this iterator is.
     """
 
     def __init__(
-        self, delivery: Delivery, engine: Engine, order: EpochOrder, epoch: int, position: int, num_steps: int, progress: Progress
+        self,
+        delivery: Delivery,
+        engine: Engine,
+        order: EpochOrder,
+        epoch: int,
+        position: int,
+        num_steps: int,
+        progress: Progress,
+        loader: object,
     ):
         self._delivery, self._engine, self._order = delivery, engine, order
-        self._epoch, self._progress = epoch, progress
+        self._epoch, self._progress, self._loader = epoch, progress, loader
         self._position = position  # of the next batch to hand out, in the global order
         self._ahead = position  # of the next batch to queue
         self._end = position + num_steps * delivery.step

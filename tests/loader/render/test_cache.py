@@ -24,7 +24,7 @@ def plan(cache, modes=JPEGS, indices=(0, 1, 2), share=1, available=10_000):
 def test_ram__has_a_place_for_every_sample_that_is_read():
     """Places follow one another; samples that the loader does not read take none."""
     cache = plan("ram", indices=(2, 0, 2))
-    assert cache.places.tolist() == [0, -1, 45]
+    assert cache.offsets.tolist() == [0, -1, 45]
     assert len(cache.memory) == 3 * (15 + 16)
     assert not cache.cached.any()
 
@@ -33,7 +33,7 @@ def test_os__keeps_nothing():
     """No memory, no places."""
     cache = plan("os", available=0)
     assert len(cache.memory) == 0
-    assert (cache.places == -1).all()
+    assert (cache.offsets == -1).all()
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def test_short_reads__are_continued(tmp_path):
             pointers=nothing,
             num_bytes=nothing,
             cache=out,
-            places=nothing,
+            offsets=nothing,
             cached=out,
         )
         assert read(stored, 3, 1000, out) == 1000

@@ -90,7 +90,7 @@ def test_long_run__holds_no_more_at_its_end(jpeg_file, loop):
 def test_batches__alive_at_once_are_those_ahead_and_two(raw_file, monkeypatch, batches_ahead, num_workers):
     """The user holds one and is being handed the next, behind it stand those ahead; and no more memory was ever asked for."""
     with Loader(raw_file, 4, seed=0, num_workers=num_workers, batches_ahead=batches_ahead, pipelines={"image": views.simclr(16)}) as loader:
-        take, alive, addresses, most = loader._pool.take, set(), set(), 0
+        take, alive, addresses, most = loader._delivery.pool.take, set(), set(), 0
 
         def counted(shape, dtype):
             nonlocal most
@@ -101,7 +101,7 @@ def test_batches__alive_at_once_are_those_ahead_and_two(raw_file, monkeypatch, b
             most = max(most, len(alive))
             return array
 
-        monkeypatch.setattr(loader._pool, "take", counted)
+        monkeypatch.setattr(loader._delivery.pool, "take", counted)
         for _ in range(3):
             for _batch in loader:
                 pass
