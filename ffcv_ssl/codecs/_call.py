@@ -23,6 +23,8 @@ def call(typing_context, address, *arguments):
     def generate(context, builder, _signature, values):
         function_type = ir.FunctionType(_INT64, [_INT64] * count)
         function = builder.inttoptr(values[0], function_type.as_pointer())
-        return builder.call(function, [builder.extract_value(values[1], index) for index in range(count)])
+        return builder.call(
+            function, [builder.extract_value(values[1], index) for index in range(count)]
+        )
 
     return signature, generate

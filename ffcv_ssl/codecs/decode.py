@@ -97,8 +97,15 @@ def decode_box(data: Buffer, out: np.ndarray, box: Box) -> None:
     """
     _check_buffer(out)
     top, left, height, width = box
-    if min(top, left) < 0 or min(height, width) < 1 or top + height > out.shape[0] or left + width > out.shape[1]:
-        raise ImageError(f"decode_box: the box (top, left, height, width) {tuple(box)} reaches out of an image of {out.shape[:2]}.")
+    if (
+        min(top, left) < 0
+        or min(height, width) < 1
+        or top + height > out.shape[0]
+        or left + width > out.shape[1]
+    ):
+        raise ImageError(
+            f"decode_box: the box (top, left, height, width) {tuple(box)} reaches out of an image of {out.shape[:2]}."
+        )
     _decode(data, out, box)
 
 
@@ -135,7 +142,9 @@ def decoder_name() -> str:
 def rungs() -> Iterator[tuple[str, Rung]]:
     """Yield the decoders that work on this machine, best first; each is imported when its turn comes."""
     for name, probe in PROBES.items():
-        with suppress(ImportError):  # not installed, or a system library (libGL for cv2) is missing: the next rung serves
+        with suppress(
+            ImportError
+        ):  # not installed, or a system library (libGL for cv2) is missing: the next rung serves
             yield name, probe()
 
 
@@ -154,12 +163,16 @@ def _first_rung() -> tuple[str, Rung]:
 
 def _check_buffer(out: np.ndarray) -> None:
     if out.dtype != np.uint8 or out.ndim != 3 or out.shape[2] != 3 or not out.flags.c_contiguous:
-        raise ImageError(f"a JPEG is decoded into a C-contiguous (H, W, 3) uint8 array, got {out.dtype} {out.shape}.")
+        raise ImageError(
+            f"a JPEG is decoded into a C-contiguous (H, W, 3) uint8 array, got {out.dtype} {out.shape}."
+        )
 
 
 def _check_shape(decoded_shape: tuple[int, ...], out: np.ndarray) -> None:
     if tuple(decoded_shape) != out.shape:
-        raise ImageError(f"JPEG of (height, width, channels) {tuple(decoded_shape)}, wanted {out.shape}.")
+        raise ImageError(
+            f"JPEG of (height, width, channels) {tuple(decoded_shape)}, wanted {out.shape}."
+        )
 
 
 class _Slice(threading.local):
@@ -168,7 +181,9 @@ class _Slice(threading.local):
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
 
-    def cut(self, data: np.ndarray, out: np.ndarray, box: Box) -> tuple[np.ndarray, np.ndarray, Box]:
+    def cut(
+        self, data: np.ndarray, out: np.ndarray, box: Box
+    ) -> tuple[np.ndarray, np.ndarray, Box]:
         """Return a JPEG of the rows that the box needs, the rows of `out` it fills, and the box in these; all as given where uncut."""
         from ffcv_ssl.codecs.slices import cut_rows  # it brings Numba, which writers do without
 
@@ -245,7 +260,9 @@ def _pillow_rung() -> Rung:
         try:
             with Image.open(io.BytesIO(without_metadata(data)), formats=("JPEG",)) as image:
                 out[...] = np.asarray(image.convert("RGB"))
-        except Exception as error:  # Pillow lets out what its parsers meet: OSError, SyntaxError, struct.error, …
+        except (
+            Exception
+        ) as error:  # Pillow lets out what its parsers meet: OSError, SyntaxError, struct.error, …
             raise ImageError(f"JPEG does not decode: {error}") from error
 
     return decode

@@ -34,7 +34,9 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
             f"{width} x {height} pixels: the sides of a JPEG are at most {JPEG_MAX_SIDE:,}; give max_resolution, or store it raw."
         )
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling="4:2:0", restart_marker_rows=1)
+    Image.fromarray(image).save(
+        buffer, "JPEG", quality=quality, subsampling="4:2:0", restart_marker_rows=1
+    )
     return buffer.getvalue()
 
 
@@ -74,6 +76,8 @@ def resize(image: np.ndarray, max_resolution: int | None, resample: str = "bilin
         try:
             import cv2
         except ImportError as error:
-            raise ImageError(f"resample='area' needs OpenCV ({error}); pip install opencv-python, or use resample='bilinear'.") from error
+            raise ImageError(
+                f"resample='area' needs OpenCV ({error}); pip install opencv-python, or use resample='bilinear'."
+            ) from error
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))

@@ -39,7 +39,9 @@ def code_table(counts: bytes, symbols: bytes) -> np.ndarray:
 def _entry(data, position, table):
     """Table entry for the 16 bits at a bit position."""
     first = position >> 3
-    window = (np.int64(data[first]) << 16) | (np.int64(data[first + 1]) << 8) | np.int64(data[first + 2])
+    window = (
+        (np.int64(data[first]) << 16) | (np.int64(data[first + 1]) << 8) | np.int64(data[first + 2])
+    )
     return np.int64(table[(window >> (8 - (position & 7))) & 0xFFFF])
 
 
@@ -47,7 +49,9 @@ def _entry(data, position, table):
 def _bits(data, position, count):
     """The next `count` bits, at most 16, as an integer."""
     first = position >> 3
-    window = (np.int64(data[first]) << 16) | (np.int64(data[first + 1]) << 8) | np.int64(data[first + 2])
+    window = (
+        (np.int64(data[first]) << 16) | (np.int64(data[first + 1]) << 8) | np.int64(data[first + 2])
+    )
     return (window >> (24 - (position & 7) - count)) & ((np.int64(1) << count) - 1)
 
 

@@ -81,7 +81,9 @@ def to_rgb(value: Any) -> np.ndarray:
         return _rgb_from_pillow(value)
     if isinstance(value, np.ndarray):
         return _rgb_from_array(value)
-    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):  # no tensor without torch: never import it here
+    if "torch" in sys.modules and isinstance(
+        value, sys.modules["torch"].Tensor
+    ):  # no tensor without torch: never import it here
         return _rgb_from_tensor(value)
     raise ImageError("an image is a path, bytes, a PIL image, a NumPy array or a tensor.")
 
@@ -94,7 +96,9 @@ def stored_file(value: Any) -> Any:
     file = value.get("path") if file is None else file
     if file is None or isinstance(file, Mapping):
         keys = ", ".join(map(str, value))
-        raise ImageError(f"a dict with the keys {keys or '(none)'}, wanted an image in 'bytes' or 'path'.")
+        raise ImageError(
+            f"a dict with the keys {keys or '(none)'}, wanted an image in 'bytes' or 'path'."
+        )
     return file
 
 
@@ -156,7 +160,9 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
             needed = f"needs a plug-in: pip install {plugin.package}"
             raise ImageError(f"a {plugin.format} image, which {needed}") from error
         known = ", ".join(formats)
-        raise ImageError(f"not an image of a known format ({known}): starts with {data[:16]!r}.") from error
+        raise ImageError(
+            f"not an image of a known format ({known}): starts with {data[:16]!r}."
+        ) from error
     except Exception as error:  # Pillow's readers let out what their parsers meet: OSError, SyntaxError, struct.error, KeyError, …
         raise ImageError(f"does not open: {error}") from error
     with image:
@@ -167,13 +173,20 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
 def _rgb_from_pillow(image: Image.Image, orientation: int | None = None) -> np.ndarray:
     """The pixels of a PIL image, turned by an EXIF orientation (None: its own)."""
     if image.mode not in MODES:
-        raise ImageError(f"mode {image.mode!r} is not supported (wanted {', '.join(MODES)}); convert it to 8-bit RGB first.")
+        raise ImageError(
+            f"mode {image.mode!r} is not supported (wanted {', '.join(MODES)}); convert it to 8-bit RGB first."
+        )
     if not image.width or not image.height:
         raise ImageError(f"{image.width} x {image.height} pixels.")
     try:
         image.load()
-        orientation = _orientation(image) if orientation is None else orientation  # after loading: TIFF turns itself, and resets it
-        if image.mode in ("P", "PA"):  # Pillow warns of palettes with transparency on the direct way
+        orientation = (
+            _orientation(image) if orientation is None else orientation
+        )  # after loading: TIFF turns itself, and resets it
+        if image.mode in (
+            "P",
+            "PA",
+        ):  # Pillow warns of palettes with transparency on the direct way
             image = image.convert("RGBA")
         image = image.convert("RGB")
     except Exception as error:  # as above
@@ -187,18 +200,28 @@ def _orientation(image: "Image.Image") -> int:
     """EXIF orientation of a PIL image; 1 where its EXIF block cannot be read."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # a broken EXIF block makes Pillow's parser raise anything; the pixels are still good
+    except (
+        Exception
+    ):  # a broken EXIF block makes Pillow's parser raise anything; the pixels are still good
         return 1
 
 
 def _rgb_from_array(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8:
-        raise ImageError(f"dtype {image.dtype} is not supported, wanted uint8; scale the values to 0..255 and use .astype(numpy.uint8).")
+        raise ImageError(
+            f"dtype {image.dtype} is not supported, wanted uint8; scale the values to 0..255 and use .astype(numpy.uint8)."
+        )
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in CHANNELS:
-        hint = "; channels come last: use .transpose(1, 2, 0)" if image.ndim == 3 and image.shape[0] in CHANNELS else ""
-        raise ImageError(f"shape {image.shape} is not supported, wanted (H, W), (H, W, 1), (H, W, 3) or (H, W, 4){hint}.")
+        hint = (
+            "; channels come last: use .transpose(1, 2, 0)"
+            if image.ndim == 3 and image.shape[0] in CHANNELS
+            else ""
+        )
+        raise ImageError(
+            f"shape {image.shape} is not supported, wanted (H, W), (H, W, 1), (H, W, 3) or (H, W, 4){hint}."
+        )
     if not image.size:
         raise ImageError(f"shape {image.shape} holds no pixels.")
     if image.shape[2] == 1:
@@ -210,6 +233,8 @@ def _rgb_from_tensor(tensor: Any) -> np.ndarray:
     image = tensor.detach().cpu().numpy()
     if image.ndim == 3 and image.shape[0] in CHANNELS:
         if image.shape[2] in CHANNELS:
-            raise ImageError(f"shape {image.shape} can be read channels first and channels last; pass a (H, W, C) NumPy array.")
+            raise ImageError(
+                f"shape {image.shape} can be read channels first and channels last; pass a (H, W, C) NumPy array."
+            )
         image = image.transpose(1, 2, 0)
     return _rgb_from_array(image)

@@ -17,7 +17,9 @@ DHT = 0xC4
 MARKER = re.compile(rb"\xff+([\x01-\xfe])")  # fill bytes, then the marker's code
 STRAY_BYTES = 7  # at the end of a scan: libjpeg warns from 4 to 7 on, by how far it has read ahead (measured, libjpeg-turbo 3.1.2)
 MOST_STRAY_BYTES = 64
-STUFFED = re.compile(rb"\xff+\x00")  # how a 0xFF of the data is written; almost always without fill bytes
+STUFFED = re.compile(
+    rb"\xff+\x00"
+)  # how a 0xFF of the data is written; almost always without fill bytes
 
 
 def check_integrity(data: bytes) -> None:
@@ -78,11 +80,16 @@ def _read(data: bytes, tolerant: bool) -> bytes:
                 parts += [data[written:last], stretches[-1][:used].replace(b"\xff", b"\xff\x00")]
                 written = end
             offset = end
-            header.is_whole = not header.progressive and 0 == header.num_scanned == len(header.components) - len(scan.components)
+            header.is_whole = not header.progressive and 0 == header.num_scanned == len(
+                header.components
+            ) - len(scan.components)
             header.num_scanned += len(scan.components)
     if tolerant and offset >= len(data) and header.is_complete:
         return b"".join((*parts, data[written:], bytes((0xFF, EOI))))
-    raise ImageError("corrupt JPEG: " + ("premature end of file." if offset >= len(data) else "extraneous bytes before marker."))
+    raise ImageError(
+        "corrupt JPEG: "
+        + ("premature end of file." if offset >= len(data) else "extraneous bytes before marker.")
+    )
 
 
 @dataclass
@@ -92,7 +99,9 @@ class _Component:
     blocks_per_mcu: int
     num_blocks: int
     nonzero: np.ndarray  # (num_blocks,) uint64: a bit for each coefficient
-    lowest_bit: np.ndarray = field(default_factory=lambda: np.full(64, -1))  # of each coefficient, as far as known; -1: nothing yet
+    lowest_bit: np.ndarray = field(
+        default_factory=lambda: np.full(64, -1)
+    )  # of each coefficient, as far as known; -1: nothing yet
 
 
 @dataclass
@@ -148,7 +157,9 @@ class _Header:
         self.num_mcus = _ceil(width, 8 * h_max) * _ceil(height, 8 * v_max)
         for name, h, v in components:
             num_blocks = _ceil(_ceil(width * h, h_max), 8) * _ceil(_ceil(height * v, v_max), 8)
-            self.components[name] = _Component(h * v, num_blocks, np.zeros(num_blocks if self.progressive else 0, np.uint64))
+            self.components[name] = _Component(
+                h * v, num_blocks, np.zeros(num_blocks if self.progressive else 0, np.uint64)
+            )
 
     def read_scan(self, body: bytes) -> _Scan:
         """SOS: which components, with which tables, and which of their coefficients."""
@@ -160,13 +171,21 @@ class _Header:
         try:
             components = [self.components[name] for name in body[1:-3:2]]
             num_blocks = [component.blocks_per_mcu if count > 1 else 1 for component in components]
-            selectors = [selector for selector, blocks in zip(body[2:-3:2], num_blocks, strict=True) for _ in range(blocks)]
+            selectors = [
+                selector
+                for selector, blocks in zip(body[2:-3:2], num_blocks, strict=True)
+                for _ in range(blocks)
+            ]
             dc_tables = [self.tables[selector >> 4] for selector in selectors if needs_dc]
             ac_tables = [self.tables[0x10 | (selector & 15)] for selector in selectors if needs_ac]
         except KeyError as error:
-            raise ImageError("JPEG header is broken: a scan of components or Huffman tables that were not defined.") from error
+            raise ImageError(
+                "JPEG header is broken: a scan of components or Huffman tables that were not defined."
+            ) from error
         num_mcus = self.num_mcus if count > 1 else components[0].num_blocks
-        return _Scan(components, dc_tables, ac_tables, num_mcus, first, last, shifts >> 4, shifts & 15)
+        return _Scan(
+            components, dc_tables, ac_tables, num_mcus, first, last, shifts >> 4, shifts & 15
+        )
 
 
 def _stretches(data: bytes, offset: int, tolerant: bool) -> tuple[list[bytes], int, int]:
@@ -193,7 +212,11 @@ def _check_stray(stray: bytes, has_end: bool) -> None:
 
 
 def _unstuffed(stretch: bytes) -> bytes:
-    return STUFFED.sub(b"\xff", stretch) if b"\xff\xff" in stretch else stretch.replace(b"\xff\x00", b"\xff")
+    return (
+        STUFFED.sub(b"\xff", stretch)
+        if b"\xff\xff" in stretch
+        else stretch.replace(b"\xff\x00", b"\xff")
+    )
 
 
 def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes], tolerant: bool) -> int:
@@ -204,7 +227,9 @@ def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes], tolerant: 
         raise ImageError("corrupt JPEG: a sequential file with a progressive scan.")
     interval = header.restart_interval or scan.num_mcus
     if len(stretches) != _ceil(scan.num_mcus, interval):
-        raise ImageError(f"corrupt JPEG: {len(stretches) - 1} restart markers, wanted {_ceil(scan.num_mcus, interval) - 1}.")
+        raise ImageError(
+            f"corrupt JPEG: {len(stretches) - 1} restart markers, wanted {_ceil(scan.num_mcus, interval) - 1}."
+        )
     consumed = 0
     for index, stretch in enumerate(stretches):
         mcus = slice(index * interval, min((index + 1) * interval, scan.num_mcus))
@@ -216,18 +241,27 @@ def _check_scan(header: _Header, scan: _Scan, stretches: list[bytes], tolerant: 
         if consumed == entropy.TOO_SHORT or consumed > num_bits:
             raise ImageError("corrupt JPEG: premature end of data segment.")
         is_last = mcus.stop == scan.num_mcus
-        if num_bits - consumed >= 8 * (STRAY_BYTES if is_last else 1) and not (is_last and tolerant):
+        if num_bits - consumed >= 8 * (STRAY_BYTES if is_last else 1) and not (
+            is_last and tolerant
+        ):
             raise ImageError("corrupt JPEG: extraneous bytes before marker.")
     return _ceil(consumed, 8) if tolerant else len(stretches[-1])
 
 
 def _check_progression(scan: _Scan) -> None:
     """Each scan must bring the next bits of coefficients whose upper bits, and whose block's DC, are there."""
-    if scan.first > scan.last or scan.last > 63 or (scan.first and len(scan.components) > 1) or (not scan.first and scan.last):
+    if (
+        scan.first > scan.last
+        or scan.last > 63
+        or (scan.first and len(scan.components) > 1)
+        or (not scan.first and scan.last)
+    ):
         raise ImageError("corrupt JPEG: impossible progression parameters.")
     for component in scan.components:
         known = component.lowest_bit[scan.first : scan.last + 1]
-        if (np.maximum(known, 0) != scan.high).any() or (scan.first and component.lowest_bit[0] < 0):
+        if (np.maximum(known, 0) != scan.high).any() or (
+            scan.first and component.lowest_bit[0] < 0
+        ):
             raise ImageError("corrupt JPEG: inconsistent progression sequence.")
         known[:] = scan.low
 
@@ -236,14 +270,22 @@ def _walk(progressive: bool, scan: _Scan, data: np.ndarray, num_bits: int, mcus:
     """Bits that the given MCUs of a scan consume, or what is wrong with them."""
     num_mcus = mcus.stop - mcus.start
     if not progressive:
-        return entropy.walk_sequential(data, num_bits, num_mcus, np.stack(scan.dc_tables), np.stack(scan.ac_tables))
+        return entropy.walk_sequential(
+            data, num_bits, num_mcus, np.stack(scan.dc_tables), np.stack(scan.ac_tables)
+        )
     if scan.first == 0 and scan.high == 0:
         return entropy.walk_dc_first(data, num_bits, num_mcus, np.stack(scan.dc_tables))
     if scan.first == 0:  # one plain bit per block
-        blocks_per_mcu = sum(component.blocks_per_mcu for component in scan.components) if len(scan.components) > 1 else 1
+        blocks_per_mcu = (
+            sum(component.blocks_per_mcu for component in scan.components)
+            if len(scan.components) > 1
+            else 1
+        )
         return num_mcus * blocks_per_mcu
     walk = entropy.walk_ac_refinement if scan.high else entropy.walk_ac_first
-    return walk(data, num_bits, scan.ac_tables[0], scan.first, scan.last, scan.components[0].nonzero[mcus])
+    return walk(
+        data, num_bits, scan.ac_tables[0], scan.first, scan.last, scan.components[0].nonzero[mcus]
+    )
 
 
 def _ceil(number: int, divisor: int) -> int:

@@ -18,7 +18,18 @@ from ffcv_ssl.errors import ImageError
 
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
-SOI, EOI, SOS, DRI, APP0, APP1, APP14, APP15, COM, TEM = 0xD8, 0xD9, 0xDA, 0xDD, 0xE0, 0xE1, 0xEE, 0xEF, 0xFE, 0x01
+SOI, EOI, SOS, DRI, APP0, APP1, APP14, APP15, COM, TEM = (
+    0xD8,
+    0xD9,
+    0xDA,
+    0xDD,
+    0xE0,
+    0xE1,
+    0xEE,
+    0xEF,
+    0xFE,
+    0x01,
+)
 RST0, RST7 = 0xD0, 0xD7
 CODINGS = {  # start-of-frame marker -> coding process (T.81, table B.1)
     0xC0: "baseline",
@@ -168,7 +179,9 @@ def without_metadata(data: Buffer) -> bytes:
     parts = [bytes(data[:2])]
     end = 2
     for segment in segments(data):
-        if segment.marker in (APP0, APP14) or not (APP0 <= segment.marker <= APP15 or segment.marker == COM):
+        if segment.marker in (APP0, APP14) or not (
+            APP0 <= segment.marker <= APP15 or segment.marker == COM
+        ):
             parts.append(bytes(data[end : segment.end]))
         end = segment.end
     return b"".join((*parts, bytes(data[end:])))
@@ -186,7 +199,9 @@ def segments(data: Buffer, start: int = 2) -> Iterator[Segment]:
     """
     view = memoryview(data).cast("B")  # type: ignore[arg-type]  # arrays are buffers too
     if not is_jpeg(view):
-        raise ImageError(f"not a JPEG: {'no bytes at all' if not len(view) else f'starts with {bytes(view[:8])!r}'}.")
+        raise ImageError(
+            f"not a JPEG: {'no bytes at all' if not len(view) else f'starts with {bytes(view[:8])!r}'}."
+        )
     offset = start
     while offset + 4 <= len(view):
         marker = view[offset + 1]
@@ -211,7 +226,9 @@ def frame_header(body: memoryview) -> tuple[int, int, int, list[tuple[int, int, 
     if len(body) < 6 or len(body) != 6 + 3 * body[5] or not body[5]:
         raise ImageError("JPEG header is broken: a frame of impossible length.")
     precision, height, width, num_components = struct.unpack_from(">BHHB", body)
-    components = [(body[6 + 3 * i], body[7 + 3 * i] >> 4, body[7 + 3 * i] & 15) for i in range(num_components)]
+    components = [
+        (body[6 + 3 * i], body[7 + 3 * i] >> 4, body[7 + 3 * i] & 15) for i in range(num_components)
+    ]
     if not width or not height:
         raise ImageError(f"JPEG of {width} x {height} pixels.")
     if any(not 1 <= factor <= 4 for component in components for factor in component[1:]):
@@ -257,5 +274,7 @@ def _subsampling(factors: list[tuple[int, int]]) -> str:
     if len(factors) == 1:
         return "4:0:0"
     luma, *chroma = factors
-    name = SUBSAMPLINGS.get((luma, chroma[0])) if len(chroma) == 2 and chroma[0] == chroma[1] else None
+    name = (
+        SUBSAMPLINGS.get((luma, chroma[0])) if len(chroma) == 2 and chroma[0] == chroma[1] else None
+    )
     return name or ",".join(f"{h}x{v}" for h, v in factors)

@@ -39,10 +39,17 @@ def shim():
     ImportError
         If it was not built, or is switched off.
     """
-    if os.environ.get("FFCV_SSL_NATIVE") == "0" or os.environ.get("FFCV_SSL_DECODER", "native") != "native":
-        raise ImportError("the native decoder is switched off by the environment (FFCV_SSL_NATIVE, FFCV_SSL_DECODER).")
+    if (
+        os.environ.get("FFCV_SSL_NATIVE") == "0"
+        or os.environ.get("FFCV_SSL_DECODER", "native") != "native"
+    ):
+        raise ImportError(
+            "the native decoder is switched off by the environment (FFCV_SSL_NATIVE, FFCV_SSL_DECODER)."
+        )
     if _native is None:
-        raise ImportError(f"the native decoder is not there ({_absence}); FFCV_SSL_NATIVE=1 pip install . builds it or says what it lacks.")
+        raise ImportError(
+            f"the native decoder is not there ({_absence}); FFCV_SSL_NATIVE=1 pip install . builds it or says what it lacks."
+        )
     return _native
 
 
@@ -56,7 +63,9 @@ class Handle:
     """
 
     def __init__(self) -> None:
-        self._module = _native or shim()  # what the environment says was asked when the decoder was chosen
+        self._module = (
+            _native or shim()
+        )  # what the environment says was asked when the decoder was chosen
         self._capsule = self._module.new_handle()
         self.address: int = self._module.address(self._capsule)
 
@@ -86,5 +95,7 @@ def decode(data: np.ndarray, out: np.ndarray, box: tuple[int, int, int, int]) ->
         _thread.handle = Handle()
     handle, function = _thread.handle, _FUNCTION_TYPE(_native.DECODE_ADDRESS)
     height, width = out.shape[:2]
-    if function(handle.address, data.ctypes.data, data.size, out.ctypes.data, height, width, *box, 1):
+    if function(
+        handle.address, data.ctypes.data, data.size, out.ctypes.data, height, width, *box, 1
+    ):
         raise ImageError(f"JPEG does not decode: {handle.message()}.")

@@ -33,7 +33,10 @@ def _next_marker(data, offset):
     last = data.size - 1
     while offset + BLOCK <= last:
         found = np.uint8(0)
-        first_bytes, second_bytes = data[offset : offset + BLOCK], data[offset + 1 : offset + 1 + BLOCK]
+        first_bytes, second_bytes = (
+            data[offset : offset + BLOCK],
+            data[offset + 1 : offset + 1 + BLOCK],
+        )
         for i in range(BLOCK):
             found |= np.uint8(first_bytes[i] == 0xFF) & np.uint8(second_bytes[i] != 0)
         if found:
@@ -61,7 +64,12 @@ def layout(data):
     offset = np.int64(2)
     while offset + 4 <= data.size and data[offset] == 0xFF:
         marker, body, end = data[offset + 1], offset + 4, offset + 2 + _word(data, offset + 2)
-        if end < body or end > data.size or marker == 0xFF or (SOF1 < marker < RST0 and marker != DHT):
+        if (
+            end < body
+            or end > data.size
+            or marker == 0xFF
+            or (SOF1 < marker < RST0 and marker != DHT)
+        ):
             break
         if marker in (SOF0, SOF1):
             if frame or end < body + 6 or end != body + 6 + 3 * data[body + 5]:
@@ -80,11 +88,17 @@ def layout(data):
 @scalar
 def _rows_of_mcus(data, frame, scan, interval):
     """The result of `layout` for a file of one scan."""
-    columns = rows = np.int64(1)  # of blocks in an MCU; that of a single component is one block, whatever its factors
+    columns = rows = np.int64(
+        1
+    )  # of blocks in an MCU; that of a single component is one block, whatever its factors
     smallest = np.int64(4)
     for component in range(data[frame + 5]):
         factors = np.int64(data[frame + 7 + 3 * component])
-        columns, rows, smallest = max(columns, factors >> 4), max(rows, factors & 15), min(smallest, factors & 15)
+        columns, rows, smallest = (
+            max(columns, factors >> 4),
+            max(rows, factors & 15),
+            min(smallest, factors & 15),
+        )
     if data[frame + 5] == 1:
         columns = rows = smallest = np.int64(1)
     if interval != (_word(data, frame + 3) + 8 * columns - 1) // (8 * columns):
@@ -131,7 +145,11 @@ def cut_rows(data, height, top, bottom, out):
     start = size = scan
     for row in range(last + 1):
         end = _next_marker(data, start) + 2
-        if end > data.size or data[end - 2] != 0xFF or data[end - 1] != (EOI if row == num_rows - 1 else RST0 + (row & 7)):
+        if (
+            end > data.size
+            or data[end - 2] != 0xFF
+            or data[end - 1] != (EOI if row == num_rows - 1 else RST0 + (row & 7))
+        ):
             return nothing
         if row >= first:
             _copy(data[start:end], out[size:])
@@ -170,10 +188,25 @@ def decode_box(decoder, data, size, box, denominator, scratch, out):
     address, handle = decoder
     height, width = size
     top, left, box_height, box_width = box
-    length, line, lines = cut_rows(data, height, top * denominator, min((top + box_height) * denominator, height), scratch)
+    length, line, lines = cut_rows(
+        data, height, top * denominator, min((top + box_height) * denominator, height), scratch
+    )
     source = scratch
     if length == 0:
         source, length, lines = data, data.size, height
     line //= denominator  # whole MCUs lie above
     target = out.ctypes.data + 3 * line * ((width + denominator - 1) // denominator)
-    return call(address, handle, source.ctypes.data, length, target, lines, width, top - line, left, box_height, box_width, denominator)
+    return call(
+        address,
+        handle,
+        source.ctypes.data,
+        length,
+        target,
+        lines,
+        width,
+        top - line,
+        left,
+        box_height,
+        box_width,
+        denominator,
+    )

@@ -6,4 +6,14 @@ from ffcv_ssl.fields.bytes import BytesField, JSONField
 from ffcv_ssl.fields.image import RGBImageField
 from ffcv_ssl.fields.scalars import FloatField, IntField
 
-__all__ = ["BytesField", "Encoded", "Field", "FloatField", "IntField", "JSONField", "NDArrayField", "RGBImageField", "TorchTensorField"]
+__all__ = [
+    "BytesField",
+    "Encoded",
+    "Field",
+    "FloatField",
+    "IntField",
+    "JSONField",
+    "NDArrayField",
+    "RGBImageField",
+    "TorchTensorField",
+]

@@ -19,7 +19,9 @@ MAX_DIMENSIONS = 32
 LARGEST_PAYLOAD = 1 << 30  # a value lies inside one page, and this is the largest page
 
 _ARGUMENTS = np.dtype([("shape", "<u8", MAX_DIMENSIONS), ("type_length", "<u8")])
-_DTYPE_PATTERN = re.compile(r"[<|][biufcSUMm][0-9]{1,9}(\[[0-9a-zA-Z]+\])?")  # what a file may say; np.dtype accepts far more
+_DTYPE_PATTERN = re.compile(
+    r"[<|][biufcSUMm][0-9]{1,9}(\[[0-9a-zA-Z]+\])?"
+)  # what a file may say; np.dtype accepts far more
 
 
 @register
@@ -47,7 +49,9 @@ class NDArrayField(Field):
         self.shape = _parse_shape(shape)
         self.size_bytes = self.dtype.itemsize * math.prod(self.shape)
         if self.size_bytes > LARGEST_PAYLOAD:
-            raise FieldError(f"an array of {self.dtype} and shape {self.shape} has {self.size_bytes} bytes; a value holds at most 2**30.")
+            raise FieldError(
+                f"an array of {self.dtype} and shape {self.shape} has {self.size_bytes} bytes; a value holds at most 2**30."
+            )
 
     @property
     def record_dtype(self) -> np.dtype:
@@ -78,9 +82,13 @@ class NDArrayField(Field):
         """Store an array of exactly this dtype (in any byte order) and shape; FieldError for any other."""
         array = as_numpy(value)
         if array is None:
-            raise FieldError(f"wanted an array of {self.dtype} and shape {self.shape}, got {type(value).__name__}.")
+            raise FieldError(
+                f"wanted an array of {self.dtype} and shape {self.shape}, got {type(value).__name__}."
+            )
         if array.dtype.newbyteorder("<") != self.dtype or array.shape != self.shape:
-            raise FieldError(f"wanted an array of {self.dtype} and shape {self.shape}, got {array.dtype} and {array.shape}.")
+            raise FieldError(
+                f"wanted an array of {self.dtype} and shape {self.shape}, got {array.dtype} and {array.shape}."
+            )
         stored = np.ascontiguousarray(array, dtype=self.dtype)
         return Encoded(stored.reshape(-1).view(np.uint8).data, ())
 
@@ -111,7 +119,9 @@ def as_numpy(value: Any) -> np.ndarray | None:
     """An array or a tensor of any device as a NumPy array; None if the value is neither."""
     if isinstance(value, np.ndarray):
         return value
-    if not all(hasattr(value, name) for name in ("detach", "cpu", "numpy")):  # torch, without importing it
+    if not all(
+        hasattr(value, name) for name in ("detach", "cpu", "numpy")
+    ):  # torch, without importing it
         return None
     try:
         return value.detach().cpu().numpy()
@@ -124,12 +134,21 @@ def _parse_dtype(dtype: npt.DTypeLike) -> np.dtype:
         parsed = np.dtype(dtype)
     except TypeError as error:
         raise FieldError(f"{dtype!r} is not a NumPy dtype: {error}.") from error
-    if parsed.hasobject or parsed.names is not None or parsed.subdtype is not None or parsed.kind not in "biufcSUMm":
-        raise FieldError(f"dtype {parsed} cannot be stored: only numbers, booleans, fixed strings and times; use several fields, or JSON.")
+    if (
+        parsed.hasobject
+        or parsed.names is not None
+        or parsed.subdtype is not None
+        or parsed.kind not in "biufcSUMm"
+    ):
+        raise FieldError(
+            f"dtype {parsed} cannot be stored: only numbers, booleans, fixed strings and times; use several fields, or JSON."
+        )
     if parsed.itemsize == 0:
         raise FieldError(f"dtype {parsed!r} has no size; give one, as in 'S16'.")
     little = parsed.newbyteorder("<")
-    if not _DTYPE_PATTERN.fullmatch(little.str):  # units such as [25s] pass, [ms/3] does not exist after parsing
+    if not _DTYPE_PATTERN.fullmatch(
+        little.str
+    ):  # units such as [25s] pass, [ms/3] does not exist after parsing
         raise FieldError(f"dtype {parsed} has no portable name ({little.str}).")
     return little
 
@@ -140,7 +159,9 @@ def _parse_shape(shape: Sequence[int]) -> tuple[int, ...]:
     except TypeError as error:
         raise FieldError(f"shape must be a sequence of integers, got {shape!r}.") from error
     if not 1 <= len(sides) <= MAX_DIMENSIONS:
-        raise FieldError(f"shape {sides} has {len(sides)} dimensions; the format holds 1 to {MAX_DIMENSIONS}. For a scalar use (1,).")
+        raise FieldError(
+            f"shape {sides} has {len(sides)} dimensions; the format holds 1 to {MAX_DIMENSIONS}. For a scalar use (1,)."
+        )
     if min(sides) < 1:
         raise FieldError(f"shape {sides}: every side must be at least 1.")
     return sides

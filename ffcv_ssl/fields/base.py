@@ -105,7 +105,9 @@ class Field(ABC):
         return {"type": type(self).__name__}
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.describe().items() if name != "type")
+        arguments = ", ".join(
+            f"{name}={value!r}" for name, value in self.describe().items() if name != "type"
+        )
         return f"{type(self).__name__}({arguments})"
 
     def __eq__(self, other: object) -> bool:
@@ -150,7 +152,9 @@ _FIELD_TYPES: dict[int, type[Field]] = {}
 def register(field_class: FieldClass) -> FieldClass:
     """Class decorator: make a built-in field known to the reader by its type id."""
     if field_class.type_id in _FIELD_TYPES:
-        raise ValueError(f"{field_class.__name__}: type id {field_class.type_id} belongs to {_FIELD_TYPES[field_class.type_id].__name__}.")
+        raise ValueError(
+            f"{field_class.__name__}: type id {field_class.type_id} belongs to {_FIELD_TYPES[field_class.type_id].__name__}."
+        )
     _FIELD_TYPES[field_class.type_id] = field_class
     return field_class
 
@@ -158,6 +162,11 @@ def register(field_class: FieldClass) -> FieldClass:
 def field_type(type_id: int) -> type[Field]:
     """The built-in field class of a type id; UnknownFieldType if there is none."""
     if type_id not in _FIELD_TYPES:
-        known = ", ".join(f"{number} {known_class.__name__}" for number, known_class in sorted(_FIELD_TYPES.items()))
-        raise UnknownFieldType(f"unknown field type {type_id}. Known types: {known}; {CUSTOM_TYPE_ID} for custom fields.")
+        known = ", ".join(
+            f"{number} {known_class.__name__}"
+            for number, known_class in sorted(_FIELD_TYPES.items())
+        )
+        raise UnknownFieldType(
+            f"unknown field type {type_id}. Known types: {known}; {CUSTOM_TYPE_ID} for custom fields."
+        )
     return _FIELD_TYPES[type_id]

@@ -30,7 +30,11 @@ class BytesField(Field):
         if not isinstance(value, (bytes, bytearray, memoryview)):
             array = as_numpy(value)
             if array is None or array.dtype != np.uint8 or array.ndim != 1:
-                got = type(value).__name__ if array is None else f"an array of {array.dtype} and shape {array.shape}"
+                got = (
+                    type(value).__name__
+                    if array is None
+                    else f"an array of {array.dtype} and shape {array.shape}"
+                )
                 raise FieldError(f"wanted bytes or a one-dimensional uint8 array, got {got}.")
             value = np.ascontiguousarray(array).data
         payload = memoryview(value)

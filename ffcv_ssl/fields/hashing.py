@@ -17,7 +17,9 @@ def _mix(words: np.ndarray) -> np.ndarray:
 
 def index_hash(seed: int, indices: np.ndarray) -> np.ndarray:
     """Hash (N,) non-negative indices under a seed in [0, 2**64) to (N,) uint64; different indices never collide."""
-    seed_word = _mix(_mix(np.array([seed], dtype=np.uint64) + _GAMMA) + _GAMMA)  # twice: seed and index are not interchangeable
+    seed_word = _mix(
+        _mix(np.array([seed], dtype=np.uint64) + _GAMMA) + _GAMMA
+    )  # twice: seed and index are not interchangeable
     return _mix(_mix(indices.astype(np.uint64) + _GAMMA) ^ seed_word)
 
 

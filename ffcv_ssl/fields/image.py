@@ -75,17 +75,26 @@ class RGBImageField(Field):
         resample: str = "bilinear",
     ):
         self.write_mode = _choice("write_mode", write_mode, WRITE_MODES)
-        self.max_resolution = None if max_resolution is None else _integer("max_resolution", max_resolution, 1)
-        self.smart_threshold = None if smart_threshold is None else _integer("smart_threshold", smart_threshold, 0)
+        self.max_resolution = (
+            None if max_resolution is None else _integer("max_resolution", max_resolution, 1)
+        )
+        self.smart_threshold = (
+            None if smart_threshold is None else _integer("smart_threshold", smart_threshold, 0)
+        )
         self.jpeg_quality = _integer("jpeg_quality", jpeg_quality, 1, 100)
         if not 0 <= compress_probability <= 1:
-            raise FieldError(f"RGBImageField: compress_probability is a share in [0, 1], got {compress_probability}.")
+            raise FieldError(
+                f"RGBImageField: compress_probability is a share in [0, 1], got {compress_probability}."
+            )
         self.compress_probability = float(compress_probability)
         self.reencode = _choice("reencode", reencode, REENCODES)
         self.check = _choice("check", check, CHECKS)
         self.resample = _choice("resample", resample, RESAMPLES)
         if write_mode == "smart" and smart_threshold is None:
-            warnings.warn("RGBImageField: write_mode='smart' without smart_threshold (bytes) stores every image raw.", stacklevel=2)
+            warnings.warn(
+                "RGBImageField: write_mode='smart' without smart_threshold (bytes) stores every image raw.",
+                stacklevel=2,
+            )
 
     @property
     def record_dtype(self) -> np.dtype:
@@ -124,11 +133,15 @@ class RGBImageField(Field):
         check_pixels(shape[1], shape[0])
         if record["mode"] == MODE_RAW:
             if len(payload) != np.prod(shape):
-                raise ImageError(f"raw image of {len(payload):,} bytes, {shape} takes {np.prod(shape):,}.")
+                raise ImageError(
+                    f"raw image of {len(payload):,} bytes, {shape} takes {np.prod(shape):,}."
+                )
             return np.frombuffer(payload, np.uint8).reshape(shape).copy()
         image = decode_jpeg(payload)
         if image.shape != shape:
-            raise ImageError(f"JPEG of (height, width, channels) {image.shape}, its record says {shape}.")
+            raise ImageError(
+                f"JPEG of (height, width, channels) {image.shape}, its record says {shape}."
+            )
         return image
 
     def blemish(self, record: Any, payload: bytes | memoryview) -> str | None:
@@ -151,11 +164,20 @@ class RGBImageField(Field):
 
     def validate(self, records: np.ndarray, sizes: np.ndarray) -> None:
         """Refuse unknown modes and images without pixels or bytes."""
-        broken = (records["mode"] > MODE_RAW) | (records["width"] == 0) | (records["height"] == 0) | (sizes <= 0)
+        broken = (
+            (records["mode"] > MODE_RAW)
+            | (records["width"] == 0)
+            | (records["height"] == 0)
+            | (sizes <= 0)
+        )
         if broken.any():
             index = int(broken.argmax())
-            mode, width, height = (int(records[name][index]) for name in ("mode", "width", "height"))
-            raise FieldError(f"sample {index}: an image of mode {mode}, {width} x {height} pixels, {sizes[index]} bytes.")
+            mode, width, height = (
+                int(records[name][index]) for name in ("mode", "width", "height")
+            )
+            raise FieldError(
+                f"sample {index}: an image of mode {mode}, {width} x {height} pixels, {sizes[index]} bytes."
+            )
 
     def _stores_jpeg(self, raw_size: int, sample_index: int, seed: int) -> bool:
         if self.write_mode == "smart":
@@ -178,24 +200,33 @@ class RGBImageField(Field):
         self._refuse_change(change)
         return self._encode_pixels(_pixels(data, info), sample_index, seed, note)
 
-    def _encode_pixels(self, image: np.ndarray, sample_index: int, seed: int, note: str | None = None) -> Encoded:
+    def _encode_pixels(
+        self, image: np.ndarray, sample_index: int, seed: int, note: str | None = None
+    ) -> Encoded:
         """Store (H, W, 3) uint8 pixels; `note` for the writer's counts if they come from a JPEG that had to change."""
         image = resize(image, self.max_resolution, self.resample)
         height, width = image.shape[:2]
         if max(height, width) > MAX_SIDE:
-            raise ImageError(f"{width} x {height} pixels: a side is at most {MAX_SIDE:,}; give max_resolution.")
+            raise ImageError(
+                f"{width} x {height} pixels: a side is at most {MAX_SIDE:,}; give max_resolution."
+            )
         if not self._stores_jpeg(image.size, sample_index, seed):
             return Encoded(image.tobytes(), (MODE_RAW, width, height), "raw")
         if note is None:
             self._refuse_change("it is not a JPEG file")
-        return Encoded(encode_jpeg(image, self.jpeg_quality), (MODE_JPEG, width, height), note or "converted")
+        return Encoded(
+            encode_jpeg(image, self.jpeg_quality), (MODE_JPEG, width, height), note or "converted"
+        )
 
     def _needed_change(self, data: bytes, info: JpegInfo) -> tuple[str | None, str]:
         """Why a JPEG cannot be stored as it is (None: it can), and the note that goes with that."""
         if self.reencode == "always":
             return "reencode='always'", "reencoded"
         if self.max_resolution is not None and max(info.width, info.height) > self.max_resolution:
-            return f"{info.width} x {info.height} pixels exceed max_resolution={self.max_resolution}", "reencoded"
+            return (
+                f"{info.width} x {info.height} pixels exceed max_resolution={self.max_resolution}",
+                "reencoded",
+            )
         if change := info.needed_change():
             return change, "reencoded"
         if self.check == "decode":
@@ -207,7 +238,9 @@ class RGBImageField(Field):
 
     def _refuse_change(self, change: str) -> None:
         if self.reencode == "never":
-            raise ImageError(f"cannot be stored as it is: {change}. reencode='never' refuses it; use 'auto' to encode it as JPEG here.")
+            raise ImageError(
+                f"cannot be stored as it is: {change}. reencode='never' refuses it; use 'auto' to encode it as JPEG here."
+            )
 
 
 def _pixels(data: bytes, info: JpegInfo) -> np.ndarray:
@@ -220,7 +253,9 @@ def _pixels(data: bytes, info: JpegInfo) -> np.ndarray:
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise FieldError(f"RGBImageField: {name} is one of {', '.join(map(repr, allowed))}, got {value!r}.")
+        raise FieldError(
+            f"RGBImageField: {name} is one of {', '.join(map(repr, allowed))}, got {value!r}."
+        )
     return value
 
 

@@ -13,9 +13,26 @@ pytest.importorskip("setuptools", minversion="77")
 
 def build(tmp_path, **environment):
     """Run `setup.py build_ext` into a folder: exit status, all that it printed, and the files that it made."""
-    command = [sys.executable, "setup.py", "--quiet", "build_ext", f"--build-lib={tmp_path}", f"--build-temp={tmp_path / 'temp'}"]
-    variables = {name: value for name, value in os.environ.items() if name != "FFCV_SSL_NATIVE"} | environment
-    result = subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=100)
+    command = [
+        sys.executable,
+        "setup.py",
+        "--quiet",
+        "build_ext",
+        f"--build-lib={tmp_path}",
+        f"--build-temp={tmp_path / 'temp'}",
+    ]
+    variables = {
+        name: value for name, value in os.environ.items() if name != "FFCV_SSL_NATIVE"
+    } | environment
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+    )
     return result.returncode, result.stdout, list(tmp_path.glob("ffcv_ssl/codecs/_native*"))
 
 

@@ -58,7 +58,11 @@ def test_decode__agrees_on_every_rung(rung, kind):
     """All rungs run libjpeg-turbo's accurate DCT and fancy upsampling: their pixels are identical, and close to the original."""
     expected = decode_jpeg(KINDS[kind])
     np.testing.assert_array_equal(rung(KINDS[kind]), expected)
-    reference = PIXELS if "grey" not in kind else np.repeat((PIXELS @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+    reference = (
+        PIXELS
+        if "grey" not in kind
+        else np.repeat((PIXELS @ [0.299, 0.587, 0.114])[..., None], 3, axis=2)
+    )
     assert np.abs(expected.astype(float) - reference).mean() < 15
 
 
@@ -84,14 +88,20 @@ def test_decode__is_strict_on_every_rung(rung, kind, damage):
         rung(make.damaged(KINDS[kind])[damage])
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xd8", bytes(500), b"<!DOCTYPE html><html></html>"], ids=["empty", "start", "zeros", "html"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff\xd8", bytes(500), b"<!DOCTYPE html><html></html>"],
+    ids=["empty", "start", "zeros", "html"],
+)
 def test_decode__refuses_what_is_no_jpeg(rung, data):
     """Foreign bytes are an ImageError on every rung."""
     with pytest.raises(ImageError):
         rung(data)
 
 
-@pytest.mark.parametrize("shape", [(117, 83, 3), (84, 117, 3), (82, 117, 3), (10, 10, 3), (200, 200, 3)])
+@pytest.mark.parametrize(
+    "shape", [(117, 83, 3), (84, 117, 3), (82, 117, 3), (10, 10, 3), (200, 200, 3)]
+)
 def test_decode__refuses_an_image_of_another_size(rung, shape):
     """An image that does not fill `out` exactly is an ImageError, larger, smaller or turned."""
     with pytest.raises(ImageError):
@@ -101,7 +111,12 @@ def test_decode__refuses_an_image_of_another_size(rung, shape):
 def test_decode__writes_in_place():
     """`out` is what is returned, and bytes may come in any buffer."""
     scratch = np.zeros((5, 83, 117, 3), np.uint8)
-    for data in (KINDS["4:2:0"], bytearray(KINDS["4:2:0"]), memoryview(KINDS["4:2:0"]), np.frombuffer(KINDS["4:2:0"], np.uint8)):
+    for data in (
+        KINDS["4:2:0"],
+        bytearray(KINDS["4:2:0"]),
+        memoryview(KINDS["4:2:0"]),
+        np.frombuffer(KINDS["4:2:0"], np.uint8),
+    ):
         assert decode_jpeg(data, scratch[3]) is not None
         np.testing.assert_array_equal(scratch[3], decode_jpeg(KINDS["4:2:0"]))
     assert not scratch[[0, 1, 2, 4]].any()
@@ -124,8 +139,14 @@ def test_decode__refuses_another_kind_of_buffer(out):
 
 
 BOX_KINDS = {
-    **{f"{luma} {chroma}": make.random_of_factors(luma, chroma, 83, 117) for luma, chroma in SUBSAMPLINGS},
-    **{f"{luma} {chroma} restarts": make.random_of_factors(luma, chroma, 83, 117, restarts=True) for luma, chroma in SUBSAMPLINGS},
+    **{
+        f"{luma} {chroma}": make.random_of_factors(luma, chroma, 83, 117)
+        for luma, chroma in SUBSAMPLINGS
+    },
+    **{
+        f"{luma} {chroma} restarts": make.random_of_factors(luma, chroma, 83, 117, restarts=True)
+        for luma, chroma in SUBSAMPLINGS
+    },
     **KINDS,
 }
 
@@ -138,7 +159,9 @@ def test_box__equals_the_full_decode_on_every_rung(kind):
         for sentinel, box in zip(itertools.cycle((77, 178)), boxes(83, 117, count=12)):
             out = np.full(PIXELS.shape, sentinel, np.uint8)
             decode_with(BOX_KINDS[kind], out, box)
-            np.testing.assert_array_equal(inside(out, box), inside(expected, box), err_msg=f"{name}, {box}")
+            np.testing.assert_array_equal(
+                inside(out, box), inside(expected, box), err_msg=f"{name}, {box}"
+            )
 
 
 @pytest.mark.parametrize("kind", ["4:2:0", "progressive", "restarts"])
@@ -154,7 +177,9 @@ def test_box__of_damaged_files_never_shows_other_pixels(kind):
                 out = np.full(PIXELS.shape, 77, np.uint8)
                 with suppress(ImageError):
                     decode_with(data, out, box)
-                    np.testing.assert_array_equal(inside(out, box), inside(expected, box), err_msg=f"{damage}, {name}, {box}")
+                    np.testing.assert_array_equal(
+                        inside(out, box), inside(expected, box), err_msg=f"{damage}, {name}, {box}"
+                    )
                     decoded.add((damage, name, box))
     assert all(kind == "restarts" and name in ("native", "simplejpeg") for _, name, _ in decoded)
     assert bool(decoded) == (kind == "restarts")
@@ -163,14 +188,22 @@ def test_box__of_damaged_files_never_shows_other_pixels(kind):
 def test_box__damage_in_its_rows_is_an_error(rung):
     """A byte too few in a row of MCUs that the box needs is an error on every rung, also where the row is cut out of the file."""
     data = KINDS["restarts"]
-    places = [i for i in range(data.index(b"\xff\xda"), len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7]
+    places = [
+        i
+        for i in range(data.index(b"\xff\xda"), len(data) - 1)
+        if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7
+    ]
     for removed in (1, 2, 9):
-        damaged = data[: places[4] - removed] + data[places[4] :]  # the fifth of six rows: lines 64 to 79
+        damaged = (
+            data[: places[4] - removed] + data[places[4] :]
+        )  # the fifth of six rows: lines 64 to 79
         with pytest.raises(ImageError):
             rung(damaged, box=(66, 0, 4, 117))
 
 
-@pytest.mark.parametrize("box", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, 0, 5), (0, 0, 5, 0), (80, 0, 4, 4), (0, 115, 4, 4)])
+@pytest.mark.parametrize(
+    "box", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, 0, 5), (0, 0, 5, 0), (80, 0, 4, 4), (0, 115, 4, 4)]
+)
 def test_box__lies_in_its_image(box):
     """A box that is empty or reaches out of the image is refused before anything is decoded."""
     out = np.full(PIXELS.shape, 77, np.uint8)
@@ -210,7 +243,10 @@ def test_ladder__starts_where_the_environment_says(monkeypatch, name):
 def test_ladder__refuses_what_is_not_there(monkeypatch):
     """An unknown decoder, and one that cannot be imported, are errors that say so, and not those of an image."""
     monkeypatch.setenv("FFCV_SSL_DECODER", "fast")
-    with pytest.raises(ConfigError, match=r"FFCV_SSL_DECODER is one of native, simplejpeg, opencv, pillow, got 'fast'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"FFCV_SSL_DECODER is one of native, simplejpeg, opencv, pillow, got 'fast'",
+    ):
         decode_jpeg(KINDS["4:2:0"])
     monkeypatch.setenv("FFCV_SSL_DECODER", "opencv")
     monkeypatch.setitem(sys.modules, "cv2", None)
@@ -233,12 +269,17 @@ def test_decode__runs_in_many_threads():
     """Concurrent decodes into buffers of their own give what one gives."""
     kinds = list(KINDS.values()) * 8
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda data: decode_jpeg(data, np.empty(PIXELS.shape, np.uint8)), kinds))
+        results = list(
+            pool.map(lambda data: decode_jpeg(data, np.empty(PIXELS.shape, np.uint8)), kinds)
+        )
     for data, result in zip(kinds, results, strict=True):
         np.testing.assert_array_equal(result, decode_jpeg(data))
 
 
-@pytest.mark.parametrize(("blocked", "expected"), [(["cv2"], "simplejpeg"), (["simplejpeg"], "opencv"), (["simplejpeg", "cv2"], "pillow")])
+@pytest.mark.parametrize(
+    ("blocked", "expected"),
+    [(["cv2"], "simplejpeg"), (["simplejpeg"], "opencv"), (["simplejpeg", "cv2"], "pillow")],
+)
 @pytest.mark.usefixtures("fresh_ladder")
 def test_ladder__steps_down_where_an_import_fails(monkeypatch, blocked, expected):
     """The first decoder that can be imported serves, and gives the same pixels."""

@@ -12,7 +12,12 @@ from tests.reference.images import coordinates, photo_like
 def test_encode__writes_what_the_format_asks_for():
     """Baseline, 4:2:0, one restart marker per row of MCUs, kept by the rule for kept files."""
     info = inspect_jpeg(encode_jpeg(photo_like(45, 100), 90))
-    assert (info.height, info.width, info.coding, info.subsampling) == (45, 100, "baseline", "4:2:0")
+    assert (info.height, info.width, info.coding, info.subsampling) == (
+        45,
+        100,
+        "baseline",
+        "4:2:0",
+    )
     assert info.restart_interval == 7  # MCUs of 16 pixels in a row of 100
     assert info.needed_change() is None
 
@@ -26,7 +31,9 @@ def test_encode__quality_is_a_trade_of_size_and_error():
     assert errors[0] > errors[1] > errors[2]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 3), (2, 40), (300, 3000), (8, 16), (17, 15)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 40), (40, 1), (3, 3), (2, 40), (300, 3000), (8, 16), (17, 15)]
+)
 def test_encode__keeps_any_size(shape):
     """The decoded image has the size of the original, down to one pixel, and its colours."""
     pixels = np.full((*shape, 3), (200, 100, 50), np.uint8)
@@ -81,7 +88,10 @@ def test_resized_shape__is_what_ffcv_computes():
 def test_resize__is_pillows_antialiased_bilinear():
     """The pixels are Pillow's."""
     pixels = photo_like(90, 131)
-    np.testing.assert_array_equal(resize(pixels, 50), np.asarray(Image.fromarray(pixels).resize((50, 34), Image.Resampling.BILINEAR)))
+    np.testing.assert_array_equal(
+        resize(pixels, 50),
+        np.asarray(Image.fromarray(pixels).resize((50, 34), Image.Resampling.BILINEAR)),
+    )
 
 
 def test_resize__area_is_opencvs():

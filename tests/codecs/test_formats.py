@@ -63,7 +63,9 @@ def heif_plugin(monkeypatch):
 
     module = types.ModuleType("pillow_heif")
     module.__spec__ = types.SimpleNamespace(name="pillow_heif")
-    module.register_heif_opener = lambda: Image.register_open("HEIF", ToyHeif, lambda head: head[4:12] == b"ftypheic")
+    module.register_heif_opener = lambda: Image.register_open(
+        "HEIF", ToyHeif, lambda head: head[4:12] == b"ftypheic"
+    )
     Image.init()
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
@@ -104,7 +106,9 @@ def test_plugin__that_is_missing_is_named(no_plugins, tmp_path):
 def test_plugin__that_does_not_load_is_named(heif_plugin):
     """A plug-in that fails is an error of ours with its own reason."""
     heif_plugin.register_heif_opener = lambda: 1 / 0
-    with pytest.raises(ImageError, match="pillow-heif is installed but does not load: division by zero"):
+    with pytest.raises(
+        ImageError, match="pillow-heif is installed but does not load: division by zero"
+    ):
         load_rgb(HEIC + PIXELS.tobytes())
 
 
@@ -112,7 +116,9 @@ def test_plugin__that_is_real_gives_the_pixels(tmp_path):
     """pillow-heif itself, where it is installed: a grey ramp comes back within the loss of the format."""
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
-    ramp = np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], 48, axis=1).repeat(3, axis=2)
+    ramp = np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], 48, axis=1).repeat(
+        3, axis=2
+    )
     Image.fromarray(ramp).save(tmp_path / "ramp.heic", "HEIF", quality=95)
     found = load_rgb(tmp_path / "ramp.heic")
     assert found.shape == ramp.shape

@@ -33,10 +33,17 @@ def png_16_bit(color_type, samples):
     rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in samples)
 
     def chunk(name, body):
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 LOSSLESS = {
@@ -56,7 +63,14 @@ def test_load__reads_file_formats(name, tmp_path):
     path = tmp_path / "image of any name.jpg"
     path.write_bytes(LOSSLESS[name])
     with Image.open(path) as opened:
-        for value in (LOSSLESS[name], bytearray(LOSSLESS[name]), memoryview(LOSSLESS[name]), path, str(path), opened):
+        for value in (
+            LOSSLESS[name],
+            bytearray(LOSSLESS[name]),
+            memoryview(LOSSLESS[name]),
+            path,
+            str(path),
+            opened,
+        ):
             loaded = load_rgb(value)
             assert loaded.dtype == np.uint8
             assert loaded.flags.c_contiguous
@@ -85,11 +99,21 @@ def test_load__grey_images_have_three_equal_channels():
     grey = Image.fromarray(GREY)
     alpha = grey.copy()
     alpha.putalpha(Image.fromarray(255 - GREY))
-    for value in (grey, file_of(grey, "PNG"), alpha, file_of(alpha, "PNG"), GREY, GREY[:, :, None], file_of(grey, "PNG", transparency=7)):
+    for value in (
+        grey,
+        file_of(grey, "PNG"),
+        alpha,
+        file_of(alpha, "PNG"),
+        GREY,
+        GREY[:, :, None],
+        file_of(grey, "PNG", transparency=7),
+    ):
         np.testing.assert_array_equal(load_rgb(value), expected)
     black_and_white = Image.fromarray(GREY > 127)
     assert black_and_white.mode == "1"
-    np.testing.assert_array_equal(load_rgb(file_of(black_and_white, "PNG")), np.where(expected > 127, 255, 0))
+    np.testing.assert_array_equal(
+        load_rgb(file_of(black_and_white, "PNG")), np.where(expected > 127, 255, 0)
+    )
 
 
 def test_load__transparency_is_dropped_not_blended():
@@ -99,12 +123,16 @@ def test_load__transparency_is_dropped_not_blended():
         np.testing.assert_array_equal(load_rgb(value), PIXELS)
 
 
-@pytest.mark.parametrize("transparency", [None, 3, bytes([0, 128, 255])], ids=["opaque", "one index", "levels"])
+@pytest.mark.parametrize(
+    "transparency", [None, 3, bytes([0, 128, 255])], ids=["opaque", "one index", "levels"]
+)
 def test_load__palettes_give_their_colours(transparency):
     """Palette images give the palette's colours, without the warning that Pillow has for transparent ones."""
     image = RGB.quantize(8)
     options = {} if transparency is None else {"transparency": transparency}
-    np.testing.assert_array_equal(load_rgb(file_of(image, "PNG", **options)), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(
+        load_rgb(file_of(image, "PNG", **options)), np.asarray(image.convert("RGB"))
+    )
     np.testing.assert_array_equal(load_rgb(image), np.asarray(image.convert("RGB")))
 
 
@@ -121,14 +149,18 @@ def test_load__cmyk_is_converted():
 def test_load__sixteen_bit_colour_gives_the_upper_bits():
     """16-bit RGB and RGBA PNGs give the upper 8 bits of each channel."""
     samples = np.random.default_rng(0).integers(0, 1 << 16, (6, 9, 4)).astype(np.uint16)
-    np.testing.assert_array_equal(load_rgb(png_16_bit(2, samples[:, :, :3])), samples[:, :, :3] >> 8)
+    np.testing.assert_array_equal(
+        load_rgb(png_16_bit(2, samples[:, :, :3])), samples[:, :, :3] >> 8
+    )
     np.testing.assert_array_equal(load_rgb(png_16_bit(6, samples)), samples[:, :, :3] >> 8)
 
 
 def test_load__ignores_colour_profiles():
     """An ICC profile changes nothing."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    np.testing.assert_array_equal(load_rgb(make.encode(PIXELS, icc_profile=profile)), load_rgb(make.encode(PIXELS)))
+    np.testing.assert_array_equal(
+        load_rgb(make.encode(PIXELS, icc_profile=profile)), load_rgb(make.encode(PIXELS))
+    )
 
 
 @pytest.mark.parametrize("mode", ["I", "I;16", "F", "LAB", "La", "RGBa"])
@@ -178,7 +210,13 @@ def test_load__broken_exif_leaves_the_image_as_it_is():
 
 @pytest.mark.parametrize(
     "layout",
-    [lambda a: a, np.asfortranarray, lambda a: a[::-1][::-1], lambda a: a[:, ::-1][:, ::-1], lambda a: np.dstack([a, a])[:, :, :3]],
+    [
+        lambda a: a,
+        np.asfortranarray,
+        lambda a: a[::-1][::-1],
+        lambda a: a[:, ::-1][:, ::-1],
+        lambda a: np.dstack([a, a])[:, :, :3],
+    ],
     ids=["plain", "Fortran", "negative rows", "negative columns", "strided"],
 )
 def test_load__takes_arrays_of_any_layout(layout):
@@ -268,7 +306,9 @@ def test_load__refuses_files_it_cannot_read(tmp_path):
 
 def test_load__of_a_damaged_jpeg_keeps_what_libjpeg_repairs():
     """Damage that libjpeg only warns of loads (the field counts it as repaired); the size is right."""
-    assert load_rgb(make.damaged(make.encode(photo_like(83, 117)))["garbage in the middle"]).shape == (83, 117, 3)
+    assert load_rgb(
+        make.damaged(make.encode(photo_like(83, 117)))["garbage in the middle"]
+    ).shape == (83, 117, 3)
 
 
 def test_load__decodes_arithmetic_coding():
@@ -287,7 +327,9 @@ def test_load__refuses_decompression_bombs():
             load_rgb(bomb)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 40), (3, 3), (1, 65_535), (70_000, 1)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 9), (9, 1), (2, 40), (3, 3), (1, 65_535), (70_000, 1)]
+)
 def test_load__keeps_any_shape(shape):
     """Sides from 1 to far beyond what a file can hold load as they are."""
     pixels = np.arange(shape[0] * shape[1] * 3, dtype=np.uint8).reshape(*shape, 3)
@@ -301,4 +343,9 @@ def test_codecs__import_no_torch_numba_or_opencv():
         "from ffcv_ssl.codecs.decode import decode_jpeg; decode_jpeg(encode_jpeg(load_rgb(np.zeros((4, 5), np.uint8)), 90)); "
         "print(sorted({'torch', 'numba', 'cv2'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -36,14 +36,23 @@ def damage(data, rng):
     length = int(rng.integers(1, 16))
     kind = int(rng.integers(5))
     if kind == 0:
-        return data[:position] + bytes([data[position] ^ 1 << int(rng.integers(8))]) + data[position + 1 :]
+        return (
+            data[:position]
+            + bytes([data[position] ^ 1 << int(rng.integers(8))])
+            + data[position + 1 :]
+        )
     if kind == 1:
         return data[:position]
     if kind == 2:
         return data[:position] + rng.bytes(length) + data[position + length :]
     if kind == 3:
         return data[:position] + data[position + length :]
-    return data[:position] + b"\xff" + bytes([int(rng.choice([0x00, 0xD0, 0xD5, 0xD9, 0xFE]))]) + data[position + 2 :]
+    return (
+        data[:position]
+        + b"\xff"
+        + bytes([int(rng.choice([0x00, 0xD0, 0xD5, 0xD9, 0xFE]))])
+        + data[position + 2 :]
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -54,7 +63,13 @@ def test_check__agrees_with_libjpeg(mode, progressive, interval):
     rng = np.random.default_rng(interval)
     outcomes = Counter()
     for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
-        sound = make.encode(PIXELS, mode, progressive=progressive, subsampling=subsampling, restart_marker_blocks=interval)
+        sound = make.encode(
+            PIXELS,
+            mode,
+            progressive=progressive,
+            subsampling=subsampling,
+            restart_marker_blocks=interval,
+        )
         assert check_accepts(sound)
         for _ in range(200):
             data = damage(sound, rng)
@@ -91,7 +106,9 @@ def test_check__names_the_damage():
         (sound.replace(b"JFIF\x00\x01", b"JFIF\x00\x07"), "JFIF"),
         (sound.replace(b"\xff\xc4", b"\xff\xfe"), "not defined"),
     ]:
-        assert not libjpeg_accepts(broken) or message == "not defined"  # TurboJPEG knows the standard tables by heart
+        assert (
+            not libjpeg_accepts(broken) or message == "not defined"
+        )  # TurboJPEG knows the standard tables by heart
         with pytest.raises(ImageError, match=message):
             check_integrity(broken)
 

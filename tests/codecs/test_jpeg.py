@@ -17,12 +17,19 @@ def test_inspect__reads_size_and_process():
     """Height and width are not swapped, and the coding process is named by the frame's marker."""
     info = inspect_jpeg(BASELINE)
     assert (info.height, info.width, info.num_components, info.precision) == (43, 61, 3, 8)
-    assert (info.coding, info.color, info.orientation, info.restart_interval) == ("baseline", "YCbCr", 1, 0)
+    assert (info.coding, info.color, info.orientation, info.restart_interval) == (
+        "baseline",
+        "YCbCr",
+        1,
+        0,
+    )
     assert inspect_jpeg(make.encode(PIXELS, progressive=True)).coding == "progressive"
     assert inspect_jpeg(make.encode(PIXELS, restart_marker_blocks=5)).restart_interval == 5
 
 
-@pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
+@pytest.mark.parametrize(
+    "buffer", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)]
+)
 def test_inspect__takes_any_buffer(buffer):
     """Bytes, views and arrays of bytes give the same header."""
     assert inspect_jpeg(buffer(BASELINE)) == inspect_jpeg(BASELINE)
@@ -30,7 +37,14 @@ def test_inspect__takes_any_buffer(buffer):
 
 @pytest.mark.parametrize(
     ("marker", "coding"),
-    [(0xC1, "extended"), (0xC3, "lossless"), (0xC5, "hierarchical"), (0xC9, "arithmetic"), (0xCA, "arithmetic"), (0xCF, "arithmetic")],
+    [
+        (0xC1, "extended"),
+        (0xC3, "lossless"),
+        (0xC5, "hierarchical"),
+        (0xC9, "arithmetic"),
+        (0xCA, "arithmetic"),
+        (0xCF, "arithmetic"),
+    ],
 )
 def test_inspect__names_every_coding_process(marker, coding):
     """Each start-of-frame marker is known; of these only extended sequential may be kept."""
@@ -52,7 +66,13 @@ def test_inspect__tells_colour_spaces_apart():
     transform = cmyk.index(b"Adobe") + 11
     ycck = cmyk[:transform] + b"\x02" + cmyk[transform + 1 :]
     adobe_rgb = make.encode(PIXELS, keep_rgb=True)
-    colors = {"grey": make.encode(PIXELS, "L"), "YCbCr": BASELINE, "RGB": adobe_rgb, "CMYK": cmyk, "YCCK": ycck}
+    colors = {
+        "grey": make.encode(PIXELS, "L"),
+        "YCbCr": BASELINE,
+        "RGB": adobe_rgb,
+        "CMYK": cmyk,
+        "YCCK": ycck,
+    }
     for color, data in colors.items():
         info = inspect_jpeg(data)
         assert info.color == color
@@ -159,7 +179,10 @@ def test_inspect__refuses_impossible_frames():
 
 def test_needed_change__of_twelve_bits():
     """Files of 12 bits per channel have to change."""
-    assert inspect_jpeg(make.with_frame(BASELINE, marker=0xC1, precision=12)).needed_change() == "12 bits per channel"
+    assert (
+        inspect_jpeg(make.with_frame(BASELINE, marker=0xC1, precision=12)).needed_change()
+        == "12 bits per channel"
+    )
 
 
 def test_needed_change__of_sides_beyond_libjpeg():

@@ -19,7 +19,9 @@ from tests.reference import jpeg as make
 from tests.reference.boxes import boxes, inside
 from tests.reference.images import photo_like
 
-needs_shim = pytest.mark.skipif(not native.decode_address(), reason="the native decoder is not built, or switched off")
+needs_shim = pytest.mark.skipif(
+    not native.decode_address(), reason="the native decoder is not built, or switched off"
+)
 PIXELS = photo_like(83, 117)
 GUARD = 4096  # bytes on both sides of an image that must stay as they were
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 3), (8, 8), (16, 17), (33, 9), (5, 70), (83, 117)]
@@ -32,7 +34,15 @@ def decode(handle, data, size, box=None, denominator=1, sentinel=77):
     encoded = np.frombuffer(data, np.uint8)
     function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 11)(native.decode_address())
     target = memory.ctypes.data + GUARD
-    status = function(handle.address, encoded.ctypes.data, encoded.size, target, *size, *(box or (0, 0, height, width)), denominator)
+    status = function(
+        handle.address,
+        encoded.ctypes.data,
+        encoded.size,
+        target,
+        *size,
+        *(box or (0, 0, height, width)),
+        denominator,
+    )
     assert (memory[:GUARD] == sentinel).all()
     assert (memory[-GUARD:] == sentinel).all()
     return status, memory[GUARD:-GUARD].reshape(height, width, 3)
@@ -41,7 +51,9 @@ def decode(handle, data, size, box=None, denominator=1, sentinel=77):
 def files(height, width):
     """JPEGs of one size: every subsampling and coding, with and without restart markers."""
     pixels = photo_like(height, width, seed=height + width)
-    noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 30, pixels.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 30, pixels.shape), 0, 255).astype(
+        np.uint8
+    )
     for name in ("4:4:4", "4:2:2", "4:2:0"):
         yield make.encode(noisy, subsampling=name)
         yield make.encode(noisy, subsampling=name, progressive=True, restart_marker_blocks=3)
@@ -51,7 +63,9 @@ def files(height, width):
     yield make.encode(noisy, "L", restart_marker_rows=2)
     yield make.encode(noisy, "L", progressive=True)
     for seed, (luma, chroma) in enumerate(SUBSAMPLINGS):
-        yield make.random_of_factors(luma, chroma, height, width, interleaved=bool(seed % 2), seed=seed)
+        yield make.random_of_factors(
+            luma, chroma, height, width, interleaved=bool(seed % 2), seed=seed
+        )
 
 
 @needs_shim
@@ -66,7 +80,9 @@ def test_decode__of_a_box_equals_the_full_decode(size):
             for box in boxes(*full.shape[:2], count=8, seed=denominator):
                 status, part = decode(handle, data, size, box, denominator)
                 assert status == 0, handle.message()
-                np.testing.assert_array_equal(inside(part, box), inside(full, box), err_msg=f"{box} at 1/{denominator}")
+                np.testing.assert_array_equal(
+                    inside(part, box), inside(full, box), err_msg=f"{box} at 1/{denominator}"
+                )
 
 
 @needs_shim
@@ -103,7 +119,16 @@ def test_decode__of_an_unfinished_progressive_file():
 
 @needs_shim
 @pytest.mark.parametrize(
-    "box", [(-1, 0, 2, 2), (0, -1, 2, 2), (0, 0, 0, 5), (0, 0, 5, 0), (80, 0, 4, 4), (0, 115, 4, 4), (2**62, 0, 2**62, 1)]
+    "box",
+    [
+        (-1, 0, 2, 2),
+        (0, -1, 2, 2),
+        (0, 0, 0, 5),
+        (0, 0, 5, 0),
+        (80, 0, 4, 4),
+        (0, 115, 4, 4),
+        (2**62, 0, 2**62, 1),
+    ],
 )
 def test_decode__refuses_a_box_outside_the_image(box):
     """A box that is empty or reaches out of the image is a status, and nothing is written."""
@@ -151,14 +176,21 @@ def test_decode__limits_the_number_of_scans():
     scan, end = data.index(b"\xff\xda"), data.index(b"\xff\xd9")
     second = data.index(b"\xff\xda", scan + 2)
     handle = native.Handle()
-    assert decode(handle, data[:scan] + (data[scan:second]) * 498 + data[second:], (83, 117))[0] == 0
-    status, _ = decode(handle, data[:scan] + data[scan:second] * 499 + data[second:end] + b"\xff\xd9", (83, 117))
+    assert (
+        decode(handle, data[:scan] + (data[scan:second]) * 498 + data[second:], (83, 117))[0] == 0
+    )
+    status, _ = decode(
+        handle, data[:scan] + data[scan:second] * 499 + data[second:end] + b"\xff\xd9", (83, 117)
+    )
     assert (status, handle.message()) == (1, "more than 500 scans")
 
 
 def corrupted(count):
     """The same file with a byte changed, one place after the other, and its size."""
-    kinds = [make.encode(PIXELS, **options) for options in ({"restart_marker_rows": 1}, {}, {"progressive": True})]
+    kinds = [
+        make.encode(PIXELS, **options)
+        for options in ({"restart_marker_rows": 1}, {}, {"progressive": True})
+    ]
     rng = np.random.default_rng(1)
     for index in range(count):
         changed = bytearray(kinds[index % len(kinds)])
@@ -189,7 +221,13 @@ def test_handle__is_good_after_failures():
     handle = native.Handle()
     good = make.encode(PIXELS, progressive=True)
     expected = simplejpeg.decode_jpeg(good)
-    bad = [*make.damaged(good).values(), *make.damaged(make.encode(PIXELS)).values(), b"", b"\xff\xd8", bytes(500)]
+    bad = [
+        *make.damaged(good).values(),
+        *make.damaged(make.encode(PIXELS)).values(),
+        b"",
+        b"\xff\xd8",
+        bytes(500),
+    ]
     for repeat in range(40):
         for data in bad:
             assert decode(handle, data, (83, 117))[0] == 1
@@ -256,7 +294,9 @@ def test_shim__says_why_it_is_absent(monkeypatch):
     monkeypatch.setattr(native, "_native", None)
     monkeypatch.setattr(native, "_absence", "no such module", raising=False)
     assert native.decode_address() == 0
-    with pytest.raises(ImportError, match=r"not there \(no such module\); FFCV_SSL_NATIVE=1 pip install"):
+    with pytest.raises(
+        ImportError, match=r"not there \(no such module\); FFCV_SSL_NATIVE=1 pip install"
+    ):
         native.Handle()
 
 
@@ -274,7 +314,10 @@ def test_tables__of_another_image_are_not_used(removed):
     Image.fromarray(PIXELS).save(buffer, "JPEG", quality=30, optimize=True)
     whole = without = buffer.getvalue()
     while (start := without.find(removed)) >= 0:
-        without = without[:start] + without[start + 2 + int.from_bytes(without[start + 2 : start + 4], "big") :]
+        without = (
+            without[:start]
+            + without[start + 2 + int.from_bytes(without[start + 2 : start + 4], "big") :]
+        )
     results = []
     for before in ((), (whole,)):
         handle = native.Handle()

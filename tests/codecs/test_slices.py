@@ -19,7 +19,9 @@ UNCUT = {
     "an interval of one MCU": make.encode(PIXELS, restart_marker_blocks=1),
     "an interval of two rows": make.encode(PIXELS, restart_marker_rows=2),
     "progressive": make.encode(PIXELS, restart_marker_rows=1, progressive=True),
-    "a scan per component": make.random_of_factors((1, 1), (1, 1), HEIGHT, WIDTH, restarts=True, interleaved=False),
+    "a scan per component": make.random_of_factors(
+        (1, 1), (1, 1), HEIGHT, WIDTH, restarts=True, interleaved=False
+    ),
     "of another height": make.with_frame(OURS, height=HEIGHT - 1),
 }
 
@@ -40,7 +42,9 @@ def test_slice__is_a_jpeg_of_the_rows():
     assert (line, lines) == (80, 48)
     info = inspect_jpeg(data)
     assert (info.height, info.width, info.restart_interval) == (48, WIDTH, 8)
-    assert [data[i + 1] for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD9] == [0xD8, 0xD0, 0xD1, 0xD9]
+    assert [
+        data[i + 1] for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD9
+    ] == [0xD8, 0xD0, 0xD1, 0xD9]
     pixels = simplejpeg.decode_jpeg(data)
     np.testing.assert_array_equal(pixels[16:40], simplejpeg.decode_jpeg(OURS)[96:120])
 
@@ -86,7 +90,9 @@ def test_slice__has_the_pixels_of_the_whole(luma, chroma):
         if part:
             pixels = simplejpeg.decode_jpeg(part)
             assert pixels.shape == (lines, WIDTH, 3)
-            np.testing.assert_array_equal(pixels[top - line : top - line + height], whole[top : top + height])
+            np.testing.assert_array_equal(
+                pixels[top - line : top - line + height], whole[top : top + height]
+            )
     assert len(cut(data, 128, 129)[0]) < len(data) / 2
 
 
@@ -95,12 +101,18 @@ def test_slice__of_grey_has_no_margin():
     data = make.encode(PIXELS, "L", restart_marker_rows=1)
     part, line, lines = cut(data, 104, 112)
     assert (line, lines) == (104, 8)
-    np.testing.assert_array_equal(simplejpeg.decode_jpeg(part), simplejpeg.decode_jpeg(data)[104:112])
+    np.testing.assert_array_equal(
+        simplejpeg.decode_jpeg(part), simplejpeg.decode_jpeg(data)[104:112]
+    )
 
 
 def markers(data):
     """Offsets of the restart markers."""
-    return [i for i in range(data.index(b"\xff\xda"), len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7]
+    return [
+        i
+        for i in range(data.index(b"\xff\xda"), len(data) - 1)
+        if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7
+    ]
 
 
 def test_slice__falls_back_where_markers_are_wrong():
@@ -129,30 +141,51 @@ def test_slice__of_any_bytes_stays_in_bounds(monkeypatch):
             changed[place] = int(rng.choice([0x00, 0x01, 0x7F, 0xC0, 0xDA, 0xDD, 0xFF]))
             files.append(bytes(changed))
     for data in files:
-        encoded = np.frombuffer(data, np.uint8).astype(np.int64)  # signed, so that a sum of bytes does not wrap in plain Python
+        encoded = np.frombuffer(data, np.uint8).astype(
+            np.int64
+        )  # signed, so that a sum of bytes does not wrap in plain Python
         out = np.zeros(encoded.size, np.int64)
         slices.cut_rows.py_func(encoded, 70, 20, 30, out)
 
 
-@pytest.mark.skipif(not native.decode_address(), reason="the native decoder is not built, or switched off")
+@pytest.mark.skipif(
+    not native.decode_address(), reason="the native decoder is not built, or switched off"
+)
 @pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey", "uncut"])
 def test_decode_box__cuts_and_decodes_in_one_compiled_call(kind):
     """The loader's function: inside the box the pixels of the whole image, at every denominator, nothing outside the image."""
     handle = native.Handle()
     decoder = native.decode_address(), handle.address
-    options = {"grey": {"mode": "L"}, "uncut": {"restart_marker_rows": 0}}.get(kind, {"subsampling": kind})
-    data = np.frombuffer(make.encode(PIXELS, **{"restart_marker_rows": 1, **options}), np.uint8).copy()
+    options = {"grey": {"mode": "L"}, "uncut": {"restart_marker_rows": 0}}.get(
+        kind, {"subsampling": kind}
+    )
+    data = np.frombuffer(
+        make.encode(PIXELS, **{"restart_marker_rows": 1, **options}), np.uint8
+    ).copy()
     scratch = np.zeros(data.size, np.uint8)
     for denominator in (1, 2, 4, 8):
         height, width = -(-HEIGHT // denominator), -(-WIDTH // denominator)
         images = []
         for box in [(0, 0, height, width), *boxes(height, width, count=20)]:
             memory = np.full(3 * height * width + 200, 77, np.uint8)
-            status = slices.decode_box(decoder, data, (HEIGHT, WIDTH), box, denominator, scratch, memory[100:-100])
+            status = slices.decode_box(
+                decoder, data, (HEIGHT, WIDTH), box, denominator, scratch, memory[100:-100]
+            )
             assert status == 0, handle.message()
             assert (memory[:100] == 77).all()
             assert (memory[-100:] == 77).all()
             images.append(memory[100:-100].reshape(height, width, 3))
             np.testing.assert_array_equal(inside(images[-1], box), inside(images[0], box))
-    assert slices.decode_box(decoder, data, (HEIGHT + 1, WIDTH), (200, 0, 1, 1), 1, scratch, np.empty(3 * 268 * 117, np.uint8)) == 1
+    assert (
+        slices.decode_box(
+            decoder,
+            data,
+            (HEIGHT + 1, WIDTH),
+            (200, 0, 1, 1),
+            1,
+            scratch,
+            np.empty(3 * 268 * 117, np.uint8),
+        )
+        == 1
+    )
     assert "wanted (268, 117)" in handle.message()

@@ -10,7 +10,11 @@ from tests.reference import jpeg as make
 from tests.reference.images import photo_like
 
 PIXELS = photo_like(53, 70)
-KINDS = {"baseline": {}, "restarts": {"restart_marker_rows": 1}, "progressive": {"progressive": True}}
+KINDS = {
+    "baseline": {},
+    "restarts": {"restart_marker_rows": 1},
+    "progressive": {"progressive": True},
+}
 
 
 def encoded(kind):

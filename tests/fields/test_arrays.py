@@ -17,7 +17,9 @@ def descriptor(field):
     return field.arguments().ljust(1024, b"\0")
 
 
-@pytest.mark.parametrize("dtype", ["?", "u1", "<i2", "f2", "f4", "f8", "c16", "S7", "U3", "M8[s]", "m8[ns]"])
+@pytest.mark.parametrize(
+    "dtype", ["?", "u1", "<i2", "f2", "f4", "f8", "c16", "S7", "U3", "M8[s]", "m8[ns]"]
+)
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 1, 4), (1,) * 32])
 def test_array__schema_survives_the_descriptor(dtype, shape):
     """Type and shape come back from the 1024 bytes of the file, for all plain types and up to 32 dimensions."""
@@ -42,10 +44,12 @@ def test_array__descriptor_has_ffcvs_layout():
         np.arange(15, dtype="<f4").reshape(3, 5),
         np.arange(15, dtype=">f4").reshape(3, 5),
         np.asfortranarray(np.arange(15, dtype="f4").reshape(3, 5)),
-        np.arange(60, dtype="f4").reshape(6, 10)[::2, ::2] * 0 + np.arange(15, dtype="f4").reshape(3, 5),
+        np.arange(60, dtype="f4").reshape(6, 10)[::2, ::2] * 0
+        + np.arange(15, dtype="f4").reshape(3, 5),
         np.arange(15, dtype="f4")[::-1].reshape(3, 5)[::-1, ::-1],
         torch.arange(15, dtype=torch.float32).reshape(3, 5),
-        torch.arange(15, dtype=torch.float32).reshape(5, 3).T.contiguous().reshape(3, 5) * 0 + torch.arange(15.0).reshape(3, 5),
+        torch.arange(15, dtype=torch.float32).reshape(5, 3).T.contiguous().reshape(3, 5) * 0
+        + torch.arange(15.0).reshape(3, 5),
         torch.arange(15.0, requires_grad=True).reshape(3, 5),
     ],
 )
@@ -75,7 +79,14 @@ def test_array__comes_back_as_the_callers_own():
 
 @pytest.mark.parametrize(
     "value",
-    [np.zeros((5, 3), "f4"), np.zeros((3, 5), "i4"), np.zeros((3, 5), "f8"), np.zeros(15, "f4"), [[0.0] * 5] * 3, None],
+    [
+        np.zeros((5, 3), "f4"),
+        np.zeros((3, 5), "i4"),
+        np.zeros((3, 5), "f8"),
+        np.zeros(15, "f4"),
+        [[0.0] * 5] * 3,
+        None,
+    ],
 )
 def test_array__refuses_other_types_and_shapes(value):
     """Nothing is cast or reshaped: the message says what was wanted and what came."""
@@ -83,14 +94,18 @@ def test_array__refuses_other_types_and_shapes(value):
         NDArrayField("f4", (3, 5)).encode(value, 0)
 
 
-@pytest.mark.parametrize("dtype", ["O", "f4,f4", "(2,)f4", "V8", "S0", "no such type", None.__class__, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", ["O", "f4,f4", "(2,)f4", "V8", "S0", "no such type", None.__class__, torch.bfloat16]
+)
 def test_array__refuses_types_that_the_format_cannot_hold(dtype):
     """Objects, structures, raw memory, nothing, and bfloat16 are refused when the field is made."""
     with pytest.raises(FieldError, match="dtype"):
         TorchTensorField(dtype, (2,))
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (-1,), (2.0,), 3, (1,) * 33, (2**40, 2**40), (1 << 30, 2)])
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (3, 0), (-1,), (2.0,), 3, (1,) * 33, (2**40, 2**40), (1 << 30, 2)]
+)
 def test_array__refuses_shapes_that_the_format_cannot_hold(shape):
     """No dimensions, empty or negative sides, more than 32, and more bytes than a page are refused when the field is made."""
     with pytest.raises(FieldError, match=r"shape|2\*\*30"):

@@ -4,10 +4,26 @@ import pytest
 
 from ffcv_ssl import fields as fields_package
 from ffcv_ssl.errors import UnknownFieldType
-from ffcv_ssl.fields import BytesField, FloatField, IntField, JSONField, NDArrayField, RGBImageField, TorchTensorField
+from ffcv_ssl.fields import (
+    BytesField,
+    FloatField,
+    IntField,
+    JSONField,
+    NDArrayField,
+    RGBImageField,
+    TorchTensorField,
+)
 from ffcv_ssl.fields.base import Field, field_type, register
 
-TYPES = {0: FloatField, 1: IntField, 2: RGBImageField, 3: BytesField, 4: NDArrayField, 5: JSONField, 6: TorchTensorField}
+TYPES = {
+    0: FloatField,
+    1: IntField,
+    2: RGBImageField,
+    3: BytesField,
+    4: NDArrayField,
+    5: JSONField,
+    6: TorchTensorField,
+}
 
 
 def test_registry__has_the_type_ids_of_the_format():
@@ -36,7 +52,17 @@ def test_fields__compare_and_show_their_arguments():
     assert repr(NDArrayField("f4", (2, 3))) == "NDArrayField(dtype='<f4', shape=[2, 3])"
 
 
-@pytest.mark.parametrize("field", [IntField(), FloatField(), BytesField(), JSONField(), RGBImageField("raw"), NDArrayField("u1", (2,))])
+@pytest.mark.parametrize(
+    "field",
+    [
+        IntField(),
+        FloatField(),
+        BytesField(),
+        JSONField(),
+        RGBImageField("raw"),
+        NDArrayField("u1", (2,)),
+    ],
+)
 def test_fields__have_ffcvs_name_for_their_record(field):
     """`metadata_type` is the record type, and custom is the default type id."""
     assert field.metadata_type == field.record_dtype

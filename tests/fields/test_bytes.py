@@ -39,7 +39,10 @@ def test_bytes__may_be_empty():
         assert (bytes(encoded.payload), encoded.record) == (b"", (0,))
 
 
-@pytest.mark.parametrize("value", ["text", None, 5, [1, 2], np.zeros(3, np.int8), np.zeros((2, 2), np.uint8), torch.zeros(2)])
+@pytest.mark.parametrize(
+    "value",
+    ["text", None, 5, [1, 2], np.zeros(3, np.int8), np.zeros((2, 2), np.uint8), torch.zeros(2)],
+)
 def test_bytes__refuses_everything_else(value):
     """Texts, numbers, lists and arrays of other types or dimensions are errors that say what came."""
     with pytest.raises(FieldError, match="wanted bytes or a one-dimensional uint8 array, got"):
@@ -52,7 +55,10 @@ def test_bytes__sizes_beyond_int64_stay_large():
     assert list(BytesField().payload_size(records)) == [2**63 - 1, 7]
 
 
-@pytest.mark.parametrize("value", [None, True, -1.5, 10**30, "é \0 🐈", [1, [2, []]], {"a": {"b": None}}, {}, float("inf")])
+@pytest.mark.parametrize(
+    "value",
+    [None, True, -1.5, 10**30, "é \0 🐈", [1, [2, []]], {"a": {"b": None}}, {}, float("inf")],
+)
 def test_json__gives_back_what_json_can_hold(value):
     """A value goes there and back; the text ends with one NUL, and has no other."""
     encoded = JSONField().encode(value, 0)
@@ -64,7 +70,9 @@ def test_json__gives_back_what_json_can_hold(value):
 
 def test_json__reads_utf_8():
     """Text that others wrote without escapes is read too."""
-    assert JSONField().decode(None, json.dumps({"ü": "猫"}, ensure_ascii=False).encode() + b"\0") == {"ü": "猫"}
+    assert JSONField().decode(
+        None, json.dumps({"ü": "猫"}, ensure_ascii=False).encode() + b"\0"
+    ) == {"ü": "猫"}
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), {(1, 2): 3}, np.zeros(2)])
@@ -77,7 +85,9 @@ def test_json__refuses_everything_else(value):
             JSONField().encode(each, 0)
 
 
-@pytest.mark.parametrize("payload", [b"", b"{}", b"\0", b"{]\0", b"\xff\0", b"{}\0\0", b"[" * 100_000 + b"\0"])
+@pytest.mark.parametrize(
+    "payload", [b"", b"{}", b"\0", b"{]\0", b"\xff\0", b"{}\0\0", b"[" * 100_000 + b"\0"]
+)
 def test_json__refuses_broken_text(payload):
     """Text without its NUL, that is no JSON, or that is nested without end is an error."""
     with pytest.raises(FieldError, match="stored JSON"):

@@ -8,7 +8,11 @@ from ffcv_ssl.fields.hashing import index_hash, index_uniform
 
 def test_hash__is_what_it_always_was():
     """The numbers are part of the format: files written with a seed keep their order for ever."""
-    assert [int(word) for word in index_hash(0, np.arange(3))] == [9735418304920043012, 16657667681619871377, 430561002907233599]
+    assert [int(word) for word in index_hash(0, np.arange(3))] == [
+        9735418304920043012,
+        16657667681619871377,
+        430561002907233599,
+    ]
     assert 0 <= index_uniform(2**64 - 1, 2**62) < 1
 
 

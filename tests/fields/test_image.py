@@ -55,7 +55,9 @@ def test_record__is_the_13_bytes_of_ffcv():
 
 
 @pytest.mark.parametrize(
-    "value", [PIXELS, Image.fromarray(PIXELS), torch.from_numpy(PIXELS.transpose(2, 0, 1).copy())], ids=["array", "PIL", "tensor"]
+    "value",
+    [PIXELS, Image.fromarray(PIXELS), torch.from_numpy(PIXELS.transpose(2, 0, 1).copy())],
+    ids=["array", "PIL", "tensor"],
 )
 def test_raw__round_trips_exactly(value):
     """Raw images come back pixel for pixel, as arrays of the caller's own."""
@@ -168,11 +170,16 @@ def test_reencode_never__refuses_everything_that_is_not_kept(tmp_path):
             field.encode(value, 0)
     small = make.encode(coordinates(30, 60))
     assert field.encode(small, 0).payload == small
-    assert RGBImageField("smart", smart_threshold=10**6, reencode="never").encode(PIXELS, 0).note == "raw"
+    assert (
+        RGBImageField("smart", smart_threshold=10**6, reencode="never").encode(PIXELS, 0).note
+        == "raw"
+    )
 
 
 @pytest.mark.parametrize("mode", ["raw", "jpg"])
-@pytest.mark.parametrize("value", [JPEG, PIXELS, make.with_orientation(JPEG, 6)], ids=["file", "array", "turned file"])
+@pytest.mark.parametrize(
+    "value", [JPEG, PIXELS, make.with_orientation(JPEG, 6)], ids=["file", "array", "turned file"]
+)
 def test_max_resolution__shrinks(mode, value):
     """The longest side of the upright image comes to the limit; the pixels are those of the package's resize."""
     encoded, image = stored(RGBImageField(mode, max_resolution=30), value)
@@ -198,7 +205,12 @@ def test_smart__compares_raw_bytes_with_the_threshold():
     assert RGBImageField("smart", smart_threshold=size).encode(JPEG, 0).note == "raw"
     assert RGBImageField("smart", smart_threshold=size - 1).encode(PIXELS, 0).record[0] == 0
     assert RGBImageField("smart", smart_threshold=size).encode(PIXELS, 0).record[0] == 1
-    assert RGBImageField("smart", smart_threshold=size // 2, max_resolution=30).encode(PIXELS, 0).record[0] == 1
+    assert (
+        RGBImageField("smart", smart_threshold=size // 2, max_resolution=30)
+        .encode(PIXELS, 0)
+        .record[0]
+        == 1
+    )
 
 
 def test_smart__without_threshold_warns_and_stores_raw():
@@ -210,7 +222,10 @@ def test_smart__without_threshold_warns_and_stores_raw():
 
 def test_proportion__is_a_fixed_choice_of_seed_and_index():
     """The share comes out; the choice is the same every time, and another for another seed; 0 and 1 are never and always."""
-    field, pixels = RGBImageField("proportion", compress_probability=0.3), np.zeros((1, 1, 3), np.uint8)
+    field, pixels = (
+        RGBImageField("proportion", compress_probability=0.3),
+        np.zeros((1, 1, 3), np.uint8),
+    )
 
     def chosen(seed, field=field):
         return [field.encode(pixels, index, seed).record[0] == 0 for index in range(1000)]
@@ -222,7 +237,9 @@ def test_proportion__is_a_fixed_choice_of_seed_and_index():
     assert all(chosen(0, RGBImageField("proportion", compress_probability=1)))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 40), (3, 5), (300, 3000), (1, 65_500)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 9), (9, 1), (2, 40), (3, 5), (300, 3000), (1, 65_500)]
+)
 @pytest.mark.parametrize("mode", ["raw", "jpg"])
 def test_encode__keeps_any_shape(shape, mode):
     """Height and width survive, down to one pixel and up to the limits of JPEG."""
@@ -233,7 +250,11 @@ def test_encode__keeps_any_shape(shape, mode):
 
 def test_encode__refuses_sides_that_the_file_cannot_hold():
     """Raw sides end at 65,535, JPEG's at 65,500, unless max_resolution brings them down."""
-    assert stored(RGBImageField("raw"), np.zeros((65_535, 1, 3), np.uint8))[1].shape == (65_535, 1, 3)
+    assert stored(RGBImageField("raw"), np.zeros((65_535, 1, 3), np.uint8))[1].shape == (
+        65_535,
+        1,
+        3,
+    )
     for mode, side in (("raw", 65_536), ("raw", 70_000), ("jpg", 65_501), ("jpg", 65_535)):
         image = np.zeros((1, side, 3), np.uint8)
         with pytest.raises(ImageError, match=f"{side} x 1 pixels.*max_resolution"):
@@ -275,7 +296,9 @@ def test_payload_size__is_known_for_raw_images():
     assert field.payload_size(records).tolist() == [3 * 65_535**2, SIZE_UNKNOWN, 18]
 
 
-@pytest.mark.parametrize(("record", "size"), [((7, 5, 5, 0), 9), ((1, 0, 5, 0), 9), ((0, 5, 0, 0), 9), ((0, 5, 5, 0), 0)])
+@pytest.mark.parametrize(
+    ("record", "size"), [((7, 5, 5, 0), 9), ((1, 0, 5, 0), 9), ((0, 5, 0, 0), 9), ((0, 5, 5, 0), 0)]
+)
 def test_validate__names_the_first_broken_record(record, size):
     """Unknown modes, and images without pixels or bytes, are refused by sample."""
     records = np.array([(0, 5, 5, 0), record], RGBImageField().record_dtype)
@@ -308,7 +331,14 @@ def test_field__refuses_arguments_out_of_range(arguments):
 
 def test_describe__holds_all_arguments():
     """What is described builds the same field again, and pickles."""
-    field = RGBImageField("smart", max_resolution=np.int64(500), smart_threshold=1000, reencode="never", check="header", resample="area")
+    field = RGBImageField(
+        "smart",
+        max_resolution=np.int64(500),
+        smart_threshold=1000,
+        reencode="never",
+        check="header",
+        resample="area",
+    )
     description = field.describe()
     assert description["type"] == "RGBImageField"
     arguments = {name: value for name, value in description.items() if name != "type"}
@@ -325,7 +355,12 @@ def test_field__door_of_ffcv():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         field = RGBImageField("smart", 500, None, 80, 0.25)
-    assert (field.max_resolution, field.smart_threshold, field.jpeg_quality, field.compress_probability) == (500, None, 80, 0.25)
+    assert (
+        field.max_resolution,
+        field.smart_threshold,
+        field.jpeg_quality,
+        field.compress_probability,
+    ) == (500, None, 80, 0.25)
 
 
 @pytest.mark.shared_data
@@ -339,4 +374,6 @@ def test_field__keeps_all_real_photos(shared_data):
         assert encoded.note == "kept"
         assert encoded.payload == path.read_bytes()
         if index % 20 == 0:
-            np.testing.assert_array_equal(stored(field, path)[1], np.asarray(Image.open(path).convert("RGB")))
+            np.testing.assert_array_equal(
+                stored(field, path)[1], np.asarray(Image.open(path).convert("RGB"))
+            )

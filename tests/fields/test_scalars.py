@@ -11,7 +11,20 @@ from ffcv_ssl.fields import FloatField, IntField, basics
 
 
 @pytest.mark.parametrize(
-    "value", [0, -1, 2**63 - 1, -(2**63), True, np.int8(-7), np.uint64(5), np.bool_(True), np.array(3), torch.tensor(3), torch.tensor(True)]
+    "value",
+    [
+        0,
+        -1,
+        2**63 - 1,
+        -(2**63),
+        True,
+        np.int8(-7),
+        np.uint64(5),
+        np.bool_(True),
+        np.array(3),
+        torch.tensor(3),
+        torch.tensor(True),
+    ],
 )
 def test_int__takes_integers_of_any_origin(value):
     """Python, NumPy and torch integers and booleans are stored as they are, without payload."""
@@ -45,7 +58,19 @@ def test_int__refuses_everything_else(value):
 
 
 @pytest.mark.parametrize(
-    "value", [0.5, -0.0, math.inf, 3, 2**53, np.float16(0.1), np.float32(0.1), np.array(2.5), torch.tensor(2.5), np.int32(4)]
+    "value",
+    [
+        0.5,
+        -0.0,
+        math.inf,
+        3,
+        2**53,
+        np.float16(0.1),
+        np.float32(0.1),
+        np.array(2.5),
+        torch.tensor(2.5),
+        np.int32(4),
+    ],
 )
 def test_float__takes_real_numbers_of_any_origin(value):
     """Python, NumPy and torch numbers become the float64 of the same value."""
@@ -60,7 +85,10 @@ def test_float__keeps_nan():
     assert math.isnan(FloatField().encode(float("nan"), 0).record[0])
 
 
-@pytest.mark.parametrize("value", ["0.5", None, 1j, True, 2**53 + 1, 10**400, np.array([0.5]), torch.tensor([0.5]), [0.5]])
+@pytest.mark.parametrize(
+    "value",
+    ["0.5", None, 1j, True, 2**53 + 1, 10**400, np.array([0.5]), torch.tensor([0.5]), [0.5]],
+)
 def test_float__refuses_everything_else(value):
     """Texts, None, complex numbers, booleans, arrays, and integers that a float64 would change are errors."""
     with pytest.raises(FieldError, match=r"wanted a real number|float64"):

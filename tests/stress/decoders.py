@@ -152,7 +152,9 @@ class Decoders:
             ):
                 raise ImageError(handle.message())
 
-        self._whole_and_regions(f"native 1/{denominator}", decode, file, small, [random_box(rng, *small[:2])], outcome)
+        self._whole_and_regions(
+            f"native 1/{denominator}", decode, file, small, [random_box(rng, *small[:2])], outcome
+        )
 
 
 def random_box(rng: random.Random, height: int, width: int) -> Box:
@@ -173,7 +175,10 @@ def random_box(rng: random.Random, height: int, width: int) -> Box:
 def may_be_cut(file: np.ndarray, height: int, box: Box) -> bool:
     """Whether the rows of the box can be cut out, so that other rows are not looked at."""
     data = np.array(file)
-    return layout(data)[0] != 0 and cut_rows(data, height, box[0], box[0] + box[2], np.empty_like(data))[0] != 0
+    return (
+        layout(data)[0] != 0
+        and cut_rows(data, height, box[0], box[0] + box[2], np.empty_like(data))[0] != 0
+    )
 
 
 def _public(data: np.ndarray, out: np.ndarray, box: Box | None) -> None:
@@ -196,7 +201,9 @@ def _compare_region(
         if found is None:
             return
         if is_cut:  # documented: rows that are cut away are not looked at
-            outcome.counts["region alone, rows cut"] = outcome.counts.get("region alone, rows cut", 0) + 1
+            outcome.counts["region alone, rows cut"] = (
+                outcome.counts.get("region alone, rows cut", 0) + 1
+            )
         else:
             outcome.faults.append(("region alone", f"{name} {box}"))
     elif found is None:

@@ -65,7 +65,9 @@ class FileSubject:
         outcome = exercise(path, base.custom_fields, tasks)
         compare_views(outcome)
         column = self._column(outcome, base, kind, tasks.verify)
-        return Report(kind, f"{base.name}: {done}", column, {"files": 1, **outcome.counts}, outcome.faults)
+        return Report(
+            kind, f"{base.name}: {done}", column, {"files": 1, **outcome.counts}, outcome.faults
+        )
 
     def _mutated(self, seed: int) -> tuple[Base, Parts, str, str]:
         rng = random.Random(seed)
@@ -94,7 +96,13 @@ class FileSubject:
         if kind in UNSEALED and wrong and base.checksums == "values":
             outcome.faults.append(("damage unnoticed", f"{wrong[:5]}"))
         read = [key for key in wrong if not key[1].startswith("view ")]
-        if kind in UNSEALED and read and base.checksums == "pages" and was_verified and not outcome.problems:
+        if (
+            kind in UNSEALED
+            and read
+            and base.checksums == "pages"
+            and was_verified
+            and not outcome.problems
+        ):
             outcome.faults.append(("damage unnoticed by verify", f"{read[:5]}"))
         if outcome.errors or outcome.problems:
             return "value errors"
