@@ -17,7 +17,7 @@ import numpy as np
 
 from ffcv_ssl.benchmarks import machine
 from ffcv_ssl.codecs import native
-from ffcv_ssl.codecs.decode import Box, decode_jpeg, rungs
+from ffcv_ssl.codecs.decode import Box, available_decoders, decode_jpeg
 from ffcv_ssl.codecs.encode import encode_jpeg, resize
 from ffcv_ssl.codecs.image import load_rgb
 from ffcv_ssl.codecs.slices import cut_rows, decode_box
@@ -39,15 +39,15 @@ class Image:
 
 def variants() -> dict[str, Callable[[Image, Box], object]]:
     """Return the decoders: functions of an image and a box."""
-    ladder = dict(rungs())
-    simplejpeg = ladder["simplejpeg"]
+    decoders = dict(available_decoders())
+    simplejpeg = decoders["simplejpeg"]
     functions: dict[str, Callable[[Image, Box], object]] = {
         "simplejpeg, whole image": lambda image, box: simplejpeg(image.data, image.out),
         "simplejpeg, rows cut out of the file": lambda image, box: simplejpeg(
             image.data, image.out, box
         ),
     }
-    if "native" not in ladder:
+    if "native" not in decoders:
         return functions
     address, handle = native.decode_address(), native.Handle()
 
@@ -156,7 +156,7 @@ def main() -> None:
     size = np.mean([image.data.size for image in images]) / 1e3
     print(machine.as_text(result["machine"]))
     print(
-        f"{native.shim().LIBRARY if native.decode_address() else 'no native decoder'}; {len(images)} images of {size:.1f} kB on average\n"
+        f"{native.extension_module().LIBRARY if native.decode_address() else 'no native decoder'}; {len(images)} images of {size:.1f} kB on average\n"
     )
     print(f"{'CPU ms per image':36}" + "".join(f"{which:>20}" for which in result["milliseconds"]))
     for name in functions:

@@ -1,1 +1,1 @@
-"""Decodes and encodes JPEG: headers, the decoder ladder, the one encoder and resize."""
+"""JPEG headers, decoding and encoding, and conversion of other image formats to RGB."""

@@ -1,8 +1,11 @@
-"""Call a C function by its address from compiled code: the native shim's `decode`, libc's `pread`.
+"""Call a C function by its address from compiled code: `decode` of the native decoder, `pread`.
 
-An address travels as an ordinary argument, so that kernels which call one can be kept on disk; the machine code holds no symbol that
-the next process would have to find again.
+The address is an ordinary argument. Kernels that call a C function can therefore be cached on disk:
+their machine code holds no symbol that the next process would have to resolve.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -12,19 +15,35 @@ _INT64 = ir.IntType(64)
 
 
 @intrinsic
-def call(typing_context, address, *arguments):
-    """Call the C function at `address` with int64 arguments (pointers among them) and return its int64 result.
+def call(typing_context: Any, address: Any, *arguments: Any) -> tuple[Any, Callable[..., Any]]:
+    """Call a C function from compiled code.
 
-    Only inside compiled code. Nothing is checked: a wrong address, or another number of arguments than the function takes, is a crash.
+    Nothing is checked: a wrong address or a wrong number of arguments crashes the process.
+
+    Parameters
+    ----------
+    typing_context
+        Supplied by Numba.
+    address
+        Address of the function, int64.
+    *arguments
+        Integers and addresses, passed as int64.
+
+    Returns
+    -------
+    int
+        The int64 that the function returns.
     """
     count = len(arguments)
-    signature = types.int64(types.int64, types.StarArgTuple((types.int64,) * count))
+    argument_types = types.StarArgTuple((types.int64,) * count)  # type: ignore[no-untyped-call]
+    signature = types.int64(types.int64, argument_types)
 
-    def generate(context, builder, _signature, values):
+    def generate(
+        _context: Any, builder: ir.IRBuilder, _signature: Any, values: Sequence[Any]
+    ) -> Any:
         function_type = ir.FunctionType(_INT64, [_INT64] * count)
         function = builder.inttoptr(values[0], function_type.as_pointer())
-        return builder.call(
-            function, [builder.extract_value(values[1], index) for index in range(count)]
-        )
+        unpacked = [builder.extract_value(values[1], index) for index in range(count)]
+        return builder.call(function, unpacked)
 
     return signature, generate

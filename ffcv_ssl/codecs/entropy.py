@@ -1,28 +1,48 @@
-"""Walk through the entropy-coded data of a JPEG scan without computing a pixel, to see whether it is sound.
+"""Walk through the entropy-coded data of a JPEG scan, without computing pixels, to check it.
 
-Each walker follows the Huffman codes of one stretch of data (between two restart markers) and returns how many bits it consumed, or what
-is wrong. Terms and control flow are those of ITU-T T.81, annexes F.2 (sequential) and G.2 (progressive).
+Each walker follows the Huffman codes of one entropy-coded segment (the data between two restart
+markers). It returns how many bits it consumed, or the code of a fault. Terms and control flow are
+those of ITU-T T.81, annexes F.2 (sequential) and G.2 (progressive).
 """
+
+from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-BAD_CODE, TOO_SHORT = -1, -2  # what walkers return instead of the number of bits they consumed
+BAD_CODE, TOO_SHORT = -1, -2  # returned by walkers in place of the number of consumed bits
 PADDING = 3  # zero bytes that callers append to the data, for the 16-bit window
 
+# Compiled code mixes int and np.int64: the scalars return Any.
 _walker = njit(nogil=True, error_model="numpy")
 _scalar = njit(nogil=True, error_model="numpy", inline="always")
 
 
-def code_table(counts: bytes, symbols: bytes) -> np.ndarray:
-    """Expand a Huffman table into (65536,) uint16: for every 16-bit window, its code's length (upper byte, 0: no code) and symbol.
+def code_table(counts: bytes, symbols: bytes) -> NDArray[np.uint16]:
+    """Expand a Huffman table into a look-up table over all 16-bit windows.
 
     Parameters
     ----------
     counts
-        Number of codes of each length, 1 to 16 bits.
+        16 bytes: the number of codes of each length, 1 to 16 bits.
     symbols
-        In the order of their codes.
+        One byte per code, in the order of the codes.
+
+    Returns
+    -------
+    np.ndarray
+        (65536,) uint16. The upper byte is the length of the code at the start of the window (0: no
+        code), the lower byte its symbol.
+
+    Raises
+    ------
+    ValueError
+        If there are more codes than 16 bits can hold.
+
+    References
+    ----------
+    ITU-T T.81, annex C.
     """
     lengths = np.repeat(np.arange(1, 17), list(counts))
     spans = 1 << (16 - lengths)
@@ -36,8 +56,8 @@ def code_table(counts: bytes, symbols: bytes) -> np.ndarray:
 
 
 @_scalar
-def _entry(data, position, table):
-    """Table entry for the 16 bits at a bit position."""
+def _entry(data: NDArray[np.uint8], position: np.int64, table: NDArray[np.uint16]) -> Any:
+    """Return the table entry for the 16 bits at a bit position."""
     first = position >> 3
     window = (
         (np.int64(data[first]) << 16) | (np.int64(data[first + 1]) << 8) | np.int64(data[first + 2])
@@ -46,8 +66,8 @@ def _entry(data, position, table):
 
 
 @_scalar
-def _bits(data, position, count):
-    """The next `count` bits, at most 16, as an integer."""
+def _bits(data: NDArray[np.uint8], position: np.int64, count: int) -> Any:
+    """Return the `count` bits (at most 16) at a bit position as an integer."""
     first = position >> 3
     window = (
         (np.int64(data[first]) << 16) | (np.int64(data[first + 1]) << 8) | np.int64(data[first + 2])
@@ -56,8 +76,31 @@ def _bits(data, position, count):
 
 
 @_walker
-def walk_sequential(data, num_bits, num_mcus, dc_tables, ac_tables):
-    """Baseline and extended: `dc_tables` and `ac_tables` hold one table per block of an MCU; (B, 65536) uint16."""
+def walk_sequential(
+    data: NDArray[np.uint8],
+    num_bits: int,
+    num_mcus: int,
+    dc_tables: NDArray[np.uint16],
+    ac_tables: NDArray[np.uint16],
+) -> int | np.int64:
+    """Walk through a baseline or extended scan.
+
+    Parameters
+    ----------
+    data
+        (num_bits // 8 + PADDING,) uint8, one coded segment without stuffing.
+    num_bits
+        Number of bits in the segment.
+    num_mcus
+        Number of MCUs that the segment should hold.
+    dc_tables, ac_tables
+        (B, 65536) uint16, one table per block of an MCU.
+
+    Returns
+    -------
+    int
+        Number of bits consumed, `BAD_CODE` or `TOO_SHORT`.
+    """
     position = np.int64(0)
     for _ in range(num_mcus):
         for block in range(dc_tables.shape[0]):
@@ -81,8 +124,13 @@ def walk_sequential(data, num_bits, num_mcus, dc_tables, ac_tables):
 
 
 @_walker
-def walk_dc_first(data, num_bits, num_mcus, dc_tables):
-    """First scan of DC coefficients; tables as above."""
+def walk_dc_first(
+    data: NDArray[np.uint8], num_bits: int, num_mcus: int, dc_tables: NDArray[np.uint16]
+) -> int | np.int64:
+    """Walk through a first scan of DC coefficients.
+
+    Arguments and result are those of `walk_sequential`.
+    """
     position = np.int64(0)
     for _ in range(num_mcus):
         for block in range(dc_tables.shape[0]):
@@ -96,8 +144,32 @@ def walk_dc_first(data, num_bits, num_mcus, dc_tables):
 
 
 @_walker
-def walk_ac_first(data, num_bits, table, first, last, nonzero):
-    """First scan of AC coefficients `first`..`last`; notes in `nonzero` ((blocks,) uint64, one bit per coefficient) where they are."""
+def walk_ac_first(
+    data: NDArray[np.uint8],
+    num_bits: int,
+    table: NDArray[np.uint16],
+    first: int,
+    last: int,
+    nonzero: NDArray[np.uint64],
+) -> int | np.int64:
+    """Walk through a first scan of AC coefficients, and mark the nonzero ones.
+
+    Parameters
+    ----------
+    data, num_bits
+        As in `walk_sequential`.
+    table
+        (65536,) uint16.
+    first, last
+        The coefficients of the scan, 1 to 63.
+    nonzero
+        (num_blocks,) uint64, one bit per coefficient; updated.
+
+    Returns
+    -------
+    int
+        As in `walk_sequential`.
+    """
     position = np.int64(0)
     end_of_band_run = np.int64(0)
     for block in range(nonzero.shape[0]):
@@ -128,8 +200,18 @@ def walk_ac_first(data, num_bits, table, first, last, nonzero):
 
 
 @_walker
-def walk_ac_refinement(data, num_bits, table, first, last, nonzero):
-    """Later scan of AC coefficients: one more bit of those in `nonzero`, and some new ones."""
+def walk_ac_refinement(
+    data: NDArray[np.uint8],
+    num_bits: int,
+    table: NDArray[np.uint16],
+    first: int,
+    last: int,
+    nonzero: NDArray[np.uint64],
+) -> int | np.int64:
+    """Walk through a refinement scan: one more bit of each nonzero AC coefficient, and new ones.
+
+    Arguments and result are those of `walk_ac_first`.
+    """
     position = np.int64(0)
     end_of_band_run = np.int64(0)
     for block in range(nonzero.shape[0]):
@@ -146,7 +228,7 @@ def walk_ac_refinement(data, num_bits, table, first, last, nonzero):
                     end_of_band_run += _bits(data, position, run)
                 position += run
                 break
-            while k <= last:  # past `run` zeros; each nonzero coefficient on the way takes a bit
+            while k <= last:  # skip `run` zeros; each nonzero coefficient takes a bit
                 if (nonzero[block] >> np.uint64(k)) & np.uint64(1):
                     position += 1
                 else:

@@ -1,4 +1,4 @@
-"""Which files are images: by extension, by their first bytes, and by the plug-ins that are installed."""
+"""Recognize image files by extension and by their first bytes, and load Pillow's plug-ins."""
 
 from __future__ import annotations
 
@@ -10,41 +10,29 @@ from functools import cache
 
 from ffcv_ssl.errors import ImageError
 
-# Pillow's names; others may start programs (EPS)
+# Pillow's names. Other formats may start programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 EXTENSIONS = frozenset(
-    [
-        *(
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".png",
-            ".webp",
-            ".gif",
-            ".bmp",
-            ".tif",
-            ".tiff",
-            ".ppm",
-        ),
-        *(".pgm", ".pbm", ".jp2", ".avif"),
-    ]
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
 )
-HEAD_BYTES = 32  # what `format_of` looks at
+HEAD_BYTES = 32  # bytes that `format_of` examines
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A package that teaches Pillow a format.
+    """A package that adds a format to Pillow.
 
     Parameters
     ----------
-    module, package
-        What is imported, and what is installed.
+    module
+        Name of the module to import.
+    package
+        Name of the package to install.
     format
-        Pillow's name.
+        Pillow's name of the format.
     register
-        Function of the module that tells Pillow; None where importing does.
+        Function of the module that registers the format; None if importing the module does.
     """
 
     module: str
@@ -53,16 +41,22 @@ class Plugin:
     register: str | None = None
 
     def installed(self) -> bool:
-        """Whether the module can be found; it is not imported."""
+        """Return whether the module can be found; it is not imported."""
         return importlib.util.find_spec(self.module) is not None
 
     def load(self) -> None:
-        """Import and register it; ImageError if that fails."""
+        """Import the module and register its format.
+
+        Raises
+        ------
+        ImageError
+            If the module raises an error.
+        """
         try:
             module = importlib.import_module(self.module)
             if self.register is not None:
                 getattr(module, self.register)()
-        except Exception as error:  # whatever a package of others meets when it is loaded
+        except Exception as error:  # a third-party package may raise anything
             raise ImageError(f"{self.package} is installed but does not load: {error}") from error
 
 
@@ -76,7 +70,7 @@ _SIGNATURES = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "WEBP": rb"RIFF....WEBP",
     "GIF": rb"GIF8[79]a",
-    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # with the size of the second header
+    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",  # sizes of the second header
     "JPEG2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     "AVIF": rb"....ftyp(avif|avis|.{8,16}avif)",
     "HEIF": rb"....ftyp(" + b"|".join(_HEIF_BRANDS) + rb")",
@@ -88,34 +82,67 @@ _PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in _SIGNATUR
 
 
 def format_of(head: bytes) -> str | None:
-    """Tell the format of an image file from its first `HEAD_BYTES` bytes.
+    """Recognize the format of an image file by its first bytes.
+
+    Parameters
+    ----------
+    head
+        The first `HEAD_BYTES` bytes of the file, or the whole file if it is shorter.
 
     Returns
     -------
     str or None
-        Pillow's name of the format, whether a plug-in for it is installed or not; None for no image.
+        Pillow's name of the format, even if its plug-in is not installed. None if it is not an
+        image.
+
+    Examples
+    --------
+    >>> format_of(b"\x89PNG\r\n\x1a\n")
+    'PNG'
     """
     return next((name for name, pattern in _PATTERNS.items() if pattern.match(head)), None)
 
 
 def plugin_of(image_format: str | None) -> Plugin | None:
-    """The plug-in that reads a format, if it takes one."""
+    """Return the plug-in that reads a format.
+
+    Parameters
+    ----------
+    image_format
+        Pillow's name of the format, or None.
+
+    Returns
+    -------
+    Plugin or None
+        None if Pillow reads the format by itself.
+    """
     return next((plugin for plugin in PLUGINS.values() if plugin.format == image_format), None)
 
 
 def readable_extensions() -> frozenset[str]:
-    """Extensions of the formats that can be read here, in small letters."""
-    return EXTENSIONS | {extension for extension, plugin in PLUGINS.items() if plugin.installed()}
+    """Return the lower-case extensions, with dot, of the formats that can be read here."""
+    installed = {extension for extension, plugin in PLUGINS.items() if plugin.installed()}
+    return EXTENSIONS | installed
 
 
 @cache
 def load_plugin(image_format: str) -> bool:
-    """Load the plug-in for a format; False if the format takes none or it is not installed.
+    """Load the plug-in that reads a format.
+
+    Parameters
+    ----------
+    image_format
+        Pillow's name of the format.
+
+    Returns
+    -------
+    bool
+        False if the format needs no plug-in, or if its plug-in is not installed.
 
     Raises
     ------
     ImageError
-        If it is installed but does not load.
+        If the plug-in is installed but fails to load.
     """
     plugin = plugin_of(image_format)
     if plugin is None or not plugin.installed():

@@ -1,22 +1,22 @@
-"""Whatever stands for an image becomes (H, W, 3) uint8 RGB, by one rule, or is refused by name.
+"""Convert images of any kind to (H, W, 3) uint8 RGB.
 
-| what it is | what becomes of it |
+| input | result |
 |---|---|
-| RGB, RGBX | as it is |
-| 1, L | the grey level in all three channels |
-| LA, PA, P, RGBA | colours as stored; transparency is dropped, not blended with a background |
-| CMYK, YCCK, YCbCr, HSV | Pillow's conversion, without colour management |
-| 16 bits per channel, in colour or with transparency (PNG) | the upper 8 bits, as Pillow reads them |
-| I, I;16, F | refused: which level is white is not known |
-| LAB, La, RGBa | refused |
-| array (H, W), (H, W, 1), (H, W, 3), (H, W, 4), uint8 | as L, L, RGB, RGBA |
-| tensor, uint8 | channels first (C, H, W) or last (H, W, C); refused where both readings are possible |
-| arrays and tensors of other dtypes or shapes | refused |
-| dict with `bytes` or `path` (undecoded images of Hugging Face) | the file: its bytes if there, else its path |
+| RGB, RGBX | unchanged |
+| 1, L | the gray level in all three channels |
+| LA, PA, P, RGBA | the stored colors; transparency is dropped, not blended with a background |
+| CMYK, YCCK, YCbCr, HSV | Pillow's conversion, without color management |
+| 16 bits per channel, color or with transparency (PNG) | the upper 8 bits, as in Pillow |
+| I, I;16, F | an error, because the level of white is unknown |
+| LAB, La, RGBa | an error |
+| uint8 array (H, W), (H, W, 1), (H, W, 3), (H, W, 4) | as L, L, RGB, RGBA |
+| uint8 tensor (C, H, W) or (H, W, C) | as an array; an error if both layouts are possible |
+| arrays and tensors of other dtypes or shapes | an error |
+| dict with `bytes` or `path` (undecoded images of Hugging Face) | the bytes, else the file |
 
-HEIC and JPEG XL are read where their plug-ins for Pillow are installed (`ffcv_ssl.codecs.formats`).
-Animated and multi-page files give their first frame. EXIF orientation is applied; ICC profiles are ignored. This is what
-`torchvision.datasets.folder.default_loader` gives, but for the orientation, which it leaves.
+HEIC and JPEG XL need their plug-ins for Pillow (`ffcv_ssl.codecs.formats`). An animated or
+multi-page file yields its first frame. EXIF orientation is applied and ICC profiles are ignored.
+Except for the orientation, the result is that of `torchvision.datasets.folder.default_loader`.
 """
 
 import io
@@ -28,16 +28,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ffcv_ssl.codecs.formats import FORMATS, HEAD_BYTES, format_of, load_plugin, plugin_of
-from ffcv_ssl.codecs.jpeg import ORIENTATION_TAG, inspect_jpeg, is_jpeg, without_metadata
+from ffcv_ssl.codecs.jpeg import inspect_jpeg, is_jpeg, without_metadata
 from ffcv_ssl.codecs.limits import check_pixels, max_pixels, too_large
+from ffcv_ssl.codecs.orientation import ORIENTATION_TAG
 from ffcv_ssl.errors import ImageError
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBX", "RGBA", "CMYK", "YCbCr", "HSV")
 CHANNELS = (1, 3, 4)
-TRANSPOSITIONS = {  # EXIF orientation -> what turns the image upright
+TRANSPOSITIONS = {  # EXIF orientation -> operation that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -48,48 +50,77 @@ TRANSPOSITIONS = {  # EXIF orientation -> what turns the image upright
 }
 
 
-def load_rgb(value: Any) -> np.ndarray:
-    """Load an image from what a dataset gave.
+def load_rgb(value: Any) -> NDArray[np.uint8]:
+    """Load an image as RGB pixels.
 
     Parameters
     ----------
     value
-        A path, the bytes of an image file, a PIL image, an array, a torch tensor (on any device), or
-        a dict with `bytes` or `path`.
+        A path, the bytes of an image file, a PIL image, an array, a torch tensor on any device, or
+        a dict with `bytes` or `path`. The table at the top of this module lists the supported
+        kinds.
 
     Returns
     -------
     np.ndarray
-        (H, W, 3) uint8, RGB, C-contiguous; `value` itself where it is just that, so it is not to be written to.
+        (H, W, 3) uint8, RGB, C-contiguous. It may be `value` itself, so do not write to it.
 
     Raises
     ------
     ImageError
-        If the file cannot be read, the image does not decode, or its kind is not in the table above. The message starts with the
-        path, where there is one.
+        If the file cannot be read, the image does not decode, or its kind is not supported. The
+        message starts with the path of the image, or else with its type.
+
+    Examples
+    --------
+    >>> load_rgb(np.zeros((20, 30), np.uint8)).shape
+    (20, 30, 3)
     """
     value = stored_file(value)
-    with naming(value):
+    with errors_naming(value):
         return to_rgb(value)
 
 
-def to_rgb(value: Any) -> np.ndarray:
-    """`load_rgb`, whose error messages do not name the value: for callers that name it themselves."""
+def to_rgb(value: Any) -> NDArray[np.uint8]:
+    """Load an image as RGB pixels, like `load_rgb`, with error messages that do not name it.
+
+    It serves callers that name the image themselves.
+
+    Parameters
+    ----------
+    value
+        As for `load_rgb`, but not a dict.
+
+    Returns
+    -------
+    np.ndarray
+        As from `load_rgb`.
+
+    Raises
+    ------
+    ImageError
+        As from `load_rgb`.
+    """
     if is_encoded(value):
         return _rgb_from_file(read_encoded(value))
     if isinstance(value, Image.Image):
         return _rgb_from_pillow(value)
     if isinstance(value, np.ndarray):
         return _rgb_from_array(value)
-    if "torch" in sys.modules and isinstance(
-        value, sys.modules["torch"].Tensor
-    ):  # no tensor without torch: never import it here
+    torch = sys.modules.get("torch")  # without it there are no tensors; never import it here
+    if torch is not None and isinstance(value, torch.Tensor):
         return _rgb_from_tensor(value)
     raise ImageError("an image is a path, bytes, a PIL image, a NumPy array or a tensor.")
 
 
 def stored_file(value: Any) -> Any:
-    """The bytes or path in a dict of an undecoded image; any other value as it is."""
+    """Return the bytes or path in a dict of an undecoded image; any other value unchanged.
+
+    Raises
+    ------
+    ImageError
+        If the dict has neither.
+    """
     if not isinstance(value, Mapping):
         return value
     file = value.get("bytes")
@@ -103,12 +134,17 @@ def stored_file(value: Any) -> Any:
 
 
 def is_encoded(value: Any) -> bool:
-    """Whether the value is an image file: its path or its bytes."""
+    """Return whether the value is an image file: its path or its bytes."""
     return isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview))
 
 
 def read_encoded(value: Any) -> bytes:
-    """The bytes of an image file given by path or as bytes.
+    """Return the bytes of an image file.
+
+    Parameters
+    ----------
+    value
+        The path of the file, or its bytes.
 
     Raises
     ------
@@ -125,8 +161,8 @@ def read_encoded(value: Any) -> bytes:
 
 
 @contextmanager
-def naming(value: Any) -> Iterator[None]:
-    """Put the path of the image, or what else it is, before the message of an ImageError raised in the block."""
+def errors_naming(value: Any) -> Iterator[None]:
+    """Prefix the message of an ImageError in the block with the path or type of the image."""
     try:
         yield
     except ImageError as error:
@@ -139,7 +175,7 @@ def naming(value: Any) -> Iterator[None]:
         raise ImageError(f"{name}: {error}") from error
 
 
-def _rgb_from_file(data: bytes) -> np.ndarray:
+def _rgb_from_file(data: bytes) -> NDArray[np.uint8]:
     if not data:
         raise ImageError("the file is empty.")
     orientation = None
@@ -147,7 +183,7 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
         info = inspect_jpeg(data)
         check_pixels(info.width, info.height)
         orientation, data = info.orientation, without_metadata(data)
-    max_pixels()  # which tells Pillow, too
+    max_pixels()  # also sets the limit in Pillow
     plugin = plugin_of(format_of(data[:HEAD_BYTES]))
     formats = (plugin.format,) if plugin is not None and load_plugin(plugin.format) else FORMATS
     try:
@@ -163,64 +199,58 @@ def _rgb_from_file(data: bytes) -> np.ndarray:
         raise ImageError(
             f"not an image of a known format ({known}): starts with {data[:16]!r}."
         ) from error
-    except Exception as error:  # Pillow's readers let out what their parsers meet: OSError, SyntaxError, struct.error, KeyError, …
+    except Exception as error:  # Pillow's parsers raise OSError, SyntaxError, struct.error, …
         raise ImageError(f"does not open: {error}") from error
     with image:
         check_pixels(*image.size)
         return _rgb_from_pillow(image, orientation)
 
 
-def _rgb_from_pillow(image: Image.Image, orientation: int | None = None) -> np.ndarray:
-    """The pixels of a PIL image, turned by an EXIF orientation (None: its own)."""
+def _rgb_from_pillow(image: Image.Image, orientation: int | None = None) -> NDArray[np.uint8]:
+    """Return the pixels of a PIL image, turned by an EXIF orientation (None: the image's own)."""
     if image.mode not in MODES:
         raise ImageError(
-            f"mode {image.mode!r} is not supported (wanted {', '.join(MODES)}); convert it to 8-bit RGB first."
+            f"mode {image.mode!r} is not supported (wanted {', '.join(MODES)}); "
+            "convert it to 8-bit RGB first."
         )
     if not image.width or not image.height:
         raise ImageError(f"{image.width} x {image.height} pixels.")
     try:
         image.load()
-        orientation = (
-            _orientation(image) if orientation is None else orientation
-        )  # after loading: TIFF turns itself, and resets it
-        if image.mode in (
-            "P",
-            "PA",
-        ):  # Pillow warns of palettes with transparency on the direct way
+        if orientation is None:  # after loading, which turns a TIFF and resets its orientation
+            orientation = _orientation(image)
+        if image.mode in ("P", "PA"):  # to avoid Pillow's warning about transparent palettes
             image = image.convert("RGBA")
         image = image.convert("RGB")
-    except Exception as error:  # as above
+    except Exception as error:  # Pillow's parsers, as above
         raise ImageError(f"{image.format or 'image'} does not decode: {error}") from error
     if orientation in TRANSPOSITIONS:
         image = image.transpose(TRANSPOSITIONS[orientation])
     return np.asarray(image)
 
 
-def _orientation(image: "Image.Image") -> int:
-    """EXIF orientation of a PIL image; 1 where its EXIF block cannot be read."""
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of a PIL image; 1 if its EXIF block cannot be read."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
-    except (
-        Exception
-    ):  # a broken EXIF block makes Pillow's parser raise anything; the pixels are still good
+    except Exception:  # Pillow's parser may raise anything; the pixels are still good
         return 1
 
 
-def _rgb_from_array(image: np.ndarray) -> np.ndarray:
+def _rgb_from_array(image: NDArray[Any]) -> NDArray[np.uint8]:
     if image.dtype != np.uint8:
         raise ImageError(
-            f"dtype {image.dtype} is not supported, wanted uint8; scale the values to 0..255 and use .astype(numpy.uint8)."
+            f"dtype {image.dtype} is not supported, wanted uint8; "
+            "scale the values to 0..255 and use .astype(numpy.uint8)."
         )
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in CHANNELS:
-        hint = (
-            "; channels come last: use .transpose(1, 2, 0)"
-            if image.ndim == 3 and image.shape[0] in CHANNELS
-            else ""
-        )
+        is_transposed = image.ndim == 3 and image.shape[0] in CHANNELS
+        hint = "; channels come last: use .transpose(1, 2, 0)" if is_transposed else ""
         raise ImageError(
-            f"shape {image.shape} is not supported, wanted (H, W), (H, W, 1), (H, W, 3) or (H, W, 4){hint}."
+            f"shape {image.shape} is not supported, "
+            f"wanted (H, W), (H, W, 1), (H, W, 3) or (H, W, 4){hint}."
         )
     if not image.size:
         raise ImageError(f"shape {image.shape} holds no pixels.")
@@ -229,12 +259,13 @@ def _rgb_from_array(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[:, :, :3])
 
 
-def _rgb_from_tensor(tensor: Any) -> np.ndarray:
+def _rgb_from_tensor(tensor: Any) -> NDArray[np.uint8]:
     image = tensor.detach().cpu().numpy()
     if image.ndim == 3 and image.shape[0] in CHANNELS:
         if image.shape[2] in CHANNELS:
             raise ImageError(
-                f"shape {image.shape} can be read channels first and channels last; pass a (H, W, C) NumPy array."
+                f"shape {image.shape} can be read channels first and channels last; "
+                "pass a (H, W, C) NumPy array."
             )
         image = image.transpose(1, 2, 0)
     return _rgb_from_array(image)

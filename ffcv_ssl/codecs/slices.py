@@ -1,34 +1,43 @@
-"""Cut the rows that are needed out of a JPEG before anything is decoded, where restart markers stand between its rows of MCUs.
+"""Cut the rows of MCUs that are needed out of a JPEG before decoding, at its restart markers.
 
-At a restart marker the entropy coder begins anew, so the data between two of them can be decoded alone. The slice is a whole JPEG of
-fewer rows: any decoder reads it. Only files with one scan of sequential Huffman code and one restart interval per row of MCUs are cut,
-which is what `encode_jpeg` writes; of every other file, and of one whose markers are missing or out of order, the whole is decoded.
-Rows that are cut away are not looked at, so damage there goes unnoticed; damage in the rows that stay is an error as ever.
+The entropy coder starts anew at a restart marker, so the data between two markers decodes on its
+own. A slice is a complete JPEG of fewer rows, which any decoder reads.
+
+Only a file with one sequential Huffman-coded scan and one restart interval per row of MCUs is cut;
+`encode_jpeg` writes such files. Any other file is decoded whole, and so is one whose restart
+markers are missing or out of order. Rows that are cut away are not read, so damage in them goes
+unnoticed; damage in the remaining rows raises an error as usual.
 
 Terms and the layout of segments are those of ITU-T T.81, annex B.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.codecs._call import call
 from ffcv_ssl.kernels._jit import per_sample, scalar
 
+Integer = int | np.int64
+
 SOF0, SOF1, DHT, RST0, EOI, SOS, DRI = 0xC0, 0xC1, 0xC4, 0xD0, 0xD9, 0xDA, 0xDD
-MIN_ROWS = 2  # of MCUs above and below that a cut must save
-BLOCK = 64  # bytes searched at once for a marker
+MIN_ROWS = 2  # rows of MCUs, above and below together, that a cut must save
+BLOCK = 64  # bytes that one vectorized test searches for a marker
 
 
 @scalar
-def _word(data, offset):
-    """Big-endian 16-bit number."""
+def _word(data: NDArray[np.uint8], offset: Integer) -> Any:
+    """Return a big-endian 16-bit number."""
     return (np.int64(data[offset]) << 8) | np.int64(data[offset + 1])
 
 
 @scalar
-def _next_marker(data, offset):
-    """Offset of the next 0xFF that is not data (0xFF 0x00 is); near the end of `data` where there is none.
+def _next_marker(data: NDArray[np.uint8], offset: Integer) -> Integer:
+    """Return the offset of the next 0xFF that starts a marker, or one near the end of `data`.
 
-    A vectorised test passes over blocks without one: 5 us for 49 kB, against 9 byte by byte.
+    0xFF 0x00 is data. The vectorized test of whole blocks takes 5 us for 49 kB; byte by byte it is
+    9 us.
     """
     last = data.size - 1
     while offset + BLOCK <= last:
@@ -48,17 +57,30 @@ def _next_marker(data, offset):
 
 
 @scalar
-def _copy(source, out):
-    """Copy bytes (a slice assignment takes 1.5 s more to compile, for the text of an error that cannot occur)."""
+def _copy(source: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Copy bytes.
+
+    A slice assignment takes 1.5 s longer to compile, for the text of an error that cannot occur.
+    """
     for i in range(source.size):
         out[i] = source[i]
 
 
 @per_sample
-def layout(data):
-    """Where a JPEG can be cut: offsets of frame header and scan, lines of a row of MCUs, lines that upsampling reads beside a line.
+def layout(data: NDArray[np.uint8]) -> Any:
+    """Find where a JPEG can be cut.
 
-    The last is 1 where chroma is subsampled vertically, else 0; all four are 0 where the file cannot be cut.
+    Parameters
+    ----------
+    data
+        (size,) uint8, the JPEG.
+
+    Returns
+    -------
+    tuple
+        Offset of the frame header's contents, offset of the entropy-coded data, lines per row of
+        MCUs, and number of neighboring lines that upsampling reads (1 if chroma is subsampled
+        vertically, else 0). Four zeros if the file cannot be cut.
     """
     frame = interval = np.int64(0)
     offset = np.int64(2)
@@ -86,19 +108,15 @@ def layout(data):
 
 
 @scalar
-def _rows_of_mcus(data, frame, scan, interval):
-    """The result of `layout` for a file of one scan."""
-    columns = rows = np.int64(
-        1
-    )  # of blocks in an MCU; that of a single component is one block, whatever its factors
+def _rows_of_mcus(data: NDArray[np.uint8], frame: Integer, scan: Integer, interval: Integer) -> Any:
+    """Return the result of `layout` for a file of one scan."""
+    # Blocks in an MCU. With a single component it is one block, whatever the sampling factors.
+    columns = rows = np.int64(1)
     smallest = np.int64(4)
     for component in range(data[frame + 5]):
         factors = np.int64(data[frame + 7 + 3 * component])
-        columns, rows, smallest = (
-            max(columns, factors >> 4),
-            max(rows, factors & 15),
-            min(smallest, factors & 15),
-        )
+        columns, rows = max(columns, factors >> 4), max(rows, factors & 15)
+        smallest = min(smallest, factors & 15)
     if data[frame + 5] == 1:
         columns = rows = smallest = np.int64(1)
     if interval != (_word(data, frame + 3) + 8 * columns - 1) // (8 * columns):
@@ -107,93 +125,102 @@ def _rows_of_mcus(data, frame, scan, interval):
 
 
 @per_sample
-def cut_rows(data, height, top, bottom, out):
+def cut_rows(
+    data: NDArray[np.uint8], height: int, top: int, bottom: int, out: NDArray[np.uint8]
+) -> Any:
     """Write a JPEG of the rows of MCUs that the lines [top, bottom) need.
 
-    Where chroma is subsampled vertically that is one row more on a side where the lines reach the edge of their own; always one more
-    would cost 6 % of one view's box.
+    If chroma is subsampled vertically, lines at the edge of their row of MCUs also need the
+    neighboring row. Always including the neighbors would cost 6 % of the time for one view's box.
 
     Parameters
     ----------
     data
         (size,) uint8, the JPEG.
     height
-        What its record says, in pixels. A file that says otherwise is not cut, so that its decoder finds out.
+        Height in pixels according to the record. A file that contradicts it is not cut, so that the
+        decoder reports the difference.
     top, bottom
         Lines of the image, 0 <= top < bottom <= height.
     out
-        (at least size,) uint8.
+        uint8, at least as long as `data`; overwritten.
 
     Returns
     -------
     tuple
-        Bytes of the slice, its first line in the image, and its number of lines; zeros where the file cannot be cut or it would not pay.
+        Size of the slice in bytes, its first line in the image, and its number of lines. Three
+        zeros if the file cannot be cut or if a cut would not pay.
     """
     frame, scan, mcu_height, margin = layout(data)
-    nothing = np.int64(0), np.int64(0), np.int64(0)
+    uncut = np.int64(0), np.int64(0), np.int64(0)
     if frame == 0 or _word(data, frame + 1) != height:
-        return nothing
+        return uncut
     num_rows = (height + mcu_height - 1) // mcu_height
     first = max(top - margin, 0) // mcu_height
     last = min(bottom - 1 + margin, height - 1) // mcu_height
     if num_rows - (last + 1 - first) < MIN_ROWS:
-        return nothing
-    line = first * mcu_height
-    lines = min((last + 1) * mcu_height, height) - line
+        return uncut
+    first_line = first * mcu_height
+    num_lines = min((last + 1) * mcu_height, height) - first_line
     _copy(data[:scan], out)
-    out[frame + 1], out[frame + 2] = lines >> 8, lines & 0xFF
+    out[frame + 1], out[frame + 2] = num_lines >> 8, num_lines & 0xFF
     start = size = scan
     for row in range(last + 1):
         end = _next_marker(data, start) + 2
-        if (
-            end > data.size
-            or data[end - 2] != 0xFF
-            or data[end - 1] != (EOI if row == num_rows - 1 else RST0 + (row & 7))
-        ):
-            return nothing
+        marker = EOI if row == num_rows - 1 else RST0 + (row & 7)
+        if end > data.size or data[end - 2] != 0xFF or data[end - 1] != marker:
+            return uncut
         if row >= first:
             _copy(data[start:end], out[size:])
             size += end - start
             out[size - 1] = EOI if row == last else RST0 + ((row - first) & 7)
         start = end
-    return size, line, lines
+    return size, first_line, num_lines
 
 
 @per_sample
-def decode_box(decoder, data, size, box, denominator, scratch, out):
-    """Decode a box of a JPEG with the native shim; only its rows, where the file can be cut.
+def decode_box(
+    decoder: tuple[int, int],
+    data: NDArray[np.uint8],
+    size: tuple[int, int],
+    box: tuple[int, int, int, int],
+    denominator: int,
+    scratch: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+) -> Any:
+    """Decode a box of a JPEG with the native decoder, reading only its rows if the file can be cut.
 
     Parameters
     ----------
     decoder
-        Addresses of the shim's `decode` and of the thread's handle, int64.
+        Addresses of the native `decode` and of the thread's handle, int64.
     data
         (n,) uint8, the JPEG.
     size
-        Height and width as the record has them.
+        Height and width in pixels according to the record.
     box
-        Top, left, height, width, in pixels of the image at 1/denominator.
+        Top, left, height, width, in pixels of the image scaled by 1 / denominator.
     denominator
         1, 2, 4 or 8.
     scratch
-        (at least n,) uint8, overwritten.
+        uint8, at least as long as `data`; overwritten.
     out
-        uint8, C-contiguous, room for the whole image at 1/denominator; the box is filled, other pixels may be.
+        uint8, C-contiguous, large enough for the whole scaled image. The box is filled; other
+        pixels of the image may be overwritten.
 
     Returns
     -------
     int
-        0, or 1 with the reason in the handle.
+        0, or 1 after a failure, whose reason the handle holds.
     """
     address, handle = decoder
     height, width = size
     top, left, box_height, box_width = box
-    length, line, lines = cut_rows(
-        data, height, top * denominator, min((top + box_height) * denominator, height), scratch
-    )
+    bottom = min((top + box_height) * denominator, height)
+    length, line, num_lines = cut_rows(data, height, top * denominator, bottom, scratch)
     source = scratch
     if length == 0:
-        source, length, lines = data, data.size, height
+        source, length, num_lines = data, data.size, height
     line //= denominator  # whole MCUs lie above
     target = out.ctypes.data + 3 * line * ((width + denominator - 1) // denominator)
     return call(
@@ -202,7 +229,7 @@ def decode_box(decoder, data, size, box, denominator, scratch, out):
         source.ctypes.data,
         length,
         target,
-        lines,
+        num_lines,
         width,
         top - line,
         left,

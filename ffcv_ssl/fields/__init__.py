@@ -1,4 +1,4 @@
-"""Fields: what one value of a sample is, how it is stored and how it is read back."""
+"""Fields: how the values of a sample are stored and decoded."""
 
 from ffcv_ssl.fields.arrays import NDArrayField, TorchTensorField
 from ffcv_ssl.fields.base import Encoded, Field

@@ -1,4 +1,4 @@
-"""Door: FFCV's path to the scalar fields and their decoders."""
+"""Re-exports the scalar fields and their decoders under FFCV's import path."""
 
 from ffcv_ssl.fields.scalars import FloatField, IntField
 from ffcv_ssl.transforms.decoders import FloatDecoder, IntDecoder

@@ -1,4 +1,4 @@
-"""Values of varying length: bytes and JSON."""
+"""Fields for values of varying length: bytes and JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.errors import FieldError
 from ffcv_ssl.fields.arrays import as_numpy
@@ -16,17 +17,37 @@ _LARGEST_SIZE = np.uint64(np.iinfo(np.int64).max)
 
 @register
 class BytesField(Field):
-    """Bytes of any length, zero included."""
+    """Bytes of any length per sample, including none.
+
+    Examples
+    --------
+    >>> bytes(BytesField().encode(b"text", sample_index=0).payload)
+    b'text'
+    """
 
     type_id: ClassVar[int] = 3
     pointer_name: ClassVar[str | None] = "ptr"
 
     @property
-    def record_dtype(self) -> np.dtype:
+    def record_dtype(self) -> np.dtype[Any]:
+        """Pointer and size in bytes, both uint64."""
         return np.dtype([("ptr", "<u8"), ("size", "<u8")])
 
     def encode(self, value: Any, sample_index: int, seed: int = 0) -> Encoded:
-        """Store bytes, or a one-dimensional uint8 array or tensor as FFCV wants it; FieldError for anything else."""
+        """Encode bytes.
+
+        Parameters
+        ----------
+        value
+            A buffer of bytes, or a one-dimensional uint8 array or tensor, as in FFCV.
+        sample_index, seed
+            Unused.
+
+        Raises
+        ------
+        FieldError
+            If the value is neither.
+        """
         if not isinstance(value, (bytes, bytearray, memoryview)):
             array = as_numpy(value)
             if array is None or array.dtype != np.uint8 or array.ndim != 1:
@@ -42,24 +63,49 @@ class BytesField(Field):
             payload = memoryview(payload.tobytes())
         return Encoded(payload, (payload.nbytes,))
 
-    def record(self, encoded: Encoded, pointer: int) -> tuple:
+    def record(self, encoded: Encoded, pointer: int) -> tuple[Any, ...]:
+        """Return the record with the pointer first."""
         return (pointer, *encoded.record)
 
-    def payload_size(self, records: np.ndarray) -> np.ndarray:
-        return np.minimum(records["size"], _LARGEST_SIZE).astype(np.int64)
+    def payload_size(self, records: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the sizes in (N,) records as (N,) int64, at most 2**63 - 1."""
+        return np.asarray(np.minimum(records["size"], _LARGEST_SIZE).astype(np.int64))
 
     def decode(self, record: Any, payload: bytes | memoryview) -> Any:
+        """Return the payload as bytes."""
         return bytes(payload)
 
 
 @register
 class JSONField(BytesField):
-    """Anything that JSON can hold; what comes back is what `json.loads` makes of it (tuples become lists, keys strings)."""
+    """A JSON value per sample.
+
+    A decoded value is the result of `json.loads`: tuples become lists, and keys become strings.
+
+    Examples
+    --------
+    >>> field = JSONField()
+    >>> field.decode(None, field.encode({"box": (1, 2)}, sample_index=0).payload)
+    {'box': [1, 2]}
+    """
 
     type_id: ClassVar[int] = 5
 
     def encode(self, value: Any, sample_index: int, seed: int = 0) -> Encoded:
-        """Store a value as JSON text ended by one NUL; FieldError if JSON cannot hold it."""
+        """Encode a value as JSON text that ends with one NUL.
+
+        Parameters
+        ----------
+        value
+            Anything that `json.dumps` accepts.
+        sample_index, seed
+            Unused.
+
+        Raises
+        ------
+        FieldError
+            If JSON cannot represent the value.
+        """
         try:
             text = json.dumps(value)
         except (TypeError, ValueError, RecursionError) as error:
@@ -68,7 +114,13 @@ class JSONField(BytesField):
         return Encoded(payload, (len(payload),))
 
     def decode(self, record: Any, payload: bytes | memoryview) -> Any:
-        """The stored value; FieldError if the bytes are not JSON ended by one NUL."""
+        """Return the stored value.
+
+        Raises
+        ------
+        FieldError
+            If the payload is not JSON text that ends with one NUL.
+        """
         content = bytes(payload)
         if content[-1:] != b"\0":
             raise FieldError("the stored JSON does not end with a NUL byte.")

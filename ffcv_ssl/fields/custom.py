@@ -1,4 +1,4 @@
-"""A custom field whose class is not at hand: it can be listed and copied, not decoded."""
+"""A placeholder for a custom field whose class is not available."""
 
 from __future__ import annotations
 
@@ -11,32 +11,41 @@ from ffcv_ssl.fields.base import Encoded, Field
 
 
 class OpaqueField(Field):
-    """Stand-in for a custom field (type 255) of a file that was opened without its class.
+    """A custom field (type 255) of a file that was opened without the field's class.
+
+    It can be listed and copied, but neither encoded nor decoded.
 
     Parameters
     ----------
     name
-        Of the class that wrote it, for messages.
+        Name of the class that wrote the field, for messages.
     record_dtype
-        What the file says its record is.
+        Record dtype that the file declares.
     """
 
-    def __init__(self, name: str, record_dtype: np.dtype):
+    def __init__(self, name: str, record_dtype: np.dtype[Any]):
         self.name = name
         self._record_dtype = record_dtype
 
     @property
-    def record_dtype(self) -> np.dtype:
+    def record_dtype(self) -> np.dtype[Any]:
+        """Dtype of the record, as the file declares it."""
         return self._record_dtype
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
+        """Return the name of the class that wrote the field."""
         return {"type": type(self).__name__, "name": self.name}
 
     def encode(self, value: Any, sample_index: int, seed: int = 0) -> Encoded:
+        """Raise a FieldError, because the class of the field is unknown."""
         raise FieldError(self._advice())
 
     def decode(self, record: Any, payload: bytes | memoryview) -> Any:
+        """Raise a FieldError, because the class of the field is unknown."""
         raise FieldError(self._advice())
 
     def _advice(self) -> str:
-        return f"the class of this custom field ({self.name}) is not known; open the file with custom_fields={{field name: class}}."
+        return (
+            f"the class of this custom field ({self.name}) is not known; "
+            "open the file with custom_fields={field name: class}."
+        )

@@ -1,4 +1,4 @@
-"""Door: decoders under FFCV's names."""
+"""Re-exports the decoders under FFCV's import path."""
 
 from ffcv_ssl.transforms.decoders import (
     BytesDecoder,

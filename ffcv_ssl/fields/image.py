@@ -1,4 +1,4 @@
-"""RGB images, stored as JPEG or as raw pixels."""
+"""The field for RGB images, stored as JPEG or as raw pixels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.codecs.decode import decode_jpeg
 from ffcv_ssl.codecs.encode import RESAMPLES, encode_jpeg, resize, resized_shape
-from ffcv_ssl.codecs.image import is_encoded, naming, read_encoded, stored_file, to_rgb
+from ffcv_ssl.codecs.image import errors_naming, is_encoded, read_encoded, stored_file, to_rgb
 from ffcv_ssl.codecs.jpeg import JpegInfo, inspect_jpeg, is_jpeg
 from ffcv_ssl.codecs.limits import MAX_SIDE, check_pixels
 from ffcv_ssl.errors import FieldError, ImageError
@@ -26,37 +27,51 @@ CHECKS = ("decode", "header")
 
 @register
 class RGBImageField(Field):
-    """An image, decoded as (H, W, 3) uint8 RGB.
+    """An RGB image per sample, decoded as (H, W, 3) uint8.
 
-    It takes what `ffcv_ssl.codecs.image.load_rgb` takes. A JPEG given by path or as bytes is stored as it is where that loses nothing:
-    see `ffcv_ssl.codecs.jpeg.JpegInfo.needed_change`. The writer counts what became of the images: "kept" (JPEG, byte for byte),
-    "reencoded" (JPEG that had to change), "repaired" (JPEG that decodes only with warnings), "converted" (other images, now JPEG), "raw".
+    It accepts the values that `ffcv_ssl.codecs.image.load_rgb` accepts. A JPEG given by path or as
+    bytes is stored unchanged if that loses nothing (`ffcv_ssl.codecs.jpeg.JpegInfo.needed_change`).
+
+    The writer counts how the images were stored: "kept" (a JPEG, byte for byte), "reencoded" (a
+    JPEG that had to change), "repaired" (a JPEG that decodes only with warnings), "converted"
+    (another image, now JPEG) and "raw".
 
     Parameters
     ----------
     write_mode
-        "raw": pixels. "jpg": JPEG. "smart": JPEG where the raw pixels exceed `smart_threshold`. "proportion": JPEG for the share
-        `compress_probability` of the samples, chosen by a hash of the writer's seed and the sample's index.
+        "raw": pixels. "jpg": JPEG. "smart": JPEG if the raw pixels exceed `smart_threshold`.
+        "proportion": JPEG with probability `compress_probability`, drawn by a hash of the writer's
+        seed and the sample's index.
     max_resolution
-        Longest side in pixels, >= 1; larger images are shrunk. None keeps all sizes.
+        Longest side in pixels, >= 1; larger images are shrunk. None keeps every size.
     smart_threshold
-        In bytes of raw pixels (3 · width · height). None stores every image raw under "smart", as FFCV does, with a warning.
+        Size of the raw pixels (3 · width · height) in bytes, >= 0. None: under "smart" every image
+        is stored raw, as in FFCV, and a warning is issued.
     jpeg_quality
-        1 to 100, of the JPEGs encoded here.
+        Quality of the JPEGs that are encoded here, 1 to 100.
     compress_probability
-        In [0, 1], for "proportion".
+        Probability in [0, 1], for "proportion".
     reencode
-        JPEGs from the dataset that are to be stored as JPEG: "auto" keeps what can be kept, "always" encodes all again, "never" refuses
-        images that could not be kept (other formats and arrays among them).
+        Treatment of JPEGs from the dataset that are to be stored as JPEG. "auto" keeps them if
+        possible, "always" encodes them again, and "never" raises an error for every image that
+        cannot be kept (including other formats and arrays).
     check
-        "decode": a JPEG is kept only if it decodes without a warning, others are encoded again. "header": headers are trusted.
+        "decode": a JPEG is kept only if it decodes without a warning; otherwise it is encoded
+        again. "header": only its header is read.
     resample
-        "bilinear" (Pillow, antialiased) or "area" (OpenCV's INTER_AREA, as FFCV; needs OpenCV).
+        "bilinear" (Pillow, antialiased) or "area" (OpenCV's INTER_AREA, which FFCV uses).
 
     Raises
     ------
     FieldError
-        If an argument is out of its range.
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> field = RGBImageField("jpg", max_resolution=256)
+    >>> encoded = field.encode(np.zeros((300, 400, 3), np.uint8), sample_index=0)
+    >>> encoded.record, encoded.note  # mode, width, height
+    ((0, 256, 192), 'converted')
     """
 
     type_id = 2
@@ -75,59 +90,71 @@ class RGBImageField(Field):
         resample: str = "bilinear",
     ):
         self.write_mode = _choice("write_mode", write_mode, WRITE_MODES)
-        self.max_resolution = (
-            None if max_resolution is None else _integer("max_resolution", max_resolution, 1)
-        )
-        self.smart_threshold = (
-            None if smart_threshold is None else _integer("smart_threshold", smart_threshold, 0)
-        )
+        self.max_resolution = _optional_integer("max_resolution", max_resolution, 1)
+        self.smart_threshold = _optional_integer("smart_threshold", smart_threshold, 0)
         self.jpeg_quality = _integer("jpeg_quality", jpeg_quality, 1, 100)
         if not 0 <= compress_probability <= 1:
-            raise FieldError(
-                f"RGBImageField: compress_probability is a share in [0, 1], got {compress_probability}."
-            )
+            problem = f"compress_probability is a number in [0, 1], got {compress_probability}"
+            raise FieldError(f"RGBImageField: {problem}.")
         self.compress_probability = float(compress_probability)
         self.reencode = _choice("reencode", reencode, REENCODES)
         self.check = _choice("check", check, CHECKS)
         self.resample = _choice("resample", resample, RESAMPLES)
         if write_mode == "smart" and smart_threshold is None:
-            warnings.warn(
-                "RGBImageField: write_mode='smart' without smart_threshold (bytes) stores every image raw.",
-                stacklevel=2,
-            )
+            problem = "write_mode='smart' without smart_threshold (bytes) stores every image raw"
+            warnings.warn(f"RGBImageField: {problem}.", stacklevel=2)
 
     @property
-    def record_dtype(self) -> np.dtype:
-        """FFCV's 13 bytes: mode (0 JPEG, 1 raw), width, height, pointer."""
+    def record_dtype(self) -> np.dtype[Any]:
+        """Mode (0: JPEG, 1: raw), width, height and pointer: 13 bytes, as in FFCV."""
         return np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("data_ptr", "<u8")])
 
-    def describe(self) -> dict:
-        """All arguments, by name."""
+    def describe(self) -> dict[str, Any]:
+        """Return all arguments by name."""
         return {"type": type(self).__name__, **vars(self)}
 
     def encode(self, value: Any, sample_index: int, seed: int = 0) -> Encoded:
-        """Turn an image into JPEG or raw bytes; the record is (mode, width, height).
+        """Encode an image as JPEG or raw pixels; the record is (mode, width, height).
+
+        Parameters
+        ----------
+        value
+            Any image that `ffcv_ssl.codecs.image.load_rgb` accepts.
+        sample_index, seed
+            As for `Field.encode`, used by `write_mode="proportion"`.
 
         Raises
         ------
         ImageError
-            If the image cannot be loaded, is too large, or would have to change under `reencode="never"`; the message starts with
-            the path of the image, where there is one.
+            If the image cannot be loaded, is too large, or cannot be kept under `reencode="never"`.
+            The message starts with the path of the image, or else with its type.
         """
         value = stored_file(value)
-        with naming(value):
+        with errors_naming(value):
             source = read_encoded(value) if is_encoded(value) else value
             if is_encoded(value) and is_jpeg(source):
                 return self._encode_file(source, sample_index, seed)
             return self._encode_pixels(to_rgb(source), sample_index, seed)
 
-    def decode(self, record: Any, payload: bytes | memoryview) -> np.ndarray:
-        """Turn one stored image into (H, W, 3) uint8 RGB; the array is the caller's own.
+    def decode(self, record: Any, payload: bytes | memoryview) -> NDArray[np.uint8]:
+        """Decode an image.
+
+        Parameters
+        ----------
+        record
+            Scalar of `record_dtype`.
+        payload
+            The JPEG or the raw pixels.
+
+        Returns
+        -------
+        np.ndarray
+            (H, W, 3) uint8, RGB; it owns its memory.
 
         Raises
         ------
         ImageError
-            If the payload is corrupt or not of the size that the record says.
+            If the payload is damaged, or its size contradicts the record.
         """
         shape = (int(record["height"]), int(record["width"]), 3)
         check_pixels(shape[1], shape[0])
@@ -139,13 +166,12 @@ class RGBImageField(Field):
             return np.frombuffer(payload, np.uint8).reshape(shape).copy()
         image = decode_jpeg(payload)
         if image.shape != shape:
-            raise ImageError(
-                f"JPEG of (height, width, channels) {image.shape}, its record says {shape}."
-            )
+            found = f"JPEG of (height, width, channels) {image.shape}"
+            raise ImageError(f"{found}, its record says {shape}.")
         return image
 
     def blemish(self, record: Any, payload: bytes | memoryview) -> str | None:
-        """Say what libjpeg would warn of in a JPEG whose pixels are all there, or None."""
+        """Return the warning of libjpeg for a JPEG whose pixels are complete, or None."""
         if record["mode"] == MODE_RAW:
             return super().blemish(record, payload)
         try:
@@ -154,29 +180,24 @@ class RGBImageField(Field):
             self.decode(record, payload)
             return str(error)
         if image.shape[:2] != (record["height"], record["width"]):
-            self.decode(record, payload)  # which says so
+            self.decode(record, payload)  # it raises the error
         return None
 
-    def payload_size(self, records: np.ndarray) -> np.ndarray:
-        """Raw images take 3 · width · height bytes; how much a JPEG takes, only the allocation table knows."""
+    def payload_size(self, records: NDArray[Any]) -> NDArray[np.int64]:
+        """Return 3 · width · height bytes for raw images and `SIZE_UNKNOWN` for JPEGs."""
         pixels = records["width"].astype(np.int64) * records["height"]
         return np.where(records["mode"] == MODE_RAW, 3 * pixels, SIZE_UNKNOWN)
 
-    def validate(self, records: np.ndarray, sizes: np.ndarray) -> None:
-        """Refuse unknown modes and images without pixels or bytes."""
-        broken = (
-            (records["mode"] > MODE_RAW)
-            | (records["width"] == 0)
-            | (records["height"] == 0)
-            | (sizes <= 0)
-        )
+    def validate(self, records: NDArray[Any], sizes: NDArray[np.int64]) -> None:
+        """Raise a FieldError for unknown modes and for images without pixels or bytes."""
+        is_empty = (records["width"] == 0) | (records["height"] == 0) | (sizes <= 0)
+        broken = (records["mode"] > MODE_RAW) | is_empty
         if broken.any():
             index = int(broken.argmax())
-            mode, width, height = (
-                int(records[name][index]) for name in ("mode", "width", "height")
-            )
+            mode, width, height, _ = records[index].tolist()
             raise FieldError(
-                f"sample {index}: an image of mode {mode}, {width} x {height} pixels, {sizes[index]} bytes."
+                f"sample {index}: an image of mode {mode}, {width} x {height} pixels, "
+                f"{sizes[index]} bytes."
             )
 
     def _stores_jpeg(self, raw_size: int, sample_index: int, seed: int) -> bool:
@@ -187,7 +208,7 @@ class RGBImageField(Field):
         return self.write_mode == "jpg"
 
     def _encode_file(self, data: bytes, sample_index: int, seed: int) -> Encoded:
-        """Store a JPEG file as it is, or else its pixels."""
+        """Store a JPEG file unchanged, or else its pixels."""
         info = inspect_jpeg(data)
         check_pixels(info.width, info.height)
         height, width = info.upright_shape
@@ -201,9 +222,12 @@ class RGBImageField(Field):
         return self._encode_pixels(_pixels(data, info), sample_index, seed, note)
 
     def _encode_pixels(
-        self, image: np.ndarray, sample_index: int, seed: int, note: str | None = None
+        self, image: NDArray[np.uint8], sample_index: int, seed: int, note: str | None = None
     ) -> Encoded:
-        """Store (H, W, 3) uint8 pixels; `note` for the writer's counts if they come from a JPEG that had to change."""
+        """Store (H, W, 3) uint8 pixels.
+
+        `note` is the writer's note if the pixels come from a JPEG that had to change.
+        """
         image = resize(image, self.max_resolution, self.resample)
         height, width = image.shape[:2]
         if max(height, width) > MAX_SIDE:
@@ -214,19 +238,16 @@ class RGBImageField(Field):
             return Encoded(image.tobytes(), (MODE_RAW, width, height), "raw")
         if note is None:
             self._refuse_change("it is not a JPEG file")
-        return Encoded(
-            encode_jpeg(image, self.jpeg_quality), (MODE_JPEG, width, height), note or "converted"
-        )
+        data = encode_jpeg(image, self.jpeg_quality)
+        return Encoded(data, (MODE_JPEG, width, height), note or "converted")
 
     def _needed_change(self, data: bytes, info: JpegInfo) -> tuple[str | None, str]:
-        """Why a JPEG cannot be stored as it is (None: it can), and the note that goes with that."""
+        """Return why a JPEG cannot be stored unchanged (None: it can), and the writer's note."""
         if self.reencode == "always":
             return "reencode='always'", "reencoded"
         if self.max_resolution is not None and max(info.width, info.height) > self.max_resolution:
-            return (
-                f"{info.width} x {info.height} pixels exceed max_resolution={self.max_resolution}",
-                "reencoded",
-            )
+            size = f"{info.width} x {info.height} pixels"
+            return f"{size} exceed max_resolution={self.max_resolution}", "reencoded"
         if change := info.needed_change():
             return change, "reencoded"
         if self.check == "decode":
@@ -239,12 +260,17 @@ class RGBImageField(Field):
     def _refuse_change(self, change: str) -> None:
         if self.reencode == "never":
             raise ImageError(
-                f"cannot be stored as it is: {change}. reencode='never' refuses it; use 'auto' to encode it as JPEG here."
+                f"cannot be stored as it is: {change}. reencode='never' refuses it; "
+                "use 'auto' to encode it as JPEG here."
             )
 
 
-def _pixels(data: bytes, info: JpegInfo) -> np.ndarray:
-    """Decode a JPEG file: by the ladder where that gives Pillow's pixels (and sooner), else, or where Pillow has to repair, by Pillow."""
+def _pixels(data: bytes, info: JpegInfo) -> NDArray[np.uint8]:
+    """Decode a JPEG file to Pillow's pixels.
+
+    `decode_jpeg` is faster and yields the same pixels for files that need no change. Pillow decodes
+    the others, and those that it has to repair.
+    """
     if info.needed_change() is None:
         with suppress(ImageError):
             return decode_jpeg(data, np.empty((info.height, info.width, 3), np.uint8))
@@ -257,6 +283,10 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
             f"RGBImageField: {name} is one of {', '.join(map(repr, allowed))}, got {value!r}."
         )
     return value
+
+
+def _optional_integer(name: str, value: int | None, lowest: int) -> int | None:
+    return None if value is None else _integer(name, value, lowest)
 
 
 def _integer(name: str, value: int, lowest: int, highest: int | None = None) -> int:

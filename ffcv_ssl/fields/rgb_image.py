@@ -1,4 +1,4 @@
-"""Door: FFCV's path to the image field."""
+"""Re-exports the image field under FFCV's import path."""
 
 from ffcv_ssl.fields.image import RGBImageField
 

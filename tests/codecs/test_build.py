@@ -1,4 +1,4 @@
-"""How `setup.py` builds the native decoder: silently where it can, silently not where it cannot."""
+"""The build of the native decoder by `setup.py`, with and without its dependencies."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ pytest.importorskip("setuptools", minversion="77")
 
 
 def build(tmp_path, **environment):
-    """Run `setup.py build_ext` into a folder: exit status, all that it printed, and the files that it made."""
+    """Run `setup.py build_ext`; return exit status, output and the files it created."""
     command = [
         sys.executable,
         "setup.py",
@@ -37,29 +37,29 @@ def build(tmp_path, **environment):
 
 
 def test_build__is_silent(tmp_path):
-    """With or without what it needs, the build succeeds and says nothing."""
+    """The build succeeds without output, with or without its dependencies."""
     status, output, _ = build(tmp_path)
     assert (status, output) == (0, "")
 
 
 def test_build__without_a_compiler(tmp_path):
-    """No compiler: no decoder, no noise, no failure."""
+    """Without a compiler there is no decoder, but the build succeeds without output."""
     assert build(tmp_path, CC="/nonexistent/cc") == (0, "", [])
 
 
 def test_build__without_the_library(tmp_path):
-    """A header that is not libjpeg-turbo's: no decoder, no noise, no failure."""
+    """With another header than libjpeg-turbo's there is no decoder; the build succeeds."""
     (tmp_path / "jpeglib.h").write_text("#define JPEG_LIB_VERSION 90\n")
     assert build(tmp_path, CFLAGS=f"-I{tmp_path}") == (0, "", [])
 
 
-def test_build__is_skipped_on_purpose(tmp_path):
-    """FFCV_SSL_NATIVE=0 does not even try."""
+def test_build__can_be_switched_off(tmp_path):
+    """FFCV_SSL_NATIVE=0 skips the build."""
     assert build(tmp_path, FFCV_SSL_NATIVE="0") == (0, "", [])
 
 
-def test_build__is_an_error_where_it_was_asked_for(tmp_path):
-    """FFCV_SSL_NATIVE=1 without a compiler fails, and names what to install."""
+def test_build__fails_if_it_is_required(tmp_path):
+    """FFCV_SSL_NATIVE=1 without a compiler fails and names the packages to install."""
     status, output, files = build(tmp_path, FFCV_SSL_NATIVE="1", CC="/nonexistent/cc")
     assert status == 1
     assert not files

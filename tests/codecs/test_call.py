@@ -1,3 +1,5 @@
+"""Calls of C functions by their address."""
+
 import ctypes
 
 import numpy as np
@@ -8,13 +10,13 @@ from ffcv_ssl.kernels._jit import per_sample
 
 @per_sample
 def find(memchr, values, wanted):
-    """Position of a byte, by libc."""
-    place = call(memchr, values.ctypes.data, wanted, values.size)
-    return place - values.ctypes.data if place else np.int64(-1)
+    """Return the position of a byte, found by libc."""
+    address = call(memchr, values.ctypes.data, wanted, values.size)
+    return address - values.ctypes.data if address else np.int64(-1)
 
 
 def test_call__reaches_a_c_function_by_its_address():
-    """Pointers and integers of any width arrive as the function expects them, and its result comes back."""
+    """Pointers and integers of any width are passed correctly, and so is the result."""
     memchr = ctypes.cast(ctypes.CDLL(None).memchr, ctypes.c_void_p).value
     values = np.arange(100, dtype=np.uint8)
     assert find(memchr, values, 42) == 42

@@ -1,3 +1,5 @@
+"""Recognition of image formats, and Pillow's plug-ins."""
+
 import io
 import sys
 import types
@@ -18,8 +20,8 @@ HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf"
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
-def test_format_of__what_pillow_writes(name):
-    """The first bytes of each format that Pillow writes tell its name."""
+def test_format_of__recognizes_pillows_formats(name):
+    """Each format that Pillow writes is recognized by its first bytes."""
     buffer = io.BytesIO()
     Image.fromarray(PIXELS).save(buffer, name)
     assert format_of(buffer.getvalue()[:HEAD_BYTES]) == name
@@ -45,14 +47,14 @@ def test_format_of__what_pillow_writes(name):
         (b"\xff\xd8", None),
     ],
 )
-def test_format_of__other_beginnings(head, name):
-    """Formats of plug-ins are told, and what only begins alike is none."""
+def test_format_of__recognizes_plugin_formats(head, name):
+    """Formats of plug-ins are recognized; files that only start alike are not."""
     assert format_of(head) == name
 
 
 @pytest.fixture
 def heif_plugin(monkeypatch):
-    """A module `pillow_heif` whose format holds 3 bytes a pixel behind its head, 13 x 22 pixels."""
+    """A module `pillow_heif` whose files hold the header, then 13 x 22 pixels of 3 bytes."""
 
     class ToyHeif(ImageFile.ImageFile):
         format = "HEIF"
@@ -84,8 +86,8 @@ def no_plugins(monkeypatch):
     formats.load_plugin.cache_clear()
 
 
-def test_plugin__is_used_where_it_is_installed(heif_plugin, tmp_path):
-    """A HEIC image is read through its plug-in, whatever its extension, and its extension is known."""
+def test_plugin__is_used_if_installed(heif_plugin, tmp_path):
+    """A HEIC image with any extension is read by its plug-in, which adds its extension."""
     (tmp_path / "photo.jpg").write_bytes(HEIC + PIXELS.tobytes())
     np.testing.assert_array_equal(load_rgb(tmp_path / "photo.jpg"), PIXELS)
     encoded = RGBImageField("raw").encode(HEIC + PIXELS.tobytes(), 0)
@@ -94,7 +96,7 @@ def test_plugin__is_used_where_it_is_installed(heif_plugin, tmp_path):
 
 
 def test_plugin__that_is_missing_is_named(no_plugins, tmp_path):
-    """Without it the error says what to install; other formats do not need it."""
+    """Without the plug-in the error names the package to install."""
     (tmp_path / "photo.jpg").write_bytes(HEIC + PIXELS.tobytes())
     with pytest.raises(ImageError, match=r"photo\.jpg: a HEIF image.* pip install pillow-heif$"):
         load_rgb(tmp_path / "photo.jpg")
@@ -104,7 +106,7 @@ def test_plugin__that_is_missing_is_named(no_plugins, tmp_path):
 
 
 def test_plugin__that_does_not_load_is_named(heif_plugin):
-    """A plug-in that fails is an error of ours with its own reason."""
+    """A plug-in that fails to load is an ImageError with the reason."""
     heif_plugin.register_heif_opener = lambda: 1 / 0
     with pytest.raises(
         ImageError, match="pillow-heif is installed but does not load: division by zero"
@@ -112,8 +114,8 @@ def test_plugin__that_does_not_load_is_named(heif_plugin):
         load_rgb(HEIC + PIXELS.tobytes())
 
 
-def test_plugin__that_is_real_gives_the_pixels(tmp_path):
-    """pillow-heif itself, where it is installed: a grey ramp comes back within the loss of the format."""
+def test_plugin__reads_real_files(tmp_path):
+    """pillow-heif, if installed, reads a gray ramp within the loss of the format."""
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
     ramp = np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[:, None, None], 48, axis=1).repeat(

@@ -1,3 +1,5 @@
+"""The check for damage that libjpeg only warns about, compared with libjpeg."""
+
 from collections import Counter
 
 import numpy as np
@@ -5,16 +7,16 @@ import pytest
 import simplejpeg
 
 from ffcv_ssl.codecs.entropy import code_table
-from ffcv_ssl.codecs.integrity import check_integrity
 from ffcv_ssl.errors import ImageError
 from tests.reference import jpeg as make
+from tests.reference.decoders import check_integrity
 from tests.reference.images import photo_like
 
 PIXELS = photo_like(53, 70)
 
 
 def libjpeg_accepts(data):
-    """Whether libjpeg decodes without a warning; simplejpeg makes warnings errors."""
+    """Return whether libjpeg decodes without a warning; simplejpeg turns warnings into errors."""
     try:
         simplejpeg.decode_jpeg(data, strict=True)
     except ValueError:
@@ -31,7 +33,7 @@ def check_accepts(data):
 
 
 def damage(data, rng):
-    """One random change behind the frame header: a bit, some bytes, a cut, a stray marker."""
+    """Return the data with one random change after the frame header."""
     position = int(rng.integers(data.index(b"\xff\xda") + 14, len(data) - 2))
     length = int(rng.integers(1, 16))
     kind = int(rng.integers(5))
@@ -59,7 +61,10 @@ def damage(data, rng):
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("interval", [0, 1, 3])
 def test_check__agrees_with_libjpeg(mode, progressive, interval):
-    """Of 600 damaged files, the check passes those that libjpeg passes; it may err by a few stray bytes in 2 of 100."""
+    """The check accepts those of 600 damaged files that libjpeg accepts.
+
+    It may disagree on a few stray bytes in 2 of 100 files.
+    """
     rng = np.random.default_rng(interval)
     outcomes = Counter()
     for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
@@ -80,7 +85,7 @@ def test_check__agrees_with_libjpeg(mode, progressive, interval):
 
 
 def test_check__follows_fill_bytes():
-    """Extra 0xFF bytes before a marker, and before the zero of a stuffed 0xFF, belong to neither."""
+    """Fill bytes (0xFF) before a marker, or before the zero of a stuffed 0xFF, are skipped."""
     sound = make.encode(PIXELS, restart_marker_blocks=2)
     filled = sound.replace(b"\xff\xd1", b"\xff\xff\xff\xd1").replace(b"\xff\xd9", b"\xff\xff\xd9")
     assert filled != sound
@@ -89,14 +94,14 @@ def test_check__follows_fill_bytes():
 
 
 def test_check__passes_padding_before_the_end_marker():
-    """Some cameras pad the scan with a few bytes; libjpeg does not mind, nor does the check, up to a limit."""
+    """libjpeg and the check accept a few bytes of padding after a scan, as some cameras write."""
     sound = make.encode(PIXELS)
     assert check_accepts(sound[:-2] + bytes(3) + sound[-2:])
     assert not check_accepts(sound[:-2] + bytes(8) + sound[-2:])
 
 
 def test_check__names_the_damage():
-    """The message says what libjpeg's warning would."""
+    """The message corresponds to libjpeg's warning."""
     sound = make.encode(PIXELS, restart_marker_blocks=2)
     for broken, message in [
         (sound[:-2], "premature end of file"),
@@ -104,23 +109,23 @@ def test_check__names_the_damage():
         (sound.replace(b"\xff\xd1", b"\xff\xd2"), "restart markers out of order"),
         (sound.replace(b"\xff\xd2", b"\xff\xd9"), "restart markers, wanted"),
         (sound.replace(b"JFIF\x00\x01", b"JFIF\x00\x07"), "JFIF"),
-        (sound.replace(b"\xff\xc4", b"\xff\xfe"), "not defined"),
+        (sound.replace(b"\xff\xc4", b"\xff\xfe"), "undefined"),
     ]:
         assert (
-            not libjpeg_accepts(broken) or message == "not defined"
-        )  # TurboJPEG knows the standard tables by heart
+            not libjpeg_accepts(broken) or message == "undefined"
+        )  # TurboJPEG has the standard tables
         with pytest.raises(ImageError, match=message):
             check_integrity(broken)
 
 
 def test_check__refuses_other_coding_processes():
-    """Arithmetic coding is not followed, and says so."""
+    """Arithmetic coding is an error that names it."""
     with pytest.raises(ImageError, match="arithmetic"):
         check_integrity(make.ARITHMETIC)
 
 
 def test_code_table__assigns_canonical_codes():
-    """Codes of each length follow each other (T.81, annex C): here 0, 10, 110; 111… is no code."""
+    """Codes of each length are consecutive (T.81, annex C): here 0, 10 and 110; 111… is unused."""
     table = code_table(bytes([1, 1, 1] + [0] * 13), bytes([5, 6, 7]))
     for window, entry in [
         (0x0000, 0x105),

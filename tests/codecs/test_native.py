@@ -1,4 +1,4 @@
-"""The native shim by its address, as compiled code calls it; the ladder's tests are run on it too."""
+"""The native decoder, called by its address as compiled code does."""
 
 import ctypes
 import io
@@ -19,16 +19,19 @@ from tests.reference import jpeg as make
 from tests.reference.boxes import boxes, inside
 from tests.reference.images import photo_like
 
-needs_shim = pytest.mark.skipif(
+needs_native = pytest.mark.skipif(
     not native.decode_address(), reason="the native decoder is not built, or switched off"
 )
 PIXELS = photo_like(83, 117)
-GUARD = 4096  # bytes on both sides of an image that must stay as they were
+GUARD = 4096  # bytes on both sides of an image that must not change
 SIZES = [(1, 1), (1, 40), (40, 1), (3, 3), (8, 8), (16, 17), (33, 9), (5, 70), (83, 117)]
 
 
 def decode(handle, data, size, box=None, denominator=1, sentinel=77):
-    """Status and pixels of the scaled image, of which `box` is filled; fails if a byte outside the image was touched."""
+    """Return status and pixels of the scaled image, with `box` filled.
+
+    Fail if a byte outside the image was overwritten.
+    """
     height, width = (-(-side // denominator) for side in size)
     memory = np.full(3 * height * width + 2 * GUARD, sentinel, np.uint8)
     encoded = np.frombuffer(data, np.uint8)
@@ -49,7 +52,7 @@ def decode(handle, data, size, box=None, denominator=1, sentinel=77):
 
 
 def files(height, width):
-    """JPEGs of one size: every subsampling and coding, with and without restart markers."""
+    """Yield JPEGs of one size: all subsamplings and codings, with and without restart markers."""
     pixels = photo_like(height, width, seed=height + width)
     noisy = np.clip(pixels + np.random.default_rng(0).normal(0, 30, pixels.shape), 0, 255).astype(
         np.uint8
@@ -68,10 +71,10 @@ def files(height, width):
         )
 
 
-@needs_shim
+@needs_native
 @pytest.mark.parametrize("size", SIZES)
 def test_decode__of_a_box_equals_the_full_decode(size):
-    """Every file, denominator and box: the bits of the full decode inside the box, no byte outside the image."""
+    """Every box has the pixels of the full decode, for every file and denominator."""
     handle = native.Handle()
     for data in files(*size):
         for denominator in (1, 2, 4, 8):
@@ -85,11 +88,14 @@ def test_decode__of_a_box_equals_the_full_decode(size):
                 )
 
 
-@needs_shim
+@needs_native
 @pytest.mark.parametrize("size", [(83, 117), (33, 90)])
 @pytest.mark.parametrize("denominator", [1, 2, 4, 8])
 def test_decode__equals_another_build_of_the_library(size, denominator):
-    """The pixels are those of simplejpeg, at every denominator; it chooses the smallest scale that gives the size asked for."""
+    """The pixels equal those of simplejpeg at every denominator.
+
+    simplejpeg chooses the smallest scale that yields the requested size.
+    """
     handle = native.Handle()
     smallest = {"min_height": -(-size[0] // denominator), "min_width": -(-size[1] // denominator)}
     for data in files(*size):
@@ -99,11 +105,11 @@ def test_decode__equals_another_build_of_the_library(size, denominator):
         np.testing.assert_array_equal(pixels, expected)
 
 
-@needs_shim
+@needs_native
 def test_decode__of_an_unfinished_progressive_file():
-    """A file that ends, properly, before its last scans is smoothed over blocks; boxes of it have those pixels too.
+    """A box of a complete file without its last scans has the smoothed pixels of the whole.
 
-    Compared with the shim's own full decode: libjpeg-turbo smooths otherwise since version 3.0.1.
+    It is compared with the native full decode, because libjpeg-turbo 3.0.1 changed the smoothing.
     """
     jpeg = make.encode(PIXELS, progressive=True)
     scans = [i for i in range(len(jpeg) - 1) if jpeg[i : i + 2] == b"\xff\xda"]
@@ -117,7 +123,7 @@ def test_decode__of_an_unfinished_progressive_file():
             np.testing.assert_array_equal(inside(part, box), inside(expected, box))
 
 
-@needs_shim
+@needs_native
 @pytest.mark.parametrize(
     "box",
     [
@@ -131,27 +137,27 @@ def test_decode__of_an_unfinished_progressive_file():
     ],
 )
 def test_decode__refuses_a_box_outside_the_image(box):
-    """A box that is empty or reaches out of the image is a status, and nothing is written."""
+    """A box that is empty or extends beyond the image fails, and nothing is written."""
     handle = native.Handle()
     status, pixels = decode(handle, make.encode(PIXELS), (83, 117), box)
     assert (status, handle.message()) == (1, "the box reaches out of the image")
     assert (pixels == 77).all()
 
 
-@needs_shim
+@needs_native
 @pytest.mark.parametrize("denominator", [3, 5, 16])
 def test_decode__refuses_other_scales(denominator):
-    """Scales that libjpeg would round to another size are a status, and nothing is written."""
+    """Scales that libjpeg would round to another size fail, and nothing is written."""
     handle = native.Handle()
     status, pixels = decode(handle, make.encode(PIXELS), (83, 117), denominator=denominator)
     assert (status, handle.message()) == (1, "the denominator is 1, 2, 4 or 8")
     assert (pixels == 77).all()
 
 
-@needs_shim
+@needs_native
 @pytest.mark.parametrize("size", [(117, 83), (83, 116), (84, 117), (1, 1)])
 def test_decode__refuses_an_image_of_another_size(size):
-    """An image that is not what its record says is refused before anything is written."""
+    """An image whose size contradicts its record fails before anything is written."""
     handle = native.Handle()
     status, pixels = decode(handle, make.encode(PIXELS), size)
     assert status == 1
@@ -159,9 +165,9 @@ def test_decode__refuses_an_image_of_another_size(size):
     assert (pixels == 77).all()
 
 
-@needs_shim
-def test_decode__refuses_promises_of_many_pixels_at_once():
-    """A header of 4 gigapixels costs neither time nor memory."""
+@needs_native
+def test_decode__refuses_headers_of_many_pixels_at_once():
+    """A header of 4 gigapixels fails without allocating memory."""
     handle = native.Handle()
     data = make.with_frame(make.encode(PIXELS, progressive=True), height=65_500, width=65_500)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -169,9 +175,9 @@ def test_decode__refuses_promises_of_many_pixels_at_once():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000  # kB
 
 
-@needs_shim
+@needs_native
 def test_decode__limits_the_number_of_scans():
-    """500 scans are read, more are refused: a small file could otherwise keep a thread busy for minutes."""
+    """At most 500 scans are read, because a small file could occupy a thread for minutes."""
     data = make.random_of_factors((1, 1), (1, 1), 83, 117, interleaved=False)
     scan, end = data.index(b"\xff\xda"), data.index(b"\xff\xd9")
     second = data.index(b"\xff\xda", scan + 2)
@@ -186,7 +192,7 @@ def test_decode__limits_the_number_of_scans():
 
 
 def corrupted(count):
-    """The same file with a byte changed, one place after the other, and its size."""
+    """Yield files with one random byte changed."""
     kinds = [
         make.encode(PIXELS, **options)
         for options in ({"restart_marker_rows": 1}, {}, {"progressive": True})
@@ -194,14 +200,17 @@ def corrupted(count):
     rng = np.random.default_rng(1)
     for index in range(count):
         changed = bytearray(kinds[index % len(kinds)])
-        place = int(rng.integers(2, len(changed)))
-        changed[place] ^= int(rng.integers(1, 256))
+        position = int(rng.integers(2, len(changed)))
+        changed[position] ^= int(rng.integers(1, 256))
         yield bytes(changed)
 
 
-@needs_shim
+@needs_native
 def test_decode__of_corrupt_files_never_shows_other_pixels():
-    """With any byte changed a box decodes exactly where the whole image does, and to its pixels; what lay in memory before never shows."""
+    """With any byte changed, a box decodes if and only if the whole image does.
+
+    It then has the same pixels, whatever the memory held before.
+    """
     handle = native.Handle()
     outcomes = set()
     for data in corrupted(1500):
@@ -215,9 +224,9 @@ def test_decode__of_corrupt_files_never_shows_other_pixels():
     assert outcomes == {0, 1}
 
 
-@needs_shim
-def test_handle__is_good_after_failures():
-    """After any failure the same handle decodes the next file; failing costs no memory."""
+@needs_native
+def test_handle__is_usable_after_failures():
+    """After any failure the same handle decodes the next file; failures leak no memory."""
     handle = native.Handle()
     good = make.encode(PIXELS, progressive=True)
     expected = simplejpeg.decode_jpeg(good)
@@ -240,9 +249,9 @@ def test_handle__is_good_after_failures():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4_000  # kB
 
 
-@needs_shim
+@needs_native
 def test_handle__one_per_thread():
-    """Threads with handles of their own do not disturb each other, whether they decode or fail."""
+    """Threads with separate handles do not disturb each other, whether they succeed or fail."""
     kinds = list(files(83, 117))
     expected = [simplejpeg.decode_jpeg(data) for data in kinds]
 
@@ -259,7 +268,7 @@ def test_handle__one_per_thread():
         list(pool.map(work, range(6)))
 
 
-@needs_shim
+@needs_native
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_handle__survives_a_fork():
     """A handle made and used before a fork decodes in the parent and in the child."""
@@ -279,37 +288,37 @@ assert same and os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("switch", [{"FFCV_SSL_NATIVE": "0"}, {"FFCV_SSL_DECODER": "simplejpeg"}])
-def test_shim__can_be_switched_off(monkeypatch, switch):
-    """The environment switches the shim off, built or not, and the error says so."""
+def test_native__can_be_switched_off(monkeypatch, switch):
+    """The environment switches the native decoder off, built or not; the error names it."""
     for name, value in switch.items():
         monkeypatch.setenv(name, value)
     assert native.decode_address() == 0
     with pytest.raises(ImportError, match=r"switched off by the environment"):
-        native.shim()
+        native.extension_module()
 
 
-def test_shim__says_why_it_is_absent(monkeypatch):
-    """Where the extension was not built, the error says how to build it."""
+def test_native__reports_why_it_is_missing(monkeypatch):
+    """If the extension module was not built, the error explains how to build it."""
     monkeypatch.delenv("FFCV_SSL_NATIVE", raising=False)
     monkeypatch.setattr(native, "_native", None)
-    monkeypatch.setattr(native, "_absence", "no such module", raising=False)
+    monkeypatch.setattr(native, "_import_error", "no such module", raising=False)
     assert native.decode_address() == 0
     with pytest.raises(
-        ImportError, match=r"not there \(no such module\); FFCV_SSL_NATIVE=1 pip install"
+        ImportError, match=r"not installed \(no such module\); FFCV_SSL_NATIVE=1 pip install"
     ):
         native.Handle()
 
 
-@needs_shim
-def test_shim__names_its_library():
-    """The version that it was built with is at hand for reports."""
-    assert native.shim().LIBRARY.startswith("libjpeg-turbo ")
+@needs_native
+def test_native__names_its_library():
+    """The module names the version of libjpeg-turbo that it was built with."""
+    assert native.extension_module().LIBRARY.startswith("libjpeg-turbo ")
 
 
-@needs_shim
+@needs_native
 @pytest.mark.parametrize("removed", [b"\xff\xdb", b"\xff\xc4"])
 def test_tables__of_another_image_are_not_used(removed):
-    """A JPEG without quantization or Huffman tables gives on a used handle what it gives on a fresh one."""
+    """A JPEG without tables has the same result with a used handle and with a new one."""
     buffer = io.BytesIO()
     Image.fromarray(PIXELS).save(buffer, "JPEG", quality=30, optimize=True)
     whole = without = buffer.getvalue()

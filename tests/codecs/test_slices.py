@@ -1,4 +1,4 @@
-"""Rows cut out of a JPEG at its restart markers: what is cut, what is left alone, and the pixels of both."""
+"""Slices of a JPEG, cut at its restart markers: the rows they hold, and their pixels."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.reference.images import photo_like
 
 HEIGHT, WIDTH = 267, 117  # 17 rows of 16 lines, 34 of 8; the last ones are not full
 PIXELS = photo_like(HEIGHT, WIDTH)
-OURS = encode_jpeg(PIXELS, 90)
+JPEG = encode_jpeg(PIXELS, 90)
 UNCUT = {
     "no restart markers": make.encode(PIXELS),
     "an interval of one MCU": make.encode(PIXELS, restart_marker_blocks=1),
@@ -22,12 +22,15 @@ UNCUT = {
     "a scan per component": make.random_of_factors(
         (1, 1), (1, 1), HEIGHT, WIDTH, restarts=True, interleaved=False
     ),
-    "of another height": make.with_frame(OURS, height=HEIGHT - 1),
+    "of another height": make.with_frame(JPEG, height=HEIGHT - 1),
 }
 
 
 def cut(data, top, bottom, height=HEIGHT):
-    """The slice as bytes, its first line and number of lines; fails if a byte beyond the file's size was written."""
+    """Return the slice as bytes, its first line and its number of lines.
+
+    Fail if more bytes were written than the file has.
+    """
     encoded = np.frombuffer(data, np.uint8).copy()
     memory = np.full(encoded.size + 100, 77, np.uint8)
     size, line, lines = slices.cut_rows(encoded, height, top, bottom, memory)
@@ -37,8 +40,11 @@ def cut(data, top, bottom, height=HEIGHT):
 
 
 def test_slice__is_a_jpeg_of_the_rows():
-    """Lines 96 to 119 lie in rows 6 and 7 of 16; the first of them reads chroma of row 5 too. Every decoder reads the slice."""
-    data, line, lines = cut(OURS, 96, 120)
+    """A slice is a complete JPEG.
+
+    Lines 96 to 119 lie in rows 6 and 7 of MCUs; upsampling of line 96 also reads row 5.
+    """
+    data, line, lines = cut(JPEG, 96, 120)
     assert (line, lines) == (80, 48)
     info = inspect_jpeg(data)
     assert (info.height, info.width, info.restart_interval) == (48, WIDTH, 8)
@@ -46,7 +52,7 @@ def test_slice__is_a_jpeg_of_the_rows():
         data[i + 1] for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD9
     ] == [0xD8, 0xD0, 0xD1, 0xD9]
     pixels = simplejpeg.decode_jpeg(data)
-    np.testing.assert_array_equal(pixels[16:40], simplejpeg.decode_jpeg(OURS)[96:120])
+    np.testing.assert_array_equal(pixels[16:40], simplejpeg.decode_jpeg(JPEG)[96:120])
 
 
 @pytest.mark.parametrize(
@@ -62,27 +68,27 @@ def test_slice__is_a_jpeg_of_the_rows():
     ],
 )
 def test_slice__holds_one_more_row_where_upsampling_reads_it(top, bottom, expected):
-    """First line and number of lines: a row of MCUs more where the lines reach the edge of theirs, but none outside the image."""
-    assert cut(OURS, top, bottom)[1:] == expected
+    """A slice has one more row of MCUs where lines reach the edge of theirs, within the image."""
+    assert cut(JPEG, top, bottom)[1:] == expected
 
 
-def test_slice__is_cut_where_it_pays():
-    """Two rows must go, above or below."""
-    assert cut(OURS, 0, 14 * 16)[0]
-    assert not cut(OURS, 0, 15 * 16)[0]
-    assert not cut(OURS, 32, HEIGHT)[0]
-    assert cut(OURS, 48, HEIGHT)[1:] == (32, HEIGHT - 32)
+def test_slice__is_cut_if_it_pays():
+    """A cut must save two rows of MCUs, above or below."""
+    assert cut(JPEG, 0, 14 * 16)[0]
+    assert not cut(JPEG, 0, 15 * 16)[0]
+    assert not cut(JPEG, 32, HEIGHT)[0]
+    assert cut(JPEG, 48, HEIGHT)[1:] == (32, HEIGHT - 32)
 
 
 @pytest.mark.parametrize("kind", UNCUT)
 def test_slice__of_other_files_is_not_cut(kind):
-    """Only one scan of sequential code with one interval per row of MCUs is cut, and only if its height is that of the record."""
+    """Files of other structure, or of another height than the record, are not cut."""
     assert cut(UNCUT[kind], 100, 120) == (b"", 0, 0)
 
 
 @pytest.mark.parametrize(("luma", "chroma"), SUBSAMPLINGS)
 def test_slice__has_the_pixels_of_the_whole(luma, chroma):
-    """Every kept spelling of sampling factors: inside the lines asked for, the slice decodes to the pixels of the whole file."""
+    """For all sampling factors, the requested lines have the pixels of the whole file."""
     data = make.random_of_factors(luma, chroma, HEIGHT, WIDTH, restarts=True)
     whole = simplejpeg.decode_jpeg(data)
     for top, _, height, _ in boxes(HEIGHT, WIDTH, count=30):
@@ -96,7 +102,7 @@ def test_slice__has_the_pixels_of_the_whole(luma, chroma):
     assert len(cut(data, 128, 129)[0]) < len(data) / 2
 
 
-def test_slice__of_grey_has_no_margin():
+def test_slice__of_gray_has_no_margin():
     """Without subsampled chroma a row of MCUs does not depend on its neighbours."""
     data = make.encode(PIXELS, "L", restart_marker_rows=1)
     part, line, lines = cut(data, 104, 112)
@@ -107,7 +113,7 @@ def test_slice__of_grey_has_no_margin():
 
 
 def markers(data):
-    """Offsets of the restart markers."""
+    """Return the offsets of the restart markers."""
     return [
         i
         for i in range(data.index(b"\xff\xda"), len(data) - 1)
@@ -115,35 +121,36 @@ def markers(data):
     ]
 
 
-def test_slice__falls_back_where_markers_are_wrong():
-    """A marker that is missing or has another number, up to the last needed row: the file is left to the decoder as it is."""
-    for index, place in enumerate(markers(OURS)):
-        missing = OURS[:place] + OURS[place + 2 :]
-        misnumbered = OURS[: place + 1] + bytes([0xD0 + (index + 3) % 8]) + OURS[place + 2 :]
+def test_slice__is_not_cut_at_wrong_markers():
+    """A file with a missing or misnumbered marker before the last needed row is not cut."""
+    for index, offset in enumerate(markers(JPEG)):
+        missing = JPEG[:offset] + JPEG[offset + 2 :]
+        misnumbered = JPEG[: offset + 1] + bytes([0xD0 + (index + 3) % 8]) + JPEG[offset + 2 :]
         for data in (missing, misnumbered):
             assert bool(cut(data, 100, 120)[0]) == (index > 7), index
-    assert cut(OURS[:-2], 230, HEIGHT) == (b"", 0, 0)  # the last row ends with the image
-    assert cut(OURS[: markers(OURS)[3]], 100, 120) == (b"", 0, 0)
+    assert cut(JPEG[:-2], 230, HEIGHT) == (b"", 0, 0)  # the last row ends with the image
+    assert cut(JPEG[: markers(JPEG)[3]], 100, 120) == (b"", 0, 0)
 
 
 def test_slice__of_any_bytes_stays_in_bounds(monkeypatch):
-    """The functions as plain Python, where a read or write out of bounds is an error, on files with changed, lost and random bytes."""
+    """No access is out of bounds, for files with changed, missing and random bytes.
+
+    The functions run as plain Python, where such an access raises an error.
+    """
     for name in ("layout", "_rows_of_mcus", "_next_marker", "_word"):
         monkeypatch.setattr(slices, name, getattr(slices, name).py_func)
     monkeypatch.setattr(slices, "BLOCK", 1 << 30)  # only speed depends on it
     rng = np.random.default_rng(0)
-    header = OURS[: OURS.index(b"\xff\xda") + 20]
+    header = JPEG[: JPEG.index(b"\xff\xda") + 20]
     small = encode_jpeg(photo_like(70, 20), 60)
     files = [header[:end] for end in range(0, len(header), 3)] + [rng.bytes(200) for _ in range(20)]
     for data in (header, small):
-        for place in rng.integers(2, len(data), 150):
+        for position in rng.integers(2, len(data), 150):
             changed = bytearray(data)
-            changed[place] = int(rng.choice([0x00, 0x01, 0x7F, 0xC0, 0xDA, 0xDD, 0xFF]))
+            changed[position] = int(rng.choice([0x00, 0x01, 0x7F, 0xC0, 0xDA, 0xDD, 0xFF]))
             files.append(bytes(changed))
     for data in files:
-        encoded = np.frombuffer(data, np.uint8).astype(
-            np.int64
-        )  # signed, so that a sum of bytes does not wrap in plain Python
+        encoded = np.frombuffer(data, np.uint8).astype(np.int64)  # sums of bytes must not wrap
         out = np.zeros(encoded.size, np.int64)
         slices.cut_rows.py_func(encoded, 70, 20, 30, out)
 
@@ -151,12 +158,12 @@ def test_slice__of_any_bytes_stays_in_bounds(monkeypatch):
 @pytest.mark.skipif(
     not native.decode_address(), reason="the native decoder is not built, or switched off"
 )
-@pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "grey", "uncut"])
+@pytest.mark.parametrize("kind", ["4:4:4", "4:2:2", "4:2:0", "gray", "uncut"])
 def test_decode_box__cuts_and_decodes_in_one_compiled_call(kind):
-    """The loader's function: inside the box the pixels of the whole image, at every denominator, nothing outside the image."""
+    """A box has the pixels of the whole image at every denominator; no other byte is written."""
     handle = native.Handle()
     decoder = native.decode_address(), handle.address
-    options = {"grey": {"mode": "L"}, "uncut": {"restart_marker_rows": 0}}.get(
+    options = {"gray": {"mode": "L"}, "uncut": {"restart_marker_rows": 0}}.get(
         kind, {"subsampling": kind}
     )
     data = np.frombuffer(

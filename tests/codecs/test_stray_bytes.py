@@ -1,12 +1,13 @@
-"""JPEGs whose pixels are all there load although libjpeg warns of what stands behind them; others do not."""
+"""Complete JPEGs load although libjpeg warns about stray bytes; incomplete ones do not."""
 
 import numpy as np
 import pytest
 
 from ffcv_ssl.codecs.decode import decode_box, decode_jpeg
-from ffcv_ssl.codecs.integrity import check_integrity, without_stray_bytes
+from ffcv_ssl.codecs.integrity import without_stray_bytes
 from ffcv_ssl.errors import ImageError
 from tests.reference import jpeg as make
+from tests.reference.decoders import check_integrity
 from tests.reference.images import photo_like
 
 PIXELS = photo_like(53, 70)
@@ -32,64 +33,64 @@ BLEMISHES = {
 
 @pytest.mark.parametrize("blemish", BLEMISHES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_blemished__has_the_pixels_of_the_sound_file(kind, blemish):
-    """Whole and in part, on the rung of this machine; `strict` refuses what libjpeg warns of."""
-    sound = encoded(kind)
-    data = BLEMISHES[blemish](sound)
-    expected = decode_jpeg(sound, strict=True)
+def test_stray_bytes__change_no_pixels(kind, blemish):
+    """Image and box are those of the intact file; `strict` refuses the file."""
+    intact = encoded(kind)
+    data = BLEMISHES[blemish](intact)
+    expected = decode_jpeg(intact, strict=True)
     np.testing.assert_array_equal(decode_jpeg(data), expected)
     part = np.zeros_like(expected)
     decode_box(data, part, (33, 20, 17, 30))
     np.testing.assert_array_equal(part[33:50, 20:50], expected[33:50, 20:50])
-    if blemish != "one byte":  # libjpeg reads ahead, and may not notice
+    if blemish != "one byte":  # libjpeg reads ahead and may not notice
         with pytest.raises(ImageError):
             decode_jpeg(data, strict=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_repaired__is_sound_and_nothing_else_changes(kind):
-    """What is returned passes the strict check; a sound file comes back as it is."""
-    sound = encoded(kind)
-    assert without_stray_bytes(sound) == sound
+def test_repaired__passes_the_strict_check(kind):
+    """A repaired file passes the strict check; an intact file is returned unchanged."""
+    intact = encoded(kind)
+    assert without_stray_bytes(intact) == intact
     for blemish in BLEMISHES.values():
-        repaired = without_stray_bytes(blemish(sound))
+        repaired = without_stray_bytes(blemish(intact))
         check_integrity(repaired)
-        assert len(repaired) <= len(sound)
+        assert len(repaired) <= len(intact)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_missing_pixels__are_an_error_as_before(kind):
-    """A file cut anywhere before its last block, or with bytes behind a restart marker, does not decode."""
-    sound = encoded(kind)
-    scan = sound.index(b"\xff\xda")
-    for end in np.linspace(scan + 20, len(sound) - 12, 9).astype(int):
-        for ending in (b"", b"\xff\xd9", bytes(40)):  # zeros are codes of blocks, too
+def test_missing_pixels__are_an_error(kind):
+    """A file that ends before its last block does not decode, whatever follows."""
+    intact = encoded(kind)
+    scan = intact.index(b"\xff\xda")
+    for end in np.linspace(scan + 20, len(intact) - 12, 9).astype(int):
+        for ending in (b"", b"\xff\xd9", bytes(40)):  # zeros may be valid codes
             with pytest.raises(ImageError):
-                decode_jpeg(sound[:end] + ending)
+                decode_jpeg(intact[:end] + ending)
 
 
-def test_much_behind_the_last_block__is_an_error_as_before():
-    """It may be the rest of data that was overwritten: there is no telling that every pixel is there."""
-    sound = encoded("baseline")
+def test_many_stray_bytes__are_an_error():
+    """They may be the remains of overwritten data, so the image may be incomplete."""
+    intact = encoded("baseline")
     for stray in (bytes(range(65)), bytes(range(255)) * 4):
         with pytest.raises(ImageError):
-            decode_jpeg(sound[:-2] + stray + sound[-2:])
+            decode_jpeg(intact[:-2] + stray + intact[-2:])
 
 
-def test_bytes_between_restarts__are_an_error_as_before():
-    """There libjpeg may have lost its place, so nothing is said of the blocks that follow."""
-    sound = encoded("restarts")
-    restart = sound.index(b"\xff\xd1")
+def test_bytes_between_restarts__are_an_error():
+    """libjpeg may have lost its position there, so the following blocks are unreliable."""
+    intact = encoded("restarts")
+    restart = intact.index(b"\xff\xd1")
     with pytest.raises(ImageError):
-        decode_jpeg(sound[:restart] + b"\x5a" * 9 + sound[restart:])
+        decode_jpeg(intact[:restart] + b"\x5a" * 9 + intact[restart:])
 
 
 @pytest.mark.parametrize("kind", ["baseline", "restarts"])
 def test_second_scan_of_a_whole_image__is_an_error(kind):
-    """A scan that stands twice is refused by libjpeg; the check of the other decoders says the same."""
-    sound = encoded(kind)
-    scan = sound[sound.index(b"\xff\xda") : -2]
-    twice = sound[:-2] + scan + sound[-2:]
+    """A repeated scan is an error for libjpeg and for the check."""
+    intact = encoded(kind)
+    scan = intact[intact.index(b"\xff\xda") : -2]
+    twice = intact[:-2] + scan + intact[-2:]
     for refuses in (check_integrity, without_stray_bytes, decode_jpeg):
         with pytest.raises(ImageError):
             refuses(twice)
