@@ -1,7 +1,8 @@
-/* The native shim: strict JPEG decode of a box of an image, straight into the caller's memory, over libjpeg-turbo.
+/* The native decoder: decodes a box of a JPEG into the caller's memory, with libjpeg-turbo.
  *
- * Compiled code reaches `decode` by its address (DECODE_ADDRESS), without the GIL; Python only makes handles and reads messages.
- * The pixels inside the box are those of a full decode: accurate integer DCT, fancy upsampling, and every warning is an error.
+ * Compiled code calls `decode` by its address (DECODE_ADDRESS), without the GIL. Python only
+ * creates handles and reads messages. The pixels inside the box are those of a full decode, with
+ * the accurate integer DCT and fancy upsampling. Every warning of libjpeg is an error.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -11,7 +12,8 @@
 #include <stdio.h>
 #include <jpeglib.h>
 
-/* Before 2.1 skipping rows had defects, and unfinished progressive files were smoothed by another filter than today's. */
+/* Before 2.1, skipping rows had defects, and incomplete progressive files were smoothed by another
+ * filter. */
 #if !defined(LIBJPEG_TURBO_VERSION_NUMBER) || LIBJPEG_TURBO_VERSION_NUMBER < 2001000
 #error "libjpeg-turbo 2.1 or later is needed"
 #endif
@@ -20,13 +22,14 @@
 #define EXPANDED(x) STRING(x)
 #define HANDLE "ffcv_ssl.codecs._native.handle"
 
-#define MAX_SCANS 500 /* of a progressive file; real ones have about ten. The bound of TurboJPEG's own guard. */
+/* Limit for the scans of a progressive file, as in TurboJPEG; real files have about ten. */
+#define MAX_SCANS 500
 
-#define MARGIN 2 /* columns: one sample of chroma at half resolution */
+#define MARGIN 2 /* columns, for one sample of chroma at half resolution */
 
 enum { DECODED = 0, FAILED = 1 };
 
-/* What one thread keeps between images. */
+/* State of one thread, kept between images. */
 typedef struct {
     struct jpeg_decompress_struct jpeg;
     struct jpeg_error_mgr errors;
@@ -48,7 +51,7 @@ static void fail_with(Handle *handle, const char *reason)
     longjmp(handle->failed, 1);
 }
 
-/* libjpeg repairs what it can and says so at level -1; higher levels are traces. */
+/* Turn warnings, which have level -1, into errors; higher levels are traces. */
 static void on_message(j_common_ptr jpeg, int level)
 {
     if (level < 0)
@@ -61,7 +64,8 @@ static void limit_scans(j_common_ptr jpeg)
         fail_with(jpeg->client_data, "more than " EXPANDED(MAX_SCANS) " scans");
 }
 
-/* Forget the image before: libjpeg keeps quantization and Huffman tables, and a file without its own would get those. It costs 0.1 us. */
+/* Reset the state. libjpeg keeps quantization and Huffman tables, and would use them for a file
+ * that has none. It costs 0.1 us. */
 static void renew(Handle *handle)
 {
     jpeg_destroy_decompress(&handle->jpeg);
@@ -69,13 +73,14 @@ static void renew(Handle *handle)
     handle->jpeg.progress = &handle->progress;
 }
 
-/* Read the header, and refuse an image that `out` was not made for before anything of its size is allocated. */
+/* Read the header, and fail for an image of another size before memory is allocated for it. */
 static void start(Handle *handle, int64_t height, int64_t width, int64_t denominator)
 {
     j_decompress_ptr jpeg = &handle->jpeg;
     jpeg_read_header(jpeg, TRUE);
     if (jpeg->image_height != height || jpeg->image_width != width) {
-        snprintf(handle->message, sizeof handle->message, "JPEG of (height, width) (%u, %u), wanted (%lld, %lld)", jpeg->image_height,
+        snprintf(handle->message, sizeof handle->message,
+                 "JPEG of (height, width) (%u, %u), wanted (%lld, %lld)", jpeg->image_height,
                  jpeg->image_width, (long long)height, (long long)width);
         longjmp(handle->failed, 1);
     }
@@ -89,7 +94,8 @@ static void start(Handle *handle, int64_t height, int64_t width, int64_t denomin
     jpeg_start_decompress(jpeg);
 }
 
-/* A progressive file that lacks bits of some coefficients is smoothed over neighbouring blocks, which a partial decode would not have. */
+/* Return whether libjpeg smooths the image over neighboring blocks, because a progressive file
+ * lacks bits of some coefficients. A partial decode would not have these blocks. */
 static int is_smoothed(j_decompress_ptr jpeg)
 {
     if (!jpeg->progressive_mode || jpeg->coef_bits == NULL)
@@ -101,19 +107,22 @@ static int is_smoothed(j_decompress_ptr jpeg)
     return 0;
 }
 
-/* Keep the box's columns and, on each side, MARGIN more, which the fancy upsampling of chroma reads; a whole iMCU more would cost 3 %.
- * Returns the first kept column: the start of an iMCU, so that a cropped row never reaches beyond its own end. */
+/* Keep the box's columns and MARGIN more on each side, which the fancy upsampling of chroma reads.
+ * A whole iMCU more would cost 3 %. Returns the first column that is kept: the start of an iMCU, so
+ * that a cropped row never exceeds the image. */
 static JDIMENSION crop(j_decompress_ptr jpeg, JDIMENSION left, JDIMENSION box_width)
 {
     const JDIMENSION right = left + box_width;
     JDIMENSION first = left > MARGIN ? left - MARGIN : 0;
-    JDIMENSION columns = (jpeg->output_width - right > MARGIN ? right + MARGIN : jpeg->output_width) - first;
+    JDIMENSION end = jpeg->output_width - right > MARGIN ? right + MARGIN : jpeg->output_width;
+    JDIMENSION columns = end - first;
     jpeg_crop_scanline(jpeg, &first, &columns);
     return first;
 }
 
-/* Read the rows from the next one on; skipped ones are entropy-decoded, but no pixel of them is computed. */
-static void read_rows(j_decompress_ptr jpeg, JSAMPROW out, size_t stride, JDIMENSION num_skipped, JDIMENSION num_rows)
+/* Skip rows, then read rows. libjpeg entropy-decodes skipped rows without computing pixels. */
+static void read_rows(j_decompress_ptr jpeg, JSAMPROW out, size_t stride, JDIMENSION num_skipped,
+                      JDIMENSION num_rows)
 {
     jpeg_skip_scanlines(jpeg, num_skipped);
     for (JDIMENSION end = jpeg->output_scanline + num_rows; jpeg->output_scanline < end;) {
@@ -122,15 +131,19 @@ static void read_rows(j_decompress_ptr jpeg, JSAMPROW out, size_t stride, JDIMEN
     }
 }
 
-/* Decode a box of a JPEG; returns 0, or 1 with the reason in the handle.
+/* Decode a box of a JPEG. Returns 0, or 1 after a failure, whose reason the handle holds.
  *
- * `out` points at the first pixel of the whole image at 1/denominator (1, 2, 4 or 8), C-contiguous (rows, columns, 3) uint8; `height`
- * and `width` are those of the record, at denominator 1; the box counts pixels of the scaled image. Pixels outside the box may be
- * overwritten, bytes outside the image never. The rows below the box are read too, for their errors (without them garbled rows in the
- * box may go unnoticed: Huffman code has no checksum; it costs 6 % of one view's box): a box fails where the whole image would.
- * All pointers and numbers come as int64. */
-static int64_t decode(int64_t handle_address, int64_t data, int64_t size, int64_t out, int64_t height, int64_t width, int64_t top,
-                      int64_t left, int64_t box_height, int64_t box_width, int64_t denominator)
+ * All arguments are int64. `out` is the address of the scaled image, C-contiguous (rows,
+ * columns, 3) uint8. The denominator of the scale is 1, 2, 4 or 8. `height` and `width` are those
+ * of the record, before scaling; the box is in pixels of the scaled image. Pixels outside the box
+ * may be overwritten, bytes outside the image never.
+ *
+ * The rows below the box are read too, so that a box fails if and only if the whole image does.
+ * Without them, damaged rows in the box could go unnoticed, because Huffman codes have no checksum.
+ * It costs 6 % of the time for one view's box. */
+static int64_t decode(int64_t handle_address, int64_t data, int64_t size, int64_t out,
+                      int64_t height, int64_t width, int64_t top, int64_t left, int64_t box_height,
+                      int64_t box_width, int64_t denominator)
 {
     Handle *handle = (Handle *)(intptr_t)handle_address;
     j_decompress_ptr jpeg = &handle->jpeg;
@@ -142,18 +155,22 @@ static int64_t decode(int64_t handle_address, int64_t data, int64_t size, int64_
     jpeg_mem_src(jpeg, (unsigned char *)(intptr_t)data, (unsigned long)size);
     start(handle, height, width, denominator);
     const JDIMENSION columns = jpeg->output_width; /* cropping changes it */
-    if (top < 0 || left < 0 || box_height < 1 || box_width < 1 || top > jpeg->output_height - box_height || left > columns - box_width)
+    if (top < 0 || left < 0 || box_height < 1 || box_width < 1 ||
+        top > jpeg->output_height - box_height || left > columns - box_width)
         fail_with(handle, "the box reaches out of the image");
     const int whole_rows = is_smoothed(jpeg);
-    const JDIMENSION first = whole_rows ? 0 : crop(jpeg, (JDIMENSION)left, (JDIMENSION)box_width);
+    const JDIMENSION first =
+        whole_rows ? 0 : crop(jpeg, (JDIMENSION)left, (JDIMENSION)box_width);
     const JSAMPROW pixels = (JSAMPROW)(intptr_t)out + 3 * first;
-    const JDIMENSION skipped = whole_rows ? 0 : (JDIMENSION)top, bottom = (JDIMENSION)(top + box_height);
+    const JDIMENSION skipped = whole_rows ? 0 : (JDIMENSION)top;
+    const JDIMENSION bottom = (JDIMENSION)(top + box_height);
     read_rows(jpeg, pixels, 3 * (size_t)columns, skipped, bottom - skipped);
     if (jpeg_has_multiple_scans(jpeg)) /* all of them were read at the start */
         jpeg_abort_decompress(jpeg);
     else {
-        if (bottom < jpeg->output_height) /* to its end libjpeg would skip without reading */
-            read_rows(jpeg, pixels, 3 * (size_t)columns, jpeg->output_height - 1 - bottom, 1);
+        if (bottom < jpeg->output_height) /* libjpeg would skip the rest unread */
+            read_rows(jpeg, pixels, 3 * (size_t)columns,
+                      jpeg->output_height - 1 - bottom, 1);
         jpeg_finish_decompress(jpeg);
     }
     return DECODED;
@@ -176,7 +193,7 @@ static PyObject *new_handle(PyObject *module, PyObject *unused)
     handle->errors.emit_message = on_message;
     handle->progress.progress_monitor = limit_scans;
     handle->jpeg.client_data = handle;
-    if (setjmp(handle->failed)) { /* the library that was found is not the one of the header */
+    if (setjmp(handle->failed)) { /* the library does not match the header */
         PyErr_SetString(PyExc_ImportError, handle->message);
         PyMem_RawFree(handle);
         return NULL;
@@ -195,26 +212,31 @@ static PyObject *address(PyObject *module, PyObject *capsule)
 static PyObject *message(PyObject *module, PyObject *capsule)
 {
     Handle *handle = PyCapsule_GetPointer(capsule, HANDLE);
-    return handle == NULL ? NULL : PyUnicode_DecodeLatin1(handle->message, strlen(handle->message), NULL);
+    if (handle == NULL)
+        return NULL;
+    return PyUnicode_DecodeLatin1(handle->message, strlen(handle->message), NULL);
 }
 
 static PyMethodDef methods[] = {
-    {"new_handle", new_handle, METH_NOARGS, "Make what one thread needs to decode, a capsule that frees itself."},
+    {"new_handle", new_handle, METH_NOARGS, "Create the decoder state of a thread, as a capsule."},
     {"address", address, METH_O, "Return the address of a handle."},
-    {"message", message, METH_O, "Say why the last decode with a handle failed."},
+    {"message", message, METH_O, "Return the reason of the last failure with a handle."},
     {NULL, NULL, 0, NULL},
 };
 
 static int fill(PyObject *module)
 {
     PyObject *decode_address = PyLong_FromVoidPtr((void *)decode);
-    int failed = decode_address == NULL || PyModule_AddObject(module, "DECODE_ADDRESS", decode_address) < 0;
-    return failed || PyModule_AddStringConstant(module, "LIBRARY", "libjpeg-turbo " EXPANDED(LIBJPEG_TURBO_VERSION)) < 0 ? -1 : 0;
+    int failed = decode_address == NULL ||
+                 PyModule_AddObject(module, "DECODE_ADDRESS", decode_address) < 0;
+    const char *library = "libjpeg-turbo " EXPANDED(LIBJPEG_TURBO_VERSION);
+    return failed || PyModule_AddStringConstant(module, "LIBRARY", library) < 0 ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, (void *)fill}, {0, NULL}};
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "Strict JPEG decode of boxes, by address.", 0, methods, slots};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_native", "Strict JPEG decoding of boxes.", 0, methods, slots};
 
 PyMODINIT_FUNC PyInit__native(void)
 {

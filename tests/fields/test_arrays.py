@@ -1,4 +1,4 @@
-"""Arrays and tensors of one type and shape."""
+"""The fields for arrays and tensors of one dtype and shape."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from ffcv_ssl.fields import NDArrayField, TorchTensorField
 
 
 def descriptor(field):
-    """The arguments of a field as they stand in a file."""
+    """Return the arguments of a field as stored in a file."""
     return field.arguments().ljust(1024, b"\0")
 
 
@@ -22,7 +22,7 @@ def descriptor(field):
 )
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 1, 4), (1,) * 32])
 def test_array__schema_survives_the_descriptor(dtype, shape):
-    """Type and shape come back from the 1024 bytes of the file, for all plain types and up to 32 dimensions."""
+    """Dtype and shape survive the round trip, for all plain dtypes and up to 32 dimensions."""
     field = NDArrayField(dtype, shape)
     assert NDArrayField.from_arguments(descriptor(field)) == field
     assert field.size_bytes == np.zeros(shape, dtype).nbytes
@@ -30,7 +30,7 @@ def test_array__schema_survives_the_descriptor(dtype, shape):
 
 
 def test_array__descriptor_has_ffcvs_layout():
-    """Shape as 32 numbers, the length of the text, then NumPy's descr as JSON."""
+    """The layout is the shape as 32 numbers, the length of the text, and NumPy's descr as JSON."""
     arguments = NDArrayField("f4", (3, 5)).arguments()
     numbers = np.frombuffer(arguments[:264], "<u8")
     assert list(numbers[:3]) == [3, 5, 0]
@@ -54,21 +54,21 @@ def test_array__descriptor_has_ffcvs_layout():
     ],
 )
 def test_array__memory_order_does_not_matter(value):
-    """Any byte order, stride or library gives the same little-endian bytes in C order."""
+    """Any byte order, stride or library yields the same little-endian bytes in C order."""
     expected = np.arange(15, dtype="<f4").reshape(3, 5)
     for field in (NDArrayField("f4", (3, 5)), TorchTensorField(torch.float32, (3, 5))):
         assert bytes(field.encode(value, 0).payload) == expected.tobytes()
 
 
-def test_array__of_the_caller_may_be_read_only():
-    """Read-only arrays are stored like others."""
+def test_array__may_be_read_only():
+    """Read-only arrays are stored."""
     value = np.arange(4, dtype="i8")
     value.flags.writeable = False
     assert bytes(NDArrayField("i8", (4,)).encode(value, 0).payload) == value.tobytes()
 
 
-def test_array__comes_back_as_the_callers_own():
-    """A decoded array may be changed; a tensor is a tensor."""
+def test_array__is_decoded_into_its_own_memory():
+    """A decoded array may be modified; a tensor field yields a tensor."""
     payload = np.arange(4, dtype="<i2").tobytes()
     array = NDArrayField("i2", (2, 2)).decode(None, payload)
     array += 1
@@ -89,7 +89,7 @@ def test_array__comes_back_as_the_callers_own():
     ],
 )
 def test_array__refuses_other_types_and_shapes(value):
-    """Nothing is cast or reshaped: the message says what was wanted and what came."""
+    """Nothing is cast or reshaped: the message names the expected and the given array."""
     with pytest.raises(FieldError, match=r"wanted an array of float32 and shape \(3, 5\)"):
         NDArrayField("f4", (3, 5)).encode(value, 0)
 
@@ -98,7 +98,7 @@ def test_array__refuses_other_types_and_shapes(value):
     "dtype", ["O", "f4,f4", "(2,)f4", "V8", "S0", "no such type", None.__class__, torch.bfloat16]
 )
 def test_array__refuses_types_that_the_format_cannot_hold(dtype):
-    """Objects, structures, raw memory, nothing, and bfloat16 are refused when the field is made."""
+    """Objects, structures, raw memory, empty dtypes and bfloat16 are errors of the constructor."""
     with pytest.raises(FieldError, match="dtype"):
         TorchTensorField(dtype, (2,))
 
@@ -107,12 +107,15 @@ def test_array__refuses_types_that_the_format_cannot_hold(dtype):
     "shape", [(), (0,), (3, 0), (-1,), (2.0,), 3, (1,) * 33, (2**40, 2**40), (1 << 30, 2)]
 )
 def test_array__refuses_shapes_that_the_format_cannot_hold(shape):
-    """No dimensions, empty or negative sides, more than 32, and more bytes than a page are refused when the field is made."""
+    """Invalid numbers of dimensions, sides below 1 and too many bytes are errors."""
     with pytest.raises(FieldError, match=r"shape|2\*\*30"):
         NDArrayField("f4", shape)
 
 
 def test_tensor__field_does_not_import_torch():
-    """Writers of arrays need no torch."""
-    code = "import sys; from ffcv_ssl.fields import TorchTensorField; TorchTensorField('float32', (2,)); sys.exit('torch' in sys.modules)"
+    """The field of tensors does not import torch."""
+    code = (
+        "import sys; from ffcv_ssl.fields import TorchTensorField; "
+        "TorchTensorField('float32', (2,)); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The registry and what all fields share."""
+"""The registry of fields, and the base class."""
 
 import pytest
 
@@ -27,43 +27,31 @@ TYPES = {
 
 
 def test_registry__has_the_type_ids_of_the_format():
-    """Seven built-in types, each under FFCV's number."""
+    """The seven built-in fields have FFCV's type ids."""
     assert {number: field_type(number) for number in TYPES} == TYPES
     assert all(field_class.__name__ in fields_package.__all__ for field_class in TYPES.values())
 
 
 @pytest.mark.parametrize("number", [7, 77, 254, 255])
 def test_registry__refuses_unknown_ids(number):
-    """Unknown type ids are errors that list the known ones."""
+    """An unknown type id is an error that lists the known ones."""
     with pytest.raises(UnknownFieldType, match=rf"unknown field type {number}.*2 RGBImageField"):
         field_type(number)
 
 
-def test_registry__gives_a_number_once():
-    """A second class cannot take a built-in type id."""
+def test_registry__refuses_a_second_class():
+    """A second class cannot register a built-in type id."""
     with pytest.raises(ValueError, match="belongs to IntField"):
         register(type("Other", (IntField,), {}))
 
 
 def test_fields__compare_and_show_their_arguments():
-    """Fields with equal arguments are equal, and a field's repr says what it is."""
+    """Fields with equal arguments are equal, and the repr shows the arguments."""
     assert NDArrayField("f4", (2, 3)) == NDArrayField("<f4", [2, 3]) != NDArrayField("f4", (3, 2))
     assert len({IntField(), IntField(), FloatField()}) == 2
     assert repr(NDArrayField("f4", (2, 3))) == "NDArrayField(dtype='<f4', shape=[2, 3])"
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
-        IntField(),
-        FloatField(),
-        BytesField(),
-        JSONField(),
-        RGBImageField("raw"),
-        NDArrayField("u1", (2,)),
-    ],
-)
-def test_fields__have_ffcvs_name_for_their_record(field):
-    """`metadata_type` is the record type, and custom is the default type id."""
-    assert field.metadata_type == field.record_dtype
+def test_fields__are_custom_by_default():
+    """A subclass without a type id of its own is a custom field."""
     assert Field.type_id == 255

@@ -1,4 +1,4 @@
-"""Bytes and JSON."""
+"""The fields for bytes and JSON."""
 
 import json
 
@@ -24,7 +24,7 @@ from ffcv_ssl.fields import BytesField, JSONField
     ],
 )
 def test_bytes__takes_bytes_of_any_origin(value):
-    """Bytes, views with any stride, and one-dimensional uint8 arrays and tensors are stored in their order."""
+    """Bytes, strided views, and one-dimensional uint8 arrays and tensors are stored in order."""
     encoded = BytesField().encode(value, 0)
     assert bytes(encoded.payload) == b"abcdef"
     assert encoded.record == (6,)
@@ -33,7 +33,7 @@ def test_bytes__takes_bytes_of_any_origin(value):
 
 
 def test_bytes__may_be_empty():
-    """Nothing is a value of size 0."""
+    """An empty value has size 0."""
     for value in (b"", np.zeros(0, np.uint8)):
         encoded = BytesField().encode(value, 0)
         assert (bytes(encoded.payload), encoded.record) == (b"", (0,))
@@ -44,13 +44,13 @@ def test_bytes__may_be_empty():
     ["text", None, 5, [1, 2], np.zeros(3, np.int8), np.zeros((2, 2), np.uint8), torch.zeros(2)],
 )
 def test_bytes__refuses_everything_else(value):
-    """Texts, numbers, lists and arrays of other types or dimensions are errors that say what came."""
+    """Other values are errors that name the type of the value."""
     with pytest.raises(FieldError, match="wanted bytes or a one-dimensional uint8 array, got"):
         BytesField().encode(value, 0)
 
 
-def test_bytes__sizes_beyond_int64_stay_large():
-    """A size of 2**64 - 1 in a file is not taken for a small or a negative one."""
+def test_bytes__clips_sizes_beyond_int64():
+    """A size of 2**64 - 1 in a file does not become small or negative."""
     records = np.array([(0, 2**64 - 1), (0, 7)], dtype=BytesField().record_dtype)
     assert list(BytesField().payload_size(records)) == [2**63 - 1, 7]
 
@@ -59,8 +59,8 @@ def test_bytes__sizes_beyond_int64_stay_large():
     "value",
     [None, True, -1.5, 10**30, "é \0 🐈", [1, [2, []]], {"a": {"b": None}}, {}, float("inf")],
 )
-def test_json__gives_back_what_json_can_hold(value):
-    """A value goes there and back; the text ends with one NUL, and has no other."""
+def test_json__round_trips(value):
+    """A value survives the round trip; the text ends with the only NUL."""
     encoded = JSONField().encode(value, 0)
     assert bytes(encoded.payload).count(b"\0") == 1
     assert encoded.payload[-1:] == b"\0"
@@ -69,7 +69,7 @@ def test_json__gives_back_what_json_can_hold(value):
 
 
 def test_json__reads_utf_8():
-    """Text that others wrote without escapes is read too."""
+    """Unescaped UTF-8 of other writers is decoded."""
     assert JSONField().decode(
         None, json.dumps({"ü": "猫"}, ensure_ascii=False).encode() + b"\0"
     ) == {"ü": "猫"}
@@ -77,7 +77,7 @@ def test_json__reads_utf_8():
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), {(1, 2): 3}, np.zeros(2)])
 def test_json__refuses_everything_else(value):
-    """What JSON cannot hold is an error, circles and endless nesting included."""
+    """Values that JSON cannot represent are errors, including circular references."""
     circle = []
     circle.append(circle)
     for each in (value, circle):
@@ -88,7 +88,7 @@ def test_json__refuses_everything_else(value):
 @pytest.mark.parametrize(
     "payload", [b"", b"{}", b"\0", b"{]\0", b"\xff\0", b"{}\0\0", b"[" * 100_000 + b"\0"]
 )
-def test_json__refuses_broken_text(payload):
-    """Text without its NUL, that is no JSON, or that is nested without end is an error."""
+def test_json__refuses_invalid_text(payload):
+    """Text without a NUL, invalid JSON and excessive nesting are errors."""
     with pytest.raises(FieldError, match="stored JSON"):
         JSONField().decode(None, payload)

@@ -1,4 +1,4 @@
-"""Choices by seed and index."""
+"""Hashes of a seed and an index."""
 
 import numpy as np
 from scipy import stats
@@ -6,8 +6,8 @@ from scipy import stats
 from ffcv_ssl.fields.hashing import index_hash, index_uniform
 
 
-def test_hash__is_what_it_always_was():
-    """The numbers are part of the format: files written with a seed keep their order for ever."""
+def test_hash__never_changes():
+    """The order of the samples in a file written with a seed depends on these numbers."""
     assert [int(word) for word in index_hash(0, np.arange(3))] == [
         9735418304920043012,
         16657667681619871377,
@@ -17,12 +17,12 @@ def test_hash__is_what_it_always_was():
 
 
 def test_hash__never_collides_within_a_seed():
-    """Different indices have different hashes, so that an order by hash is one order."""
+    """Different indices have different hashes, so that sorting by hash is unambiguous."""
     assert len(np.unique(index_hash(5, np.arange(200_000)))) == 200_000
 
 
 def test_hash__is_uniform_and_mixes_seed_and_index():
-    """Numbers are uniform; neighbouring seeds and indices have nothing to do with each other."""
+    """The numbers are uniform, and those of neighboring seeds and indices are uncorrelated."""
     table = np.array([[index_uniform(seed, index) for index in range(300)] for seed in range(40)])
     assert stats.kstest(table.ravel(), "uniform").pvalue > 0.01
     assert abs(np.corrcoef(table[:-1, 1:].ravel(), table[1:, :-1].ravel())[0, 1]) < 0.03

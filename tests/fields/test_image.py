@@ -1,3 +1,5 @@
+"""The field for RGB images."""
+
 import pickle
 import warnings
 
@@ -24,21 +26,21 @@ KEPT = {
     "progressive": make.encode(PIXELS, progressive=True),
     "restarts": make.encode(PIXELS, restart_marker_rows=1),
     "extended": make.with_frame(JPEG, marker=0xC1),
-    "grey": make.encode(PIXELS, "L"),
+    "gray": make.encode(PIXELS, "L"),
     "upright by EXIF": make.with_orientation(JPEG, 1),
     "with a profile and a comment": make.encode(PIXELS, icc_profile=bytes(3000), comment=b"hello"),
     "trailing bytes": JPEG + b"and more",
 }
 CHANGED = {
-    "turned": (make.with_orientation(JPEG, 6), "EXIF orientation 6"),
-    "CMYK": (make.encode(PIXELS, "CMYK"), "colour space CMYK"),
-    "RGB": (make.encode(PIXELS, keep_rgb=True), "colour space RGB"),
+    "rotated": (make.with_orientation(JPEG, 6), "EXIF orientation 6"),
+    "CMYK": (make.encode(PIXELS, "CMYK"), "color space CMYK"),
+    "RGB": (make.encode(PIXELS, keep_rgb=True), "color space RGB"),
     "arithmetic": (make.ARITHMETIC, "arithmetic coding"),
 }
 
 
 def stored(field, value, sample_index=0, seed=0):
-    """Encode a value and read it back: the encoded value and the decoded image."""
+    """Encode and decode a value; return the encoded value and the image."""
     encoded = field.encode(value, sample_index, seed)
     record = np.array([field.record(encoded, 4096)], field.record_dtype)
     assert record["data_ptr"][0] == 4096
@@ -48,7 +50,7 @@ def stored(field, value, sample_index=0, seed=0):
 
 
 def test_record__is_the_13_bytes_of_ffcv():
-    """Mode, width, height and pointer, packed: the layout of BETON.md."""
+    """The record is packed: mode, width, height and pointer, as in BETON.md."""
     dtype = RGBImageField().record_dtype
     assert (dtype.itemsize, dtype.alignment) == (13, 1)
     assert dtype.names == ("mode", "width", "height", "data_ptr")
@@ -60,7 +62,7 @@ def test_record__is_the_13_bytes_of_ffcv():
     ids=["array", "PIL", "tensor"],
 )
 def test_raw__round_trips_exactly(value):
-    """Raw images come back pixel for pixel, as arrays of the caller's own."""
+    """Raw images survive the round trip exactly and own their memory."""
     encoded, image = stored(RGBImageField("raw"), value)
     assert (encoded.record, encoded.note) == ((1, 61, 43), "raw")
     np.testing.assert_array_equal(image, PIXELS)
@@ -69,7 +71,7 @@ def test_raw__round_trips_exactly(value):
 
 
 def test_jpg__encodes_pixels():
-    """Pixels become the JPEG of the package's encoder at the asked quality."""
+    """Pixels are encoded by `encode_jpeg` at the requested quality."""
     encoded, image = stored(RGBImageField("jpg", jpeg_quality=70), PIXELS)
     assert (encoded.record, encoded.note) == ((0, 61, 43), "converted")
     assert encoded.payload == encode_jpeg(PIXELS, 70)
@@ -79,7 +81,7 @@ def test_jpg__encodes_pixels():
 @pytest.mark.parametrize("name", KEPT)
 @pytest.mark.parametrize("check", ["decode", "header"])
 def test_jpg__keeps_files_byte_for_byte(name, check, tmp_path):
-    """A JPEG that needs no change is stored as it is, given by path or as bytes, and decodes to RGB."""
+    """A JPEG that needs no change, given by path or as bytes, is stored unchanged."""
     path = tmp_path / "image.png"
     path.write_bytes(KEPT[name])
     for value in (path, str(path), KEPT[name], bytearray(KEPT[name]), memoryview(KEPT[name])):
@@ -91,7 +93,7 @@ def test_jpg__keeps_files_byte_for_byte(name, check, tmp_path):
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_jpg__encodes_files_that_have_to_change(name):
-    """A JPEG of another kind is decoded, converted and encoded."""
+    """A JPEG of another kind is decoded, converted and encoded again."""
     data, _ = CHANGED[name]
     encoded, _ = stored(RGBImageField("jpg", jpeg_quality=80), data)
     assert encoded.note == "reencoded"
@@ -102,7 +104,7 @@ def test_jpg__encodes_files_that_have_to_change(name):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["raw", "jpg"])
 def test_encode__stores_images_upright(orientation, mode):
-    """The record has the size of the upright image, and so has what is decoded."""
+    """The record and the decoded image have the size of the upright image."""
     data = make.with_orientation(JPEG, orientation)
     encoded, image = stored(RGBImageField(mode), data)
     assert encoded.record[1:] == ((43, 61) if orientation >= 5 else (61, 43))
@@ -111,8 +113,8 @@ def test_encode__stores_images_upright(orientation, mode):
         np.testing.assert_array_equal(image, load_rgb(data))
 
 
-def test_jpg__repairs_what_decodes_with_warnings():
-    """Under check="decode" a damaged JPEG that libjpeg repairs is encoded again, and counted; under "header" it is trusted."""
+def test_jpg__repairs_files_that_decode_with_warnings():
+    """A JPEG that libjpeg repairs is encoded again, unless only headers are checked."""
     damaged = make.damaged(make.encode(photo_like(83, 117)))["garbage in the middle"]
     encoded, _ = stored(RGBImageField("jpg"), damaged)
     assert encoded.note == "repaired"
@@ -122,8 +124,8 @@ def test_jpg__repairs_what_decodes_with_warnings():
 
 
 @pytest.mark.parametrize("damage", ["cut in half", "cut before its scan", "only its first marker"])
-def test_encode__refuses_what_does_not_decode(damage, tmp_path):
-    """A JPEG that lacks its end is an ImageError with its path, in every write mode."""
+def test_encode__refuses_files_that_do_not_decode(damage, tmp_path):
+    """An incomplete JPEG is an ImageError with its path in every write mode."""
     path = tmp_path / "broken.jpg"
     path.write_bytes(make.damaged(JPEG)[damage])
     for mode in ("raw", "jpg"):
@@ -132,8 +134,8 @@ def test_encode__refuses_what_does_not_decode(damage, tmp_path):
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_reencode__gives_the_bytes_of_pillows_decode(name):
-    """Whichever decoder reads a file that is encoded again, the bytes are those of Pillow's pixels, also of a file that is damaged."""
+def test_reencode__encodes_pillows_pixels(name):
+    """A file that is encoded again has Pillow's pixels, even if it is damaged."""
     field = RGBImageField(write_mode="jpg", reencode="always", max_resolution=40)
     for data in (KEPT[name], KEPT[name][:-60] + b"\xff\xd9"):
         expected = field.encode(load_rgb(data), 0).payload
@@ -141,7 +143,7 @@ def test_reencode__gives_the_bytes_of_pillows_decode(name):
 
 
 def test_reencode_always__encodes_every_file():
-    """No file is kept under "always"."""
+    """Under "always" no file is kept."""
     encoded, _ = stored(RGBImageField("jpg", reencode="always"), JPEG)
     assert encoded.note == "reencoded"
     assert encoded.payload == encode_jpeg(load_rgb(JPEG), 90)
@@ -149,7 +151,7 @@ def test_reencode_always__encodes_every_file():
 
 @pytest.mark.parametrize("name", CHANGED)
 def test_reencode_never__refuses_files_that_have_to_change(name, tmp_path):
-    """The message names the file and what is in the way."""
+    """The message names the file and the reason."""
     path = tmp_path / "photo.jpg"
     data, reason = CHANGED[name]
     path.write_bytes(data)
@@ -158,7 +160,7 @@ def test_reencode_never__refuses_files_that_have_to_change(name, tmp_path):
 
 
 def test_reencode_never__refuses_everything_that_is_not_kept(tmp_path):
-    """Images to shrink, damaged ones, other formats and arrays are refused; what can be kept, and raw pixels, are not."""
+    """Large or damaged images, other formats and arrays are errors, unless stored raw."""
     field = RGBImageField("jpg", reencode="never", max_resolution=60)
     for value, reason in [
         (JPEG, "exceed max_resolution=60"),
@@ -178,10 +180,10 @@ def test_reencode_never__refuses_everything_that_is_not_kept(tmp_path):
 
 @pytest.mark.parametrize("mode", ["raw", "jpg"])
 @pytest.mark.parametrize(
-    "value", [JPEG, PIXELS, make.with_orientation(JPEG, 6)], ids=["file", "array", "turned file"]
+    "value", [JPEG, PIXELS, make.with_orientation(JPEG, 6)], ids=["file", "array", "rotated file"]
 )
 def test_max_resolution__shrinks(mode, value):
-    """The longest side of the upright image comes to the limit; the pixels are those of the package's resize."""
+    """The longest side of the upright image becomes the limit, with the pixels of `resize`."""
     encoded, image = stored(RGBImageField(mode, max_resolution=30), value)
     expected = resize(load_rgb(value), 30)
     assert max(expected.shape) == 30
@@ -193,13 +195,13 @@ def test_max_resolution__shrinks(mode, value):
 
 
 def test_max_resolution__keeps_files_within_it():
-    """A file whose longest side is just the limit is kept."""
+    """A file whose longest side equals the limit is kept."""
     assert RGBImageField("jpg", max_resolution=61).encode(JPEG, 0).note == "kept"
     assert RGBImageField("jpg", max_resolution=60).encode(JPEG, 0).note == "reencoded"
 
 
 def test_smart__compares_raw_bytes_with_the_threshold():
-    """Images of more than `smart_threshold` bytes of pixels, after shrinking, are JPEG; the others are raw."""
+    """Images of more than `smart_threshold` bytes after shrinking are JPEG, the others raw."""
     size = PIXELS.size
     assert RGBImageField("smart", smart_threshold=size - 1).encode(JPEG, 0).note == "kept"
     assert RGBImageField("smart", smart_threshold=size).encode(JPEG, 0).note == "raw"
@@ -214,14 +216,14 @@ def test_smart__compares_raw_bytes_with_the_threshold():
 
 
 def test_smart__without_threshold_warns_and_stores_raw():
-    """FFCV stores everything raw then; that is said."""
+    """Without a threshold all images are stored raw, as in FFCV, and a warning is issued."""
     with pytest.warns(UserWarning, match="smart_threshold"):
         field = RGBImageField("smart")
     assert field.encode(PIXELS, 0).note == "raw"
 
 
 def test_proportion__is_a_fixed_choice_of_seed_and_index():
-    """The share comes out; the choice is the same every time, and another for another seed; 0 and 1 are never and always."""
+    """The choice depends only on seed and index, with the requested probability."""
     field, pixels = (
         RGBImageField("proportion", compress_probability=0.3),
         np.zeros((1, 1, 3), np.uint8),
@@ -242,14 +244,14 @@ def test_proportion__is_a_fixed_choice_of_seed_and_index():
 )
 @pytest.mark.parametrize("mode", ["raw", "jpg"])
 def test_encode__keeps_any_shape(shape, mode):
-    """Height and width survive, down to one pixel and up to the limits of JPEG."""
+    """Height and width are kept, from one pixel to the limits of JPEG."""
     _, image = stored(RGBImageField(mode), np.full((*shape, 3), 90, np.uint8))
     assert image.shape == (*shape, 3)
     assert np.abs(image.astype(int) - 90).max() <= 1
 
 
 def test_encode__refuses_sides_that_the_file_cannot_hold():
-    """Raw sides end at 65,535, JPEG's at 65,500, unless max_resolution brings them down."""
+    """Raw sides are at most 65,535 and JPEG's 65,500, unless max_resolution reduces them."""
     assert stored(RGBImageField("raw"), np.zeros((65_535, 1, 3), np.uint8))[1].shape == (
         65_535,
         1,
@@ -263,15 +265,15 @@ def test_encode__refuses_sides_that_the_file_cannot_hold():
 
 
 def test_encode__refuses_headers_of_too_many_pixels():
-    """A header that promises 30,000 × 30,000 pixels is refused without decoding, also when headers are trusted."""
+    """A header of 30,000 × 30,000 pixels is an error without decoding, under both checks."""
     bomb = make.with_frame(JPEG, height=30_000, width=30_000)
     for check in ("header", "decode"):
         with pytest.raises(ImageError, match="bomb"):
             RGBImageField("jpg", check=check).encode(bomb, 0)
 
 
-def test_decode__refuses_what_its_record_does_not_say():
-    """Payloads of another size than the record's, or damaged ones, are ImageErrors."""
+def test_decode__refuses_payloads_that_contradict_the_record():
+    """Damaged payloads, and those of another size than the record, are ImageErrors."""
     field = RGBImageField()
 
     def record(mode, width, height):
@@ -290,7 +292,7 @@ def test_decode__refuses_what_its_record_does_not_say():
 
 
 def test_payload_size__is_known_for_raw_images():
-    """3 · width · height in 64 bits for raw images, unknown for JPEGs."""
+    """The size is 3 · width · height in 64 bits for raw images, and unknown for JPEGs."""
     field = RGBImageField()
     records = np.array([(1, 65_535, 65_535, 0), (0, 61, 43, 0), (1, 2, 3, 0)], field.record_dtype)
     assert field.payload_size(records).tolist() == [3 * 65_535**2, SIZE_UNKNOWN, 18]
@@ -300,7 +302,7 @@ def test_payload_size__is_known_for_raw_images():
     ("record", "size"), [((7, 5, 5, 0), 9), ((1, 0, 5, 0), 9), ((0, 5, 0, 0), 9), ((0, 5, 5, 0), 0)]
 )
 def test_validate__names_the_first_broken_record(record, size):
-    """Unknown modes, and images without pixels or bytes, are refused by sample."""
+    """Unknown modes and images without pixels or bytes are errors that name the sample."""
     records = np.array([(0, 5, 5, 0), record], RGBImageField().record_dtype)
     with pytest.raises(FieldError, match="sample 1"):
         RGBImageField().validate(records, np.array([9, size]))
@@ -324,13 +326,13 @@ def test_validate__names_the_first_broken_record(record, size):
     ids=str,
 )
 def test_field__refuses_arguments_out_of_range(arguments):
-    """Every argument is checked when the field is built, and named."""
+    """The constructor checks every argument; the message names it."""
     with pytest.raises(FieldError, match=list(arguments)[-1]):
         RGBImageField(**arguments)
 
 
 def test_describe__holds_all_arguments():
-    """What is described builds the same field again, and pickles."""
+    """The description creates an equal field, and the field can be pickled."""
     field = RGBImageField(
         "smart",
         max_resolution=np.int64(500),
@@ -347,8 +349,8 @@ def test_describe__holds_all_arguments():
     assert {type(value) for value in description.values()} <= {str, int, float, type(None)}
 
 
-def test_field__door_of_ffcv():
-    """`ffcv_ssl.fields.rgb_image` leads to the same class, and FFCV's positional arguments mean the same."""
+def test_field__has_ffcvs_import_path():
+    """FFCV's import path and positional arguments are supported."""
     from ffcv_ssl.fields import rgb_image
 
     assert rgb_image.RGBImageField is RGBImageField
@@ -365,7 +367,7 @@ def test_field__door_of_ffcv():
 
 @pytest.mark.shared_data
 def test_field__keeps_all_real_photos(shared_data):
-    """All 315 photos are stored byte for byte; every twentieth decodes to what Pillow decodes."""
+    """All 315 photos are stored byte for byte; every twentieth has Pillow's pixels."""
     field = RGBImageField("jpg")
     paths = sorted((shared_data / "photos").glob("*/*.jpg"))
     assert len(paths) == 315

@@ -1,4 +1,4 @@
-"""Numbers into records."""
+"""The fields for integers and floats."""
 
 import math
 
@@ -27,7 +27,7 @@ from ffcv_ssl.fields import FloatField, IntField, basics
     ],
 )
 def test_int__takes_integers_of_any_origin(value):
-    """Python, NumPy and torch integers and booleans are stored as they are, without payload."""
+    """Integers and booleans of Python, NumPy and torch are stored without payload."""
     encoded = IntField().encode(value, 0)
     assert encoded.payload is None
     assert encoded.record == (int(value),)
@@ -52,7 +52,7 @@ def test_int__takes_integers_of_any_origin(value):
     ],
 )
 def test_int__refuses_everything_else(value):
-    """Floats, texts, None, arrays and numbers beyond 64 bits are errors that show the value."""
+    """Other values and numbers beyond 64 bits are errors that show the value."""
     with pytest.raises(FieldError, match=r"wanted an integer, got|does not fit an int64"):
         IntField().encode(value, 0)
 
@@ -73,7 +73,7 @@ def test_int__refuses_everything_else(value):
     ],
 )
 def test_float__takes_real_numbers_of_any_origin(value):
-    """Python, NumPy and torch numbers become the float64 of the same value."""
+    """Numbers of Python, NumPy and torch become the float64 of the same value."""
     stored = FloatField().encode(value, 0).record[0]
     assert type(stored) is float
     assert stored == float(value)
@@ -81,7 +81,7 @@ def test_float__takes_real_numbers_of_any_origin(value):
 
 
 def test_float__keeps_nan():
-    """NaN is a value."""
+    """NaN is stored."""
     assert math.isnan(FloatField().encode(float("nan"), 0).record[0])
 
 
@@ -90,11 +90,11 @@ def test_float__keeps_nan():
     ["0.5", None, 1j, True, 2**53 + 1, 10**400, np.array([0.5]), torch.tensor([0.5]), [0.5]],
 )
 def test_float__refuses_everything_else(value):
-    """Texts, None, complex numbers, booleans, arrays, and integers that a float64 would change are errors."""
+    """Other values, and integers that a float64 cannot represent, are errors."""
     with pytest.raises(FieldError, match=r"wanted a real number|float64"):
         FloatField().encode(value, 0)
 
 
-def test_door__has_the_fields():
-    """FFCV's path leads to the same classes."""
+def test_basics__re_exports_the_fields():
+    """FFCV's import path leads to the same classes."""
     assert (basics.IntField, basics.FloatField) == (IntField, FloatField)

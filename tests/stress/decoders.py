@@ -1,4 +1,4 @@
-"""One hostile JPEG through every decoder: regions equal the whole, decoders agree, no byte too many."""
+"""Decode a hostile JPEG with every decoder, and compare whole images, regions and decoders."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from contextlib import suppress
 import numpy as np
 
 from ffcv_ssl.codecs import native
-from ffcv_ssl.codecs.decode import Box, decode_box, decode_jpeg, rungs
+from ffcv_ssl.codecs.decode import Box, decode_box, decode_jpeg
 from ffcv_ssl.codecs.jpeg import inspect_jpeg
 from ffcv_ssl.codecs.limits import check_pixels
 from ffcv_ssl.codecs.slices import cut_rows, layout
 from ffcv_ssl.errors import ImageError
+from tests.reference.decoders import REFERENCES, all_decoders
 from tests.stress.exercise import Outcome
 
 Decode = Callable[[np.ndarray, np.ndarray, "Box | None"], None]
@@ -24,14 +25,19 @@ PAGE = mmap.PAGESIZE
 
 
 class GuardedMemory:
-    """Bytes behind which the process may touch nothing: one access there is a signal.
+    """Memory that ends at a protected page: an access after its end raises a signal.
 
-    Bytes before them, up to the page they share, hold a pattern that `check` compares.
+    The unused bytes before the requested ones hold a pattern, which `is_intact` compares.
+
+    Parameters
+    ----------
+    most_bytes
+        Largest size that `take` may request.
     """
 
     def __init__(self, most_bytes: int):
         self._size = -(-most_bytes // PAGE) * PAGE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # not shared with other processes
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # private to each process
         self._map = mmap.mmap(-1, self._size + PAGE, flags)
         self._bytes = np.frombuffer(self._map, np.uint8)
         address = self._bytes.ctypes.data + self._size
@@ -39,31 +45,32 @@ class GuardedMemory:
             raise OSError(ctypes.get_errno(), "mprotect")
 
     def take(self, size: int) -> np.ndarray:
-        """Return the last `size` bytes, all of them CANARY as those before them."""
+        """Return the last `size` bytes, filled with CANARY like those before them."""
         start = self._size - size
         self._bytes[max(start - PAGE, 0) : self._size] = CANARY
         return self._bytes[start : self._size]
 
     def is_intact(self, size: int) -> bool:
-        """Whether the bytes before the last `size` are as `take` left them."""
+        """Return whether the bytes before the last `size` are unchanged since `take`."""
         start = self._size - size
         return bool((self._bytes[max(start - PAGE, 0) : start] == CANARY).all())
 
 
 class Decoders:
-    """All decoders of this machine.
+    """All decoders that are available on this machine, including the references.
 
     Parameters
     ----------
     most_pixels
-        Larger images are left to their headers.
+        Of larger images only the header is read.
     only
-        Names of rungs to use; None: all.
+        Names of the decoders to use; None: all.
     """
 
     def __init__(self, most_pixels: int, only: tuple[str, ...] | None = None):
         self._most_pixels = most_pixels
-        self._rungs = {name: rung for name, rung in rungs() if only is None or name in only}
+        decoders = all_decoders()
+        self._decoders = {name: decoders[name] for name in decoders if only is None or name in only}
         self._file, self._pixels = GuardedMemory(4 << 20), GuardedMemory(3 * most_pixels)
 
     def compare(self, data: bytes, rng: random.Random) -> Outcome:
@@ -73,19 +80,20 @@ class Decoders:
             info = inspect_jpeg(data)
             check_pixels(info.width, info.height)
             if info.width * info.height > self._most_pixels:
-                raise ImageError("larger than what is compared here")
+                raise ImageError("larger than the images that are compared")
             shape, is_ours = (info.height, info.width, 3), info.needed_change() is None
             boxes = [random_box(rng, *shape[:2]) for _ in range(2)]
-            of_whole = boxes[: rng.randrange(8) == 0]  # for those that decode the whole, slowly
+            # The references decode the whole image for each region, so they get fewer regions.
+            few_boxes = boxes[: rng.randrange(8) == 0]
             file = self._file.take(len(data))
             file[:] = np.frombuffer(data, np.uint8)
             wholes = {}
-            for name, decode in {**self._rungs, "public": _public}.items():
-                regions = of_whole if name in ("opencv", "pillow") else boxes
+            for name, decode in {**self._decoders, "public": _public}.items():
+                regions = few_boxes if name in REFERENCES else boxes
                 wholes[name] = self._whole_and_regions(name, decode, file, shape, regions, outcome)
             if is_ours and info.coding != "progressive":
                 _compare_wholes(wholes, outcome)
-            if "native" in self._rungs:
+            if "native" in self._decoders:
                 self._scaled(file, shape, rng.choice((2, 4, 8)), rng, outcome)
             outcome.values = {(0, name): int(whole is not None) for name, whole in wholes.items()}
         return outcome
@@ -99,7 +107,7 @@ class Decoders:
         boxes: list[Box],
         outcome: Outcome,
     ) -> np.ndarray | None:
-        """Decode whole and regions with one decoder, and compare; return the whole or None."""
+        """Decode the whole image and regions with one decoder; return the whole image or None."""
         whole = self._decoded(name, decode, file, shape, None, outcome)
         whole = None if whole is None else whole.copy()
         for box in boxes:
@@ -116,7 +124,7 @@ class Decoders:
         box: Box | None,
         outcome: Outcome,
     ) -> np.ndarray | None:
-        """Decode into guarded memory; None where the decoder refuses."""
+        """Decode into guarded memory; return None if the decoder raises an error."""
         size = int(np.prod(shape))
         pixels = self._pixels.take(size).reshape(shape)
         done = False
@@ -135,9 +143,12 @@ class Decoders:
         rng: random.Random,
         outcome: Outcome,
     ) -> None:
-        """The same for the native decoder at a fraction of the size, as `decode="fast"` does."""
+        """Compare the native decoder's whole image and a region at a smaller scale."""
         small = (-(-shape[0] // denominator), -(-shape[1] // denominator), 3)
-        handle, function = native.Handle(), native._FUNCTION_TYPE(native.shim().DECODE_ADDRESS)
+        handle, function = (
+            native.Handle(),
+            native._FUNCTION_TYPE(native.extension_module().DECODE_ADDRESS),
+        )
 
         def decode(data: np.ndarray, out: np.ndarray, box: Box | None) -> None:
             area = (0, 0, *small[:2]) if box is None else box
@@ -158,7 +169,7 @@ class Decoders:
 
 
 def random_box(rng: random.Random, height: int, width: int) -> Box:
-    """A region of an image, half of them small."""
+    """Draw a region of an image; half of the regions are small."""
     largest = rng.choice((1, 4))
     box_height, box_width = (
         rng.randint(1, -(-height // largest)),
@@ -173,7 +184,7 @@ def random_box(rng: random.Random, height: int, width: int) -> Box:
 
 
 def may_be_cut(file: np.ndarray, height: int, box: Box) -> bool:
-    """Whether the rows of the box can be cut out, so that other rows are not looked at."""
+    """Return whether the rows of the box can be cut out, so that other rows are not read."""
     data = np.array(file)
     return (
         layout(data)[0] != 0
@@ -182,7 +193,7 @@ def may_be_cut(file: np.ndarray, height: int, box: Box) -> bool:
 
 
 def _public(data: np.ndarray, out: np.ndarray, box: Box | None) -> None:
-    """What the loader calls: this machine's first rung, and once more without stray bytes."""
+    """Decode as the loader does: with the selected decoder, then without stray bytes."""
     if box is None:
         decode_jpeg(data, out)
     else:
@@ -200,7 +211,7 @@ def _compare_region(
     if whole is None:
         if found is None:
             return
-        if is_cut:  # documented: rows that are cut away are not looked at
+        if is_cut:  # documented: rows that are cut away are not read
             outcome.counts["region alone, rows cut"] = (
                 outcome.counts.get("region alone, rows cut", 0) + 1
             )
@@ -216,7 +227,7 @@ def _compare_region(
 
 
 def _compare_wholes(wholes: dict[str, np.ndarray | None], outcome: Outcome) -> None:
-    """Decoders give the same pixels; that some refuse what others take is counted."""
+    """Report decoders that disagree in pixels, and count files that only some refuse."""
     decoded = {name: whole for name, whole in wholes.items() if whole is not None}
     first = next(iter(decoded), None)
     for name, whole in decoded.items():

@@ -1,4 +1,4 @@
-"""What is fuzzed: a seed becomes a hostile file or JPEG, and what became of it a report."""
+"""The subjects of the fuzz test: a seed determines a hostile file or JPEG and its report."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from tests.stress.mutate_jpeg import WEIGHTS, mutated_jpeg
 from tests.stress.parts import Parts
 from tests.stress.pool import Report
 
-JPEG_SHARE = 3  # the files of JPEGs are chosen so many times as often as each of the others
+JPEG_WEIGHT = 3  # weight of files with JPEGs relative to the others
 
 
 class FileSubject:
     """Mutated .beton files.
 
-    A damaged file (its checksums are as they were) is compared with what was written: whatever is read
-    has to be that, unless the file has no checksums. A forged one (its checksums are right) may hold
+    The values read from a damaged file, whose checksums are unchanged, must be those that were
+    written, unless the file has no checksums. A forged file, whose checksums match, may hold
     anything that the format allows.
+
+    Parameters
+    ----------
+    folder
+        Folder for the files.
     """
 
     kinds = tuple(KINDS)
@@ -42,16 +47,16 @@ class FileSubject:
     def __init__(self, folder: Path):
         self._folder = folder
         self._bases = make_bases(folder)
-        self._weights = [JPEG_SHARE if base.name.startswith("jpeg") else 1 for base in self._bases]
+        self._weights = [JPEG_WEIGHT if base.name.startswith("jpeg") else 1 for base in self._bases]
         self._truths = {base.name: self._truth(base) for base in self._bases}
 
     def name(self, seed: int) -> tuple[str, str]:
-        """The kind of mutation that a seed asks for, and what it does."""
+        """Return the kind of mutation of a seed, and its description."""
         base, _, kind, done = self._mutated(seed)
         return kind, f"{base.name}: {done}"
 
     def run(self, seed: int) -> Report:
-        """Write the file of a seed, and do everything with it."""
+        """Write the file of a seed, and read it in every way."""
         base, parts, kind, done = self._mutated(seed)
         path = self._folder / f"{os.getpid()}.beton"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
@@ -77,18 +82,18 @@ class FileSubject:
         return base, parts, kind, done
 
     def _truth(self, base: Base) -> Outcome:
-        """What the good file holds."""
-        path = self._folder / "good.beton"
+        """Return the values in the intact file."""
+        path = self._folder / "intact.beton"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
         base.parts.write(descriptor)
         os.close(descriptor)
         truth = exercise(path, base.custom_fields, Tasks(("exact", "full", "fast")))
         if truth.faults or truth.problems or truth.refused or truth.errors:
-            raise RuntimeError(f"{base.name} is not a good file: {truth}")
+            raise RuntimeError(f"{base.name} is not an intact file: {truth}")
         return truth
 
     def _column(self, outcome: Outcome, base: Base, kind: str, was_verified: bool) -> str:
-        """Where the file is counted; unnoticed damage is a fault if there are checksums."""
+        """Return the column that counts the file; unnoticed damage despite checksums is a fault."""
         if outcome.refused is not None:
             return "refused"
         truth = self._truths[base.name].values
@@ -112,7 +117,15 @@ class FileSubject:
 
 
 class JpegSubject:
-    """Mutated JPEGs, through every decoder."""
+    """Mutated JPEGs, decoded by every decoder.
+
+    Parameters
+    ----------
+    max_pixels
+        Of larger images only the header is read.
+    only
+        Names of the decoders to use; None: all.
+    """
 
     kinds = tuple(function.__name__ for function in WEIGHTS)
     refusals = (
@@ -136,10 +149,10 @@ class JpegSubject:
         for jpeg in self._jpegs:
             outcome = self._decoders.compare(jpeg, random.Random(0))
             if outcome.faults or outcome.counts or not all(outcome.values.values()):
-                raise RuntimeError(f"a good JPEG does not decode: {outcome}")
+                raise RuntimeError(f"an intact JPEG does not decode: {outcome}")
 
     def name(self, seed: int) -> tuple[str, str]:
-        """The first kind of mutation that a seed asks for, and what is done in all."""
+        """Return the first kind of mutation of a seed, and the description of all."""
         done = self._mutated(seed)[1]
         return done.split()[0], done
 
