@@ -97,8 +97,8 @@ def format_of(head: bytes) -> str | None:
 
     Examples
     --------
-    >>> format_of(b"\x89PNG\r\n\x1a\n")
-    'PNG'
+    >>> format_of(b"GIF89a")
+    'GIF'
     """
     return next((name for name, pattern in _PATTERNS.items() if pattern.match(head)), None)
 

@@ -162,7 +162,18 @@ def read_encoded(value: Any) -> bytes:
 
 @contextmanager
 def errors_naming(value: Any) -> Iterator[None]:
-    """Prefix the message of an ImageError in the block with the path or type of the image."""
+    """Prefix the message of an ImageError in the block with the path or type of the image.
+
+    Parameters
+    ----------
+    value
+        The image: its path, its bytes or any other object.
+
+    Raises
+    ------
+    ImageError
+        In place of the ImageError raised in the block.
+    """
     try:
         yield
     except ImageError as error:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the native decoder into this checkout. Installs compiler and header from Debian where they are missing and this is root.
+# Build the native decoder into this checkout. As root, install missing compiler and header with apt.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -12,5 +12,5 @@ if ! has_header && command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev libjpeg-dev >/dev/null
 fi
-# Where something is still missing this fails and says what.
+# This fails with a message if a dependency is still missing.
 FFCV_SSL_NATIVE=1 "${PYTHON:-.venv/bin/python}" -m pip --disable-pip-version-check install --quiet --no-deps --editable .

@@ -103,7 +103,7 @@ def test_slice__has_the_pixels_of_the_whole(luma, chroma):
 
 
 def test_slice__of_gray_has_no_margin():
-    """Without subsampled chroma a row of MCUs does not depend on its neighbours."""
+    """Without subsampled chroma a row of MCUs does not depend on its neighbors."""
     data = make.encode(PIXELS, "L", restart_marker_rows=1)
     part, line, lines = cut(data, 104, 112)
     assert (line, lines) == (104, 8)

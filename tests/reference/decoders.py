@@ -15,13 +15,14 @@ from ffcv_ssl.codecs.jpeg import inspect_jpeg, without_metadata
 from ffcv_ssl.errors import ImageError
 
 END = b"\xff\xd9"
-STRAY_BYTES = 7  # after a scan; libjpeg-turbo 3.1.2 warns from 4 to 7 on, as far as it has read ahead
+# libjpeg-turbo 3.1.2 warns about 4 to 7 or more bytes, depending on how far it has read ahead.
+STRAY_BYTES = 7
 
 
 def check_integrity(data):
     """Raise an ImageError if libjpeg would decode the JPEG only with a warning."""
     repaired = without_stray_bytes(data)
-    if repaired.endswith(END) and not data.endswith(END):
+    if len(repaired) > len(data) or (repaired.endswith(END) and not data.endswith(END)):
         raise ImageError("corrupt JPEG: premature end of file.")
     if len(data) - len(repaired) >= STRAY_BYTES:
         raise ImageError("corrupt JPEG: extraneous bytes before marker.")
