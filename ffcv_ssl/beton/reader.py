@@ -23,9 +23,22 @@ from ffcv_ssl.beton.format.layout import (
     parse_header,
 )
 from ffcv_ssl.beton.format.schema import parse_schema
-from ffcv_ssl.beton.format.sections import check_checksums, check_sections, data_region, find_pages_end, value_checksums
+from ffcv_ssl.beton.format.sections import (
+    check_checksums,
+    check_sections,
+    data_region,
+    find_pages_end,
+    value_checksums,
+)
 from ffcv_ssl.beton.verify import Problem, find_problems
-from ffcv_ssl.errors import BetonFormatError, ChecksumError, ConfigError, FfcvSslError, FieldNotFound, SampleError
+from ffcv_ssl.errors import (
+    BetonFormatError,
+    ChecksumError,
+    ConfigError,
+    FfcvSslError,
+    FieldNotFound,
+    SampleError,
+)
 from ffcv_ssl.fields.base import Field
 from ffcv_ssl.system.files import absolute, open_for_reading, read_exactly
 from ffcv_ssl.system.names import did_you_mean
@@ -74,7 +87,12 @@ class BetonReader:
         If `custom_fields` names a field that the file does not have.
     """
 
-    def __init__(self, path: str | os.PathLike, custom_fields: Mapping[str, type[Field]] = _NO_CUSTOM_FIELDS, check: str = "read"):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        custom_fields: Mapping[str, type[Field]] = _NO_CUSTOM_FIELDS,
+        check: str = "read",
+    ):
         self.path, self.check = absolute(path), check
         if check not in CHECKS:
             raise ConfigError(f"{self.path}: check is one of {', '.join(CHECKS)}, got {check!r}.")
@@ -94,7 +112,9 @@ class BetonReader:
         header_bytes = self._read_bytes(0, min(size, HEADER_DTYPE.itemsize))
         header = parse_header(header_bytes)
         check_sections(header, size)
-        descriptor_bytes = self._read_bytes(HEADER_DTYPE.itemsize, DESCRIPTOR_DTYPE.itemsize * header.num_fields)
+        descriptor_bytes = self._read_bytes(
+            HEADER_DTYPE.itemsize, DESCRIPTOR_DTYPE.itemsize * header.num_fields
+        )
         descriptors = parse_descriptors(descriptor_bytes)
         extension = read_extension(self._read_bytes, header)
         self.header, self.num_samples, self.page_size = header, header.num_samples, header.page_size
@@ -106,18 +126,30 @@ class BetonReader:
         region = data_region(header, extension, self.records_end)
         self.records = self._read_array(header.records_start, header.num_samples, dtype)
         table = self.read_table()
-        index_checksum = zlib.crc32(_bytes_of(self.records), zlib.crc32(descriptor_bytes, zlib.crc32(header_bytes)))
+        index_checksum = zlib.crc32(
+            _bytes_of(self.records), zlib.crc32(descriptor_bytes, zlib.crc32(header_bytes))
+        )
         table_checksum = zlib.crc32(_bytes_of(table))
         if extension is not None:
             num_stored = sum(field.pointer_name is not None for field in self.fields.values())
-            check_checksums(extension, index_checksum, table_checksum, len(table), self.num_samples * num_stored)
+            check_checksums(
+                extension, index_checksum, table_checksum, len(table), self.num_samples * num_stored
+            )
         self._extension = extension
         self._extents = locate_values(self.fields, self.records, table, region)
         self._checksums = value_checksums(extension, self._extents, table)
         self.pages_end = (
-            extension.start if extension is not None else find_pages_end(self._read_bytes, header, self.records_end, self._extents)
+            extension.start
+            if extension is not None
+            else find_pages_end(self._read_bytes, header, self.records_end, self._extents)
         )
-        seen = (header_bytes, size, index_checksum, table_checksum, extension and extension.checksum)
+        seen = (
+            header_bytes,
+            size,
+            index_checksum,
+            table_checksum,
+            extension and extension.checksum,
+        )
         self.fingerprint: str = hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
 
     @property
@@ -180,7 +212,9 @@ class BetonReader:
         """
         self._check_field(name)
         if name not in self._extents:
-            raise BetonFormatError(f"{self.path}: field {name!r} stores its values in the records, not in pages.")
+            raise BetonFormatError(
+                f"{self.path}: field {name!r} stores its values in the records, not in pages."
+            )
         return self._extents[name]
 
     def read_into(self, pointer: int, size: int, buffer: Any) -> None:
@@ -188,7 +222,9 @@ class BetonReader:
 
         Raises TruncatedFile if the file became shorter, OSError (with the path) if it cannot be read.
         """
-        read_exactly(self.fileno(), int(pointer), memoryview(buffer).cast("B")[: int(size)], self.path)
+        read_exactly(
+            self.fileno(), int(pointer), memoryview(buffer).cast("B")[: int(size)], self.path
+        )
 
     def read(self, sample_id: int, name: str) -> bytes:
         """The stored bytes of one value; empty for fields that stand in the record.
@@ -200,7 +236,9 @@ class BetonReader:
         try:
             return self._payload(sample_id, name)
         except ChecksumError as error:
-            raise ChecksumError(f"{self.path}: sample {sample_id}, field {name!r}: {error}") from error
+            raise ChecksumError(
+                f"{self.path}: sample {sample_id}, field {name!r}: {error}"
+            ) from error
 
     def value(self, sample_id: int, name: str) -> Any:
         """One decoded value; SampleError, naming sample and field, if it cannot be read or decoded."""
@@ -217,8 +255,16 @@ class BetonReader:
             decode = getattr(self.fields[name], method)
             return decode(self.records[name][sample_id], self._payload(sample_id, name))
         except Exception as error:  # a custom field's decode is anyone's code
-            described = str(error) if isinstance(error, FfcvSslError) else f"{type(error).__name__}: {error}"
-            raise SampleError(f"{self.path}: sample {sample_id}, field {name!r}: {described}", int(sample_id), name) from error
+            described = (
+                str(error)
+                if isinstance(error, FfcvSslError)
+                else f"{type(error).__name__}: {error}"
+            )
+            raise SampleError(
+                f"{self.path}: sample {sample_id}, field {name!r}: {described}",
+                int(sample_id),
+                name,
+            ) from error
 
     def verify(self, decode: bool = True) -> Iterator[Problem]:
         """Compare every page with its checksum and, if asked, decode every value; yield what is wrong.
@@ -254,11 +300,15 @@ class BetonReader:
 
     def _check_field(self, name: str) -> None:
         if name not in self.fields:
-            raise FieldNotFound(f"{self.path}: no field {name!r}. Fields: {', '.join(self.fields)}.{did_you_mean(name, self.fields)}")
+            raise FieldNotFound(
+                f"{self.path}: no field {name!r}. Fields: {', '.join(self.fields)}.{did_you_mean(name, self.fields)}"
+            )
 
     def _check_sample(self, sample_id: int) -> None:
         if not 0 <= sample_id < self.num_samples:
-            raise IndexError(f"{self.path}: no sample {sample_id}; it has {self.num_samples} samples, counted from 0.")
+            raise IndexError(
+                f"{self.path}: no sample {sample_id}; it has {self.num_samples} samples, counted from 0."
+            )
 
     def _payload(self, sample_id: int, name: str) -> bytes:
         """The stored bytes of one value, compared with their checksum."""
@@ -289,7 +339,9 @@ class BetonReader:
             yield
         except BetonFormatError as error:
             message = str(error)
-            raise type(error)(message if message.startswith(self.path) else f"{self.path}: {message}") from error
+            raise type(error)(
+                message if message.startswith(self.path) else f"{self.path}: {message}"
+            ) from error
 
 
 def _bytes_of(array: np.ndarray) -> memoryview:

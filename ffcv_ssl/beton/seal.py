@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl import __version__
-from ffcv_ssl.beton.format.integrity import extension_length, extension_to_bytes, page_ranges, range_checksum
+from ffcv_ssl.beton.format.integrity import (
+    extension_length,
+    extension_to_bytes,
+    page_ranges,
+    range_checksum,
+)
 from ffcv_ssl.beton.format.layout import Header, align_up
 from ffcv_ssl.beton.format.schema import dtype_to_json
 from ffcv_ssl.beton.reader import BetonReader
@@ -63,7 +68,9 @@ def _check_values(reader: BetonReader) -> None:
     broken = [problem for problem in reader.verify() if not problem.is_harmless]
     if broken:
         listed = "; ".join(
-            f"sample {problem.sample_id}, field {problem.field!r}: {problem.message}" if problem.field else problem.message
+            f"sample {problem.sample_id}, field {problem.field!r}: {problem.message}"
+            if problem.field
+            else problem.message
             for problem in broken[:_NAMED]
         )
         more = f" … and {len(broken) - _NAMED:,} more" if len(broken) > _NAMED else ""
@@ -89,7 +96,9 @@ def _write(reader: BetonReader, descriptor: int) -> None:
     index = _read(reader, len(header), reader.records_end - len(header))
     index_checksum = zlib.crc32(index, zlib.crc32(header))
     table_bytes = table.tobytes()
-    block = extension_to_bytes(json_text, of_pages, index_checksum, zlib.crc32(table_bytes), of_values)
+    block = extension_to_bytes(
+        json_text, of_pages, index_checksum, zlib.crc32(table_bytes), of_values
+    )
     for offset, content in ((block_start, block), (table_start, table_bytes), (0, header)):
         write_exactly(descriptor, offset, content)
 

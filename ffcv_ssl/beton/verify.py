@@ -33,7 +33,9 @@ class Problem:
     is_harmless: bool = False
 
 
-def find_problems(reader: BetonReader, extension: Extension | None, records_end: int, decode: bool) -> Iterator[Problem]:
+def find_problems(
+    reader: BetonReader, extension: Extension | None, records_end: int, decode: bool
+) -> Iterator[Problem]:
     """Yield the broken pages, in file order, then the values that cannot be decoded, in order of samples."""
     if extension is not None:
         yield from _broken_pages(reader, extension, records_end)
@@ -47,8 +49,12 @@ def find_problems(reader: BetonReader, extension: Extension | None, records_end:
 def _broken_pages(reader: BetonReader, extension: Extension, records_end: int) -> Iterator[Problem]:
     first = extension.start - len(extension.page_checksums) * reader.page_size
     ranges = page_ranges(first, extension.start, reader.page_size, records_end)
-    for number, ((start, end), stored) in enumerate(zip(ranges, extension.page_checksums, strict=True)):
-        found = range_checksum(lambda offset, piece: reader.read_into(offset, len(piece), piece), start, end)
+    for number, ((start, end), stored) in enumerate(
+        zip(ranges, extension.page_checksums, strict=True)
+    ):
+        found = range_checksum(
+            lambda offset, piece: reader.read_into(offset, len(piece), piece), start, end
+        )
         if found != stored:
             yield Problem(
                 None,
@@ -68,7 +74,11 @@ def _samples_between(reader: BetonReader, start: int, end: int) -> str:
     samples = np.flatnonzero(touched)
     if len(samples) == 0:
         return "no samples"
-    return f"sample {samples[0]}" if len(samples) == 1 else f"{len(samples)} samples from {samples[0]} to {samples[-1]}"
+    return (
+        f"sample {samples[0]}"
+        if len(samples) == 1
+        else f"{len(samples)} samples from {samples[0]} to {samples[-1]}"
+    )
 
 
 def _broken_values(reader: BetonReader, start: int) -> list[Problem]:

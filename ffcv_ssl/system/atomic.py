@@ -65,7 +65,9 @@ def _rename_both(new_file: str, target: str, new_list: str | None, list_path: st
     """Put the old list aside, the file in its place, then the new list; the old list comes back if the file cannot be renamed."""
     old_list = temporary_name(os.path.dirname(target))
     if os.path.lexists(list_path):
-        os.replace(list_path, old_list)  # and no sync here: the moment without a list is three calls long
+        os.replace(
+            list_path, old_list
+        )  # and no sync here: the moment without a list is three calls long
     try:
         os.replace(new_file, target)
     finally:  # whatever comes, a signal's exception too: the list that belongs to the file

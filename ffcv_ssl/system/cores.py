@@ -10,7 +10,9 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def allowed_cores() -> int:
     """Cores by CPU affinity and cgroup quota (as `taskset` and containers set them), at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     quota = _cgroup_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 

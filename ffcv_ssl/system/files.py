@@ -27,10 +27,14 @@ def absolute(path: str | os.PathLike) -> str:
 def open_for_reading(path: str) -> int:
     """Open a regular file and return its descriptor; NotABetonFile for folders, pipes, devices and dangling links."""
     if not hasattr(os, "preadv"):
-        raise OSError(f"{path}: .beton files are read with preadv, which {sys.platform} does not have; use Linux, macOS or WSL.")
+        raise OSError(
+            f"{path}: .beton files are read with preadv, which {sys.platform} does not have; use Linux, macOS or WSL."
+        )
     if os.path.islink(path) and not os.path.exists(path):
         raise NotABetonFile(f"{path}: a link to {os.readlink(path)}, which does not exist.")
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe without O_NONBLOCK would wait for a writer
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    )  # opening a pipe without O_NONBLOCK would wait for a writer
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise NotABetonFile(f"{path}: not a regular file.")
@@ -44,9 +48,13 @@ def read_exactly(descriptor: int, offset: int, buffer: memoryview, path: str) ->
         try:
             count = os.preadv(descriptor, [buffer[position:]], offset + position)
         except OSError as error:
-            raise OSError(error.errno, f"{error.strerror} at offset {offset + position}", path) from error
+            raise OSError(
+                error.errno, f"{error.strerror} at offset {offset + position}", path
+            ) from error
         if count == 0:
-            raise TruncatedFile(f"{path}: ended at offset {offset + position}; {len(buffer) - position} more bytes were wanted.")
+            raise TruncatedFile(
+                f"{path}: ended at offset {offset + position}; {len(buffer) - position} more bytes were wanted."
+            )
         position += count
 
 

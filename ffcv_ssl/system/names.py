@@ -30,7 +30,9 @@ def printable(text: str) -> str:
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if text.isprintable():
         return text
-    return "".join(_escaped(letter) if unicodedata.category(letter) in _UNSEEN else letter for letter in text)
+    return "".join(
+        _escaped(letter) if unicodedata.category(letter) in _UNSEEN else letter for letter in text
+    )
 
 
 def caption(text: str) -> str:
@@ -56,7 +58,10 @@ def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    escaped = (f"\\x{ord(each) - 0xDC00:02x}" if 0xDC80 <= ord(each) <= 0xDCFF else _escaped(each) for each in letters)
+    escaped = (
+        f"\\x{ord(each) - 0xDC00:02x}" if 0xDC80 <= ord(each) <= 0xDCFF else _escaped(each)
+        for each in letters
+    )
     return "".join(escaped), error.end
 
 

@@ -9,11 +9,31 @@ from typing import Annotated
 from ffcv_ssl.errors import ConfigError
 
 EXPANDED = "expanded"  # marks an annotation whose values are paths
-LocalPath = Annotated[str, EXPANDED]  # of a configuration field: `~` and `$VARIABLES` in its value are expanded when it is read
+LocalPath = Annotated[
+    str, EXPANDED
+]  # of a configuration field: `~` and `$VARIABLES` in its value are expanded when it is read
 
 _BUCKET, _URL = "an object in a bucket", "a web address"
 _SCHEMES = {
-    **dict.fromkeys(("s3", "s3a", "s3n", "gs", "gcs", "az", "abfs", "abfss", "wasb", "wasbs", "oci", "r2", "oss", "swift"), _BUCKET),
+    **dict.fromkeys(
+        (
+            "s3",
+            "s3a",
+            "s3n",
+            "gs",
+            "gcs",
+            "az",
+            "abfs",
+            "abfss",
+            "wasb",
+            "wasbs",
+            "oci",
+            "r2",
+            "oss",
+            "swift",
+        ),
+        _BUCKET,
+    ),
     **dict.fromkeys(("http", "https", "ftp", "ftps"), _URL),
     "hf": "a file on the Hugging Face Hub",
     "hdfs": "a file in HDFS",

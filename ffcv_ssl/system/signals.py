@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 # Each ends a process that has no handler for it: sent by `kill`, by a terminal that is closed, by Ctrl-\.
-ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
+ENDING_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
 
 
 @contextmanager

@@ -66,7 +66,9 @@ def _create(folder: str) -> tuple[str, int]:
                 flock(descriptor, LOCK_EX)
         if os.path.lexists(path):
             return path, descriptor
-        os.close(descriptor)  # another process held it for a leftover, in the moment before it was locked
+        os.close(
+            descriptor
+        )  # another process held it for a leftover, in the moment before it was locked
 
 
 def _remove_if_abandoned(path: str) -> None:
@@ -80,10 +82,15 @@ def _remove_if_abandoned(path: str) -> None:
         if not stat.S_ISREG(found.st_mode):
             return
         flock(descriptor, LOCK_EX | LOCK_NB)
-        if f"-{_machine()}-" not in os.path.basename(path) and time.time() - found.st_mtime < _QUIET_S:
+        if (
+            f"-{_machine()}-" not in os.path.basename(path)
+            and time.time() - found.st_mtime < _QUIET_S
+        ):
             return
         os.unlink(path)
-        logger.warning("removed %s (%.1f MiB), left by a process that was killed.", path, found.st_size / 2**20)
+        logger.warning(
+            "removed %s (%.1f MiB), left by a process that was killed.", path, found.st_size / 2**20
+        )
     except (BlockingIOError, FileNotFoundError):
         return  # in use, or finished meanwhile
     except OSError as error:
@@ -104,7 +111,9 @@ def _open(path: str) -> int:
 @lru_cache(maxsize=1000)
 def _say_that_it_stays(path: str, reason: str) -> None:
     logger.warning(
-        "%s stays (%s): a temporary file of a process that was killed, or of another user's; remove it if none writes here.", path, reason
+        "%s stays (%s): a temporary file of a process that was killed, or of another user's; remove it if none writes here.",
+        path,
+        reason,
     )
 
 

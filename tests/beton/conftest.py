@@ -8,7 +8,15 @@ import pytest
 
 from ffcv_ssl.beton import BetonReader, DatasetWriter
 from ffcv_ssl.beton.format.layout import MIN_PAGE_SIZE
-from ffcv_ssl.fields import BytesField, FloatField, IntField, JSONField, NDArrayField, RGBImageField, TorchTensorField
+from ffcv_ssl.fields import (
+    BytesField,
+    FloatField,
+    IntField,
+    JSONField,
+    NDArrayField,
+    RGBImageField,
+    TorchTensorField,
+)
 
 FIELDS = {
     "image": RGBImageField("raw"),
@@ -27,7 +35,10 @@ def sample(index):
     rows, columns = np.mgrid[0 : 5 + 2 * index, 0:7]
     image = np.stack([rows * 9, columns * 20, rows * 0 + index], axis=-1).astype(np.uint8)
     text = bytes(rng.integers(0, 256, size=index % 3 * 4, dtype=np.uint8))
-    box, tensor = rng.normal(size=(2, 3)).astype("<f4"), rng.integers(-99, 99, size=5).astype(np.int16)
+    box, tensor = (
+        rng.normal(size=(2, 3)).astype("<f4"),
+        rng.integers(-99, 99, size=5).astype(np.int16),
+    )
     return image, index - 2, text, index / 3, {"index": index, "é": [None, 1.5]}, box, tensor
 
 
@@ -35,7 +46,11 @@ def equal(left, right):
     """Whether two decoded values are the same, bit for bit."""
     if hasattr(left, "shape"):
         left, right = np.asarray(left), np.asarray(right)
-        return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+        return (
+            left.dtype == right.dtype
+            and left.shape == right.shape
+            and left.tobytes() == right.tobytes()
+        )
     return type(left) is type(right) and (left == right or (left != left and right != right))
 
 
@@ -44,7 +59,9 @@ class GoodFile:
 
     def __init__(self, path):
         self.samples = [sample(index) for index in range(6)]
-        DatasetWriter(path, FIELDS, MIN_PAGE_SIZE, 0, progress=False).from_indexed_dataset(self.samples)
+        DatasetWriter(path, FIELDS, MIN_PAGE_SIZE, 0, progress=False).from_indexed_dataset(
+            self.samples
+        )
         self.path, self.data, self.names = path, path.read_bytes(), list(FIELDS)
         with BetonReader(path) as reader:
             self.record_size = reader.records.dtype.itemsize
@@ -52,7 +69,9 @@ class GoodFile:
         self.descriptors, self.records = 24, 24 + 1041 * len(FIELDS)
         self.records_end = self.records + self.record_size * len(self.samples)
         self.table = int.from_bytes(self.data[16:24], "little")
-        self.block = self.table - int.from_bytes(self.data[self.table - 24 : self.table - 16], "little")
+        self.block = self.table - int.from_bytes(
+            self.data[self.table - 24 : self.table - 16], "little"
+        )
         self.pages = MIN_PAGE_SIZE
 
     def without_extension(self):
@@ -100,7 +119,9 @@ def leftovers(tmp_path):
 
     def names():
         everyones = os.listdir(shared_memory) if os.path.isdir(shared_memory) else []
-        return sorted(os.listdir(tmp_path)), sorted(name for name in everyones if f"-{os.getpid()}-" in name)
+        return sorted(os.listdir(tmp_path)), sorted(
+            name for name in everyones if f"-{os.getpid()}-" in name
+        )
 
     return names
 

@@ -22,14 +22,21 @@ def test_reader__gives_back_what_was_written(good, same_value):
         assert (len(reader), list(reader.fields)) == (len(good.samples), good.names)
         for sample_id, sample in enumerate(good.samples):
             for name, value in zip(good.names, sample, strict=True):
-                assert same_value(np.asarray(reader.value(sample_id, name)) if name == "tensor" else reader.value(sample_id, name), value)
+                assert same_value(
+                    np.asarray(reader.value(sample_id, name))
+                    if name == "tensor"
+                    else reader.value(sample_id, name),
+                    value,
+                )
 
 
 def test_reader__reads_files_without_extension(good, write_bytes, same_value):
     """A file as FFCV writes it has the same values and no metadata."""
     with BetonReader(write_bytes(good.without_extension())) as reader:
         assert (reader.metadata, reader.class_names, reader.has_checksums) == ({}, None, False)
-        assert all(same_value(reader.value(i, "image"), sample[0]) for i, sample in enumerate(good.samples))
+        assert all(
+            same_value(reader.value(i, "image"), sample[0]) for i, sample in enumerate(good.samples)
+        )
 
 
 def test_records__are_read_only_columns(good):
@@ -47,7 +54,11 @@ def test_extents__point_to_the_stored_bytes(good):
         for sample_id, (pointer, size) in enumerate(zip(pointers, sizes, strict=True)):
             buffer = np.zeros(int(size) + 2, dtype=np.uint8)
             reader.read_into(pointer, size, buffer)
-            assert buffer[: int(size)].tobytes() == reader.read(sample_id, "text") == good.samples[sample_id][2]
+            assert (
+                buffer[: int(size)].tobytes()
+                == reader.read(sample_id, "text")
+                == good.samples[sample_id][2]
+            )
             assert not buffer[int(size) :].any()
         with pytest.raises(BetonFormatError, match="'label' stores its values in the records"):
             reader.extents("label")
@@ -57,7 +68,11 @@ def test_extents__point_to_the_stored_bytes(good):
 def test_reader__helps_with_names_and_numbers(good):
     """An unknown field is FieldNotFound with a hint; sample ids outside the file are IndexError, negative ones too."""
     with BetonReader(good.path) as reader:
-        for ask in (lambda name: reader.extents(name), lambda name: reader.read(0, name), lambda name: reader.value(0, name)):
+        for ask in (
+            lambda name: reader.extents(name),
+            lambda name: reader.read(0, name),
+            lambda name: reader.value(0, name),
+        ):
             with pytest.raises(FieldNotFound, match=r"no field 'imgae'.*Did you mean 'image'"):
                 ask("imgae")
         for sample_id in (-1, 6, 10**9):
@@ -103,21 +118,29 @@ def test_reader__notices_a_file_cut_short(good, make_good):
     """Values that were there when the file was opened and are gone now are errors with the sample's id."""
     with BetonReader(make_good) as reader:
         os.truncate(make_good, good.pages)
-        with pytest.raises(SampleError, match=r"target.beton: sample 1, field 'image'.*ended at") as caught:
+        with pytest.raises(
+            SampleError, match=r"target.beton: sample 1, field 'image'.*ended at"
+        ) as caught:
             reader.value(1, "image")
         assert (caught.value.sample_id, caught.value.field) == (1, "image")
 
 
 def test_fingerprint__tells_files_apart(good, make_good, tmp_path, write_bytes):
     """Copies share it; a file with another index, or without checksums, has another one."""
-    fingerprints = [BetonReader(path).fingerprint for path in (good.path, make_good, write_bytes(good.without_extension()))]
+    fingerprints = [
+        BetonReader(path).fingerprint
+        for path in (good.path, make_good, write_bytes(good.without_extension()))
+    ]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
     assert len(fingerprints[0]) == 16
 
 
 def test_reader__can_be_pickled(good):
     """A pickled reader opens the file again, custom fields included."""
-    with BetonReader(good.path, {"text": BytesField}) as reader, pickle.loads(pickle.dumps(reader)) as other:
+    with (
+        BetonReader(good.path, {"text": BytesField}) as reader,
+        pickle.loads(pickle.dumps(reader)) as other,
+    ):
         assert other.fingerprint == reader.fingerprint
         assert other.fileno() != reader.fileno()
 
@@ -132,13 +155,19 @@ def test_reader__works_in_forked_processes_and_threads(good):
     with BetonReader(good.path) as reader:
         expected = [sample[0].nbytes for sample in good.samples]
         results = context.SimpleQueue()
-        processes = [context.Process(target=_sum_after_fork, args=(reader, results)) for _ in range(4)]
+        processes = [
+            context.Process(target=_sum_after_fork, args=(reader, results)) for _ in range(4)
+        ]
         for process in processes:
             process.start()
         wrong = []
 
         def read_all():
-            wrong.extend(i for i in range(600) if reader.read(i % 6, "image") != good.samples[i % 6][0].tobytes())
+            wrong.extend(
+                i
+                for i in range(600)
+                if reader.read(i % 6, "image") != good.samples[i % 6][0].tobytes()
+            )
 
         threads = [threading.Thread(target=read_all) for _ in range(4)]
         for thread in threads:
@@ -160,5 +189,7 @@ def test_reader__reads_many_samples_without_an_object_each(good):
     """The door has FFCV's name, and the reader's index is arrays, not lists."""
     assert Reader is BetonReader
     with Reader(good.path) as reader:
-        assert all(isinstance(array, np.ndarray) for array in (reader.records, *reader.extents("image")))
+        assert all(
+            isinstance(array, np.ndarray) for array in (reader.records, *reader.extents("image"))
+        )
         assert repr(reader).startswith("BetonReader(")

@@ -26,11 +26,17 @@ def test_sealed__holds_the_same_values_and_checks_them(good, write_bytes, same_v
             assert {**before.metadata, **reader.metadata} == reader.metadata
             assert reader.metadata["sealed"].startswith("ffcv_ssl")
             for i, expected in enumerate(good.samples):
-                assert all(same_value(reader.value(i, name), value) for name, value in zip(good.names, expected, strict=True))
+                assert all(
+                    same_value(reader.value(i, name), value)
+                    for name, value in zip(good.names, expected, strict=True)
+                )
             pixel = int(reader.extents("image")[0][4])
     assert os.stat(path).st_mode & 0o777 == 0o640
     data = path.read_bytes()
-    with BetonReader(write_bytes(data, {pixel: bytes([data[pixel] ^ 1])})) as reader, pytest.raises(SampleError, match="checksum"):
+    with (
+        BetonReader(write_bytes(data, {pixel: bytes([data[pixel] ^ 1])})) as reader,
+        pytest.raises(SampleError, match="checksum"),
+    ):
         reader.value(4, "image")
 
 
@@ -57,7 +63,9 @@ def test_seal__a_table_in_any_order(good, write_bytes):
     data = without_block(good.data)
     start = int.from_bytes(data[16:24], "little")
     table = np.frombuffer(data[start:], np.uint8).reshape(-1, 24)
-    path = write_bytes(data[:start] + table[np.random.default_rng(0).permutation(len(table))].tobytes())
+    path = write_bytes(
+        data[:start] + table[np.random.default_rng(0).permutation(len(table))].tobytes()
+    )
     assert seal(path)
     with BetonReader(path) as reader:
         assert list(reader.verify()) == []
@@ -70,7 +78,9 @@ def test_seal__a_table_in_any_order(good, write_bytes):
 def test_seal__a_file_of_scalars(tmp_path):
     """Where nothing is stored in pages the block follows the records."""
     path = tmp_path / "scalars.beton"
-    DatasetWriter(path, {"label": IntField()}, num_workers=0, progress=False).from_indexed_dataset([(i,) for i in range(9)])
+    DatasetWriter(path, {"label": IntField()}, num_workers=0, progress=False).from_indexed_dataset(
+        [(i,) for i in range(9)]
+    )
     path.write_bytes(without_block(path.read_bytes()))
     assert seal(path)
     with BetonReader(path) as reader:

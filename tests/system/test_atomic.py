@@ -64,14 +64,20 @@ STEPS = 4  # that change the folder: list put aside, file renamed, list renamed,
 
 def put_both(folder, content, listed):
     """Replace `file` and its list."""
-    with replacing_with_list(str(folder / "file"), str(folder / "file.csv")) as (descriptor, listed_bytes):
+    with replacing_with_list(str(folder / "file"), str(folder / "file.csv")) as (
+        descriptor,
+        listed_bytes,
+    ):
         write_exactly(descriptor, 0, content)
         listed_bytes += listed
 
 
 def shown(folder):
     """What stands under the two names; None where there is nothing."""
-    return tuple(path.read_bytes() if path.exists() else None for path in (folder / "file", folder / "file.csv"))
+    return tuple(
+        path.read_bytes() if path.exists() else None
+        for path in (folder / "file", folder / "file.csv")
+    )
 
 
 def killed_at(step, folder, content, listed):
@@ -103,13 +109,20 @@ def killed_at(step, folder, content, listed):
 
 
 @pytest.mark.parametrize("step", [*range(-STEPS, 0), *range(1, STEPS + 1)])
-@pytest.mark.parametrize(("old", "new"), [(b"old list", b"new list"), (b"old list", b""), (b"", b"new list")])
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"old list", b"new list"), (b"old list", b""), (b"", b"new list")]
+)
 def test_list__follows_its_file_through_a_kill(tmp_path, step, old, new):
     """Killed at any step, neither file stands beside the other's list; the next write puts both right and leaves nothing else."""
     put_both(tmp_path, b"old", old)
     assert shown(tmp_path) == (b"old", old or None)
     assert killed_at(step, tmp_path, b"new", new)
-    assert shown(tmp_path) in {(b"old", old or None), (b"old", None), (b"new", None), (b"new", new or None)}
+    assert shown(tmp_path) in {
+        (b"old", old or None),
+        (b"old", None),
+        (b"new", None),
+        (b"new", new or None),
+    }
     put_both(tmp_path, b"newer", b"newer list")
     assert shown(tmp_path) == (b"newer", b"newer list")
     assert sorted(os.listdir(tmp_path)) == ["file", "file.csv"]

@@ -15,7 +15,10 @@ def cgroup(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("line", "expected"), [("max 100000", 8), ("300000 100000", 3), ("5000 100000", 1), ("990000 100000", 8), ("", 8)])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("max 100000", 8), ("300000 100000", 3), ("5000 100000", 1), ("990000 100000", 8), ("", 8)],
+)
 def test_cores__obey_a_quota_of_version_2(cgroup, line, expected):
     """A quota of three cores' time gives three, less than one gives one, none gives those of the affinity."""
     (cgroup / "cpu.max").write_text(line)

@@ -27,7 +27,13 @@ def test_read__goes_on_after_short_reads(opened, monkeypatch):
     """A file system that returns half of what was asked gives the same bytes."""
     path, descriptor = opened
     preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: preadv(fd, [buffers[0][: max(1, len(buffers[0]) // 2)]], offset))
+    monkeypatch.setattr(
+        os,
+        "preadv",
+        lambda fd, buffers, offset: preadv(
+            fd, [buffers[0][: max(1, len(buffers[0]) // 2)]], offset
+        ),
+    )
     buffer = bytearray(1000)
     read_exactly(descriptor, 37, memoryview(buffer), path)
     assert buffer == CONTENT[37:1037]
@@ -36,7 +42,9 @@ def test_read__goes_on_after_short_reads(opened, monkeypatch):
 def test_read__past_the_end_is_an_error(opened):
     """A file that ends too early is TruncatedFile with path and offset, and not zeros."""
     path, descriptor = opened
-    with pytest.raises(TruncatedFile, match=f"{path}: ended at offset {len(CONTENT)}; 10 more bytes"):
+    with pytest.raises(
+        TruncatedFile, match=f"{path}: ended at offset {len(CONTENT)}; 10 more bytes"
+    ):
         read_exactly(descriptor, len(CONTENT) - 5, memoryview(bytearray(15)), path)
 
 

@@ -63,6 +63,14 @@ def test_terminal__takes_every_name_in_every_locale():
         "sys.exit(exit_status('p', main))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, encoding="ascii", env={**os.environ, **ASCII_LOCALE}, timeout=60
+        [sys.executable, "-c", program],
+        capture_output=True,
+        encoding="ascii",
+        env={**os.environ, **ASCII_LOCALE},
+        timeout=60,
     )
-    assert (result.returncode, result.stdout, result.stderr) == (2, "caf\\xe9 \\u65e5 \\u2026\n", "p: r\\xe9sum\\xe9 \\u65e5\n")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        2,
+        "caf\\xe9 \\u65e5 \\u2026\n",
+        "p: r\\xe9sum\\xe9 \\u65e5\n",
+    )

@@ -34,7 +34,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SETS", str(tmp_path / "sets"))
     monkeypatch.delenv("UNSET", raising=False)
     monkeypatch.chdir(tmp_path)
-    DatasetWriter("~/x.beton", {"label": IntField()}, num_workers=0, progress=False).from_indexed_dataset([(1,), (2,)])
+    DatasetWriter(
+        "~/x.beton", {"label": IntField()}, num_workers=0, progress=False
+    ).from_indexed_dataset([(1,), (2,)])
     return tmp_path
 
 
@@ -101,7 +103,13 @@ ELSEWHERE = {
 def test_what_lies_elsewhere__is_answered_as_what_it_is(text):
     """Buckets and web addresses are recognised by classes and options alike, also after pathlib has had them."""
     for path in (text, Path(text)) if not text.startswith("weird") else (text,):
-        for use in (local_path, expanded_path, Reader, read_run, lambda path: Loader(path, batch_size=1)):
+        for use in (
+            local_path,
+            expanded_path,
+            Reader,
+            read_run,
+            lambda path: Loader(path, batch_size=1),
+        ):
             with pytest.raises(ConfigError, match=ELSEWHERE[text]):
                 use(str(path) if use is expanded_path else path)
     for use in (
@@ -135,10 +143,15 @@ def test_flags_and_files__are_read_alike(home):
     sections = {"run": RunConfig, "data": FilesConfig}
     configs = parse("p", sections, ["~/run", "--config-file=~/c.yaml"])
     assert configs["run"].path == f"{home}/run"
-    assert (configs["data"].train, configs["data"].val) == (f"{home}/sets/t.beton", f"{home}/v.beton")
+    assert (configs["data"].train, configs["data"].val) == (
+        f"{home}/sets/t.beton",
+        f"{home}/v.beton",
+    )
     assert parse("p", sections, ["run", "-C", "$HOME/c.yaml", "--data.val="])["data"].val is None
     assert load_mapping("~/c.yaml")["data"]["val"] == "~/v.beton"
-    with pytest.raises(ConfigError, match=r"^--data.val: \$UNSET/x: the environment variable UNSET is not set"):
+    with pytest.raises(
+        ConfigError, match=r"^--data.val: \$UNSET/x: the environment variable UNSET is not set"
+    ):
         parse("p", sections, ["run", "--data.val=$UNSET/x"])
     (home / "c.yaml").write_text("data: {train: s3://b/x}\n")
     with pytest.raises(ConfigError, match=r"c.yaml: data.train: s3://b/x: an object in a bucket"):
@@ -156,7 +169,11 @@ def all_sections():
     yield from {"run": RunConfig, "files": FilesConfig, "file": FileConfig}.values()
     for name in ("write", "preview"):
         module = import_module(f"ffcv_ssl.cli.commands.{name}")
-        yield from (kind for kind in vars(module).values() if dataclasses.is_dataclass(kind) and isinstance(kind, type))
+        yield from (
+            kind
+            for kind in vars(module).values()
+            if dataclasses.is_dataclass(kind) and isinstance(kind, type)
+        )
     for module, name in (
         ("ffcv_ssl.train", "ProbeConfig"),
         ("ffcv_ssl.train", "FinetuneConfig"),

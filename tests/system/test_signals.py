@@ -14,7 +14,11 @@ from ffcv_ssl.system.signals import ENDING_SIGNALS, unwinding_on_signals
 def test_signal__unwinds_the_block(tmp_path, number):
     """SIGTERM, SIGHUP and SIGQUIT become SystemExit inside the block, so that files are cleaned up, and mean afterwards what they did."""
     assert signal.getsignal(number) is signal.SIG_DFL
-    with pytest.raises(SystemExit) as caught, unwinding_on_signals(), replacing(str(tmp_path / "file")):
+    with (
+        pytest.raises(SystemExit) as caught,
+        unwinding_on_signals(),
+        replacing(str(tmp_path / "file")),
+    ):
         os.kill(os.getpid(), number)
     assert caught.value.code == 128 + number
     assert os.listdir(tmp_path) == []

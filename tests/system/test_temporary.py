@@ -117,7 +117,9 @@ def test_leftover_of_another_user__is_named_once(tmp_path, leftover, monkeypatch
     assert message.startswith(f"{path} stays (Permission denied)")
 
 
-def test_file_system_without_locks__keeps_what_it_cannot_judge(tmp_path, leftover, monkeypatch, caplog):
+def test_file_system_without_locks__keeps_what_it_cannot_judge(
+    tmp_path, leftover, monkeypatch, caplog
+):
     """Where no lock can be taken files are written all the same, and nothing is removed."""
     path = leftover()
 

@@ -24,7 +24,9 @@ class DataRegion:
     page_size: int
 
 
-def locate_values(fields: Mapping[str, Field], records: np.ndarray, table: np.ndarray, region: DataRegion) -> dict[str, Extents]:
+def locate_values(
+    fields: Mapping[str, Field], records: np.ndarray, table: np.ndarray, region: DataRegion
+) -> dict[str, Extents]:
     """Find and check the extent of every stored value.
 
     Parameters
@@ -48,9 +50,17 @@ def locate_values(fields: Mapping[str, Field], records: np.ndarray, table: np.nd
     BetonFormatError
         Naming the first sample and the field that break a rule of BETON.md.
     """
-    pointers = {name: np.ascontiguousarray(found) for name, field in fields.items() if (found := field.pointers(records[name])) is not None}
+    pointers = {
+        name: np.ascontiguousarray(found)
+        for name, field in fields.items()
+        if (found := field.pointers(records[name])) is not None
+    }
     in_order = _sizes_in_table_order(list(pointers.values()), table)
-    sizes = _sizes_by_search(fields, records, pointers, table) if in_order is None else dict(zip(pointers, in_order, strict=True))
+    sizes = (
+        _sizes_by_search(fields, records, pointers, table)
+        if in_order is None
+        else dict(zip(pointers, in_order, strict=True))
+    )
     for name, field in fields.items():
         if name in pointers:
             for start in range(0, len(records), _BLOCK):
@@ -58,7 +68,12 @@ def locate_values(fields: Mapping[str, Field], records: np.ndarray, table: np.nd
                 _check_sizes(name, field, records[name][block], sizes[name][block], start)
                 _check_places(name, pointers[name][block], sizes[name][block], start, region)
         try:
-            field.validate(records[name], sizes[name].view(np.int64) if name in sizes else np.zeros(len(records), dtype=np.int64))
+            field.validate(
+                records[name],
+                sizes[name].view(np.int64)
+                if name in sizes
+                else np.zeros(len(records), dtype=np.int64),
+            )
         except FieldError as error:
             raise BetonFormatError(f"field {name!r}: {error}") from error
     if in_order is None or not _is_disjoint(table["ptr"], table["size"]):
@@ -66,7 +81,9 @@ def locate_values(fields: Mapping[str, Field], records: np.ndarray, table: np.nd
     return {name: (pointers[name], sizes[name]) for name in pointers}
 
 
-def values_in_records(of_rows: np.ndarray, extents: Mapping[str, Extents], table: np.ndarray) -> dict[str, np.ndarray]:
+def values_in_records(
+    of_rows: np.ndarray, extents: Mapping[str, Extents], table: np.ndarray
+) -> dict[str, np.ndarray]:
     """Bring what is known of each row of the allocation table to the records; 0 for empty values.
 
     Parameters
@@ -86,7 +103,9 @@ def values_in_records(of_rows: np.ndarray, extents: Mapping[str, Extents], table
     if not extents:
         return {}
     if _sizes_in_table_order([pointers for pointers, _ in extents.values()], table) is not None:
-        return {name: np.ascontiguousarray(of_rows[k :: len(extents)]) for k, name in enumerate(extents)}
+        return {
+            name: np.ascontiguousarray(of_rows[k :: len(extents)]) for k, name in enumerate(extents)
+        }
     order = np.lexsort((table["size"], table["ptr"]))  # the largest of a pointer last
     sorted_pointers = table["ptr"][order]
     found = {}
@@ -102,7 +121,10 @@ def _sizes_in_table_order(pointers: list[np.ndarray], table: np.ndarray) -> list
     if count == 0 or len(table) != count * len(pointers[0]):
         return None
     columns = [table[k::count] for k in range(count)]
-    if not all(np.array_equal(column["ptr"], found) for column, found in zip(columns, pointers, strict=True)):
+    if not all(
+        np.array_equal(column["ptr"], found)
+        for column, found in zip(columns, pointers, strict=True)
+    ):
         return None
     if not np.all(table["ptr"][:-1] < table["ptr"][1:]):
         return None
@@ -110,12 +132,19 @@ def _sizes_in_table_order(pointers: list[np.ndarray], table: np.ndarray) -> list
 
 
 def _sizes_by_search(
-    fields: Mapping[str, Field], records: np.ndarray, pointers: Mapping[str, np.ndarray], table: np.ndarray
+    fields: Mapping[str, Field],
+    records: np.ndarray,
+    pointers: Mapping[str, np.ndarray],
+    table: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Sizes for a table in any order: the largest one at each pointer (in FFCV's files an empty value shares its neighbour's)."""
     order = np.argsort(table["ptr"])
     sorted_pointers = table["ptr"][order]
-    run_starts = np.flatnonzero(np.append(True, sorted_pointers[1:] != sorted_pointers[:-1])) if len(table) else order
+    run_starts = (
+        np.flatnonzero(np.append(True, sorted_pointers[1:] != sorted_pointers[:-1]))
+        if len(table)
+        else order
+    )
     distinct = sorted_pointers[run_starts]
     largest = np.maximum.reduceat(table["size"][order], run_starts) if len(table) else distinct
     sizes = {}
@@ -135,7 +164,9 @@ def _sizes_by_search(
     return sizes
 
 
-def _check_sizes(name: str, field: Field, records: np.ndarray, sizes: np.ndarray, first: int) -> None:
+def _check_sizes(
+    name: str, field: Field, records: np.ndarray, sizes: np.ndarray, first: int
+) -> None:
     """Every stored value has the size that its record asks for; `first` is the id of the first sample given."""
     expected = field.payload_size(records)
     if expected is None:
@@ -148,7 +179,9 @@ def _check_sizes(name: str, field: Field, records: np.ndarray, sizes: np.ndarray
         )
 
 
-def _check_places(name: str, pointers: np.ndarray, sizes: np.ndarray, first: int, region: DataRegion) -> None:
+def _check_places(
+    name: str, pointers: np.ndarray, sizes: np.ndarray, first: int, region: DataRegion
+) -> None:
     """Every value that is not empty lies in the data region and inside one page; no sum can wrap around."""
     stored = sizes > 0
     start, end = np.uint64(region.start), np.uint64(region.end)
@@ -160,7 +193,9 @@ def _check_places(name: str, pointers: np.ndarray, sizes: np.ndarray, first: int
             f"sample {first + sample}, field {name!r}: {sizes[sample]} bytes at {pointers[sample]} are not "
             f"inside the data region from {region.start} to {region.end}."
         )
-    crosses = stored & ((pointers ^ (pointers + sizes - np.uint64(1))) >= np.uint64(region.page_size))
+    crosses = stored & (
+        (pointers ^ (pointers + sizes - np.uint64(1))) >= np.uint64(region.page_size)
+    )
     if crosses.any():
         sample = int(np.argmax(crosses))
         raise BetonFormatError(
@@ -184,4 +219,6 @@ def _check_overlaps(pointers: Mapping[str, np.ndarray], sizes: Mapping[str, np.n
     overlapping = distinct[:-1] + stored_sizes[first_use][:-1] > distinct[1:]
     if overlapping.any():
         place = int(np.argmax(overlapping))
-        raise BetonFormatError(f"two different values overlap: one at {distinct[place]}, one at {distinct[place + 1]}.")
+        raise BetonFormatError(
+            f"two different values overlap: one at {distinct[place]}, one at {distinct[place + 1]}."
+        )

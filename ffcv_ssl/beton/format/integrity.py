@@ -13,7 +13,15 @@ from ffcv_ssl.beton.format.metadata import parse_metadata
 from ffcv_ssl.errors import BetonFormatError, UnsupportedVersion
 
 MAGIC = b"FFCVSSL1"
-TRAILER_DTYPE = np.dtype([("magic", "S8"), ("block_length", "<u8"), ("block_crc", "<u4"), ("flags", "<u4"), ("reserved", "<u8")])
+TRAILER_DTYPE = np.dtype(
+    [
+        ("magic", "S8"),
+        ("block_length", "<u8"),
+        ("block_crc", "<u4"),
+        ("flags", "<u4"),
+        ("reserved", "<u8"),
+    ]
+)
 FLAG_VALUE_CHECKSUMS = 1  # the block holds one checksum per stored value
 _CRC_POSITION = 16  # of block_crc in the trailer: it covers everything before itself
 _CHUNK = 1 << 22  # bytes read at a time for checksums
@@ -70,13 +78,20 @@ def extension_to_bytes(
     """The block as it stands in the file."""
     of_sections = np.array([index_checksum, table_checksum], dtype="<u4")
     body = _counted(len(json_text), json_text)
-    body += _counted(len(page_checksums), page_checksums.astype("<u4").tobytes(), of_sections.tobytes())
+    body += _counted(
+        len(page_checksums), page_checksums.astype("<u4").tobytes(), of_sections.tobytes()
+    )
     if value_checksums is not None:
         body += _counted(len(value_checksums), value_checksums.astype("<u4").tobytes())
     length = len(body) + TRAILER_DTYPE.itemsize
     beginning = body + MAGIC + length.to_bytes(8, "little")
     flags = 0 if value_checksums is None else FLAG_VALUE_CHECKSUMS
-    return beginning + zlib.crc32(beginning).to_bytes(4, "little") + flags.to_bytes(4, "little") + bytes(8)
+    return (
+        beginning
+        + zlib.crc32(beginning).to_bytes(4, "little")
+        + flags.to_bytes(4, "little")
+        + bytes(8)
+    )
 
 
 def read_extension(read: Callable[[int, int], bytes], header: Header) -> Extension | None:
@@ -97,7 +112,9 @@ def read_extension(read: Callable[[int, int], bytes], header: Header) -> Extensi
     end, lowest = header.alloc_table_ptr, header.records_start
     if end - TRAILER_DTYPE.itemsize < lowest:
         return None
-    trailer = np.frombuffer(read(end - TRAILER_DTYPE.itemsize, TRAILER_DTYPE.itemsize), dtype=TRAILER_DTYPE)[0]
+    trailer = np.frombuffer(
+        read(end - TRAILER_DTYPE.itemsize, TRAILER_DTYPE.itemsize), dtype=TRAILER_DTYPE
+    )[0]
     if trailer["magic"] != MAGIC:
         return None
     length = int(trailer["block_length"])
@@ -105,7 +122,9 @@ def read_extension(read: Callable[[int, int], bytes], header: Header) -> Extensi
         raise BetonFormatError(f"the extension block is said to have {length} bytes.")
     flags = int(trailer["flags"])
     if flags not in (0, FLAG_VALUE_CHECKSUMS) or trailer["reserved"] != 0:
-        raise UnsupportedVersion(f"the extension block has flags {flags:#x}, which this version of the package does not know.")
+        raise UnsupportedVersion(
+            f"the extension block has flags {flags:#x}, which this version of the package does not know."
+        )
     block = read(end - length, length)
     checksum = zlib.crc32(block[: length - TRAILER_DTYPE.itemsize + _CRC_POSITION])
     if checksum != trailer["block_crc"]:
@@ -136,11 +155,19 @@ def _parse_block(block: bytes, flags: int, start: int, header: Header, checksum:
     pages_at = 8 + align_up(json_length, 8)
     num_pages = int.from_bytes(body[pages_at : pages_at + 8], "little")
     values_at = pages_at + align_up(8 + 4 * num_pages + 8, 8)
-    num_values = int.from_bytes(body[values_at : values_at + 8], "little") if flags & FLAG_VALUE_CHECKSUMS else None
-    if pages_at > len(body) or extension_length(body[8 : 8 + json_length], num_pages, num_values) != len(block):
+    num_values = (
+        int.from_bytes(body[values_at : values_at + 8], "little")
+        if flags & FLAG_VALUE_CHECKSUMS
+        else None
+    )
+    if pages_at > len(body) or extension_length(
+        body[8 : 8 + json_length], num_pages, num_values
+    ) != len(block):
         raise BetonFormatError("the parts of the extension block do not add up to its length.")
     if start % header.page_size or num_pages * header.page_size > start:
-        raise BetonFormatError(f"the extension block at offset {start} cannot follow {num_pages} pages of {header.page_size} bytes.")
+        raise BetonFormatError(
+            f"the extension block at offset {start} cannot follow {num_pages} pages of {header.page_size} bytes."
+        )
     checksums = np.frombuffer(body, dtype="<u4", count=num_pages + 2, offset=pages_at + 8)
     of_values = None
     if num_values is not None:

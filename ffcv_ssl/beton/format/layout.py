@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ffcv_ssl.errors import BetonFormatError, FieldError, NotABetonFile, TruncatedFile, UnsupportedVersion
+from ffcv_ssl.errors import (
+    BetonFormatError,
+    FieldError,
+    NotABetonFile,
+    TruncatedFile,
+    UnsupportedVersion,
+)
 from ffcv_ssl.fields.base import ARGUMENTS_SIZE, Field
 
 VERSION = 2
@@ -18,9 +24,17 @@ NAME_SIZE = 16
 MAX_FIELDS = 0xFFFF
 
 HEADER_DTYPE = np.dtype(
-    [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("alloc_table_ptr", "<u8")]
+    [
+        ("version", "<u2"),
+        ("num_fields", "<u2"),
+        ("page_size", "<u4"),
+        ("num_samples", "<u8"),
+        ("alloc_table_ptr", "<u8"),
+    ]
 )
-DESCRIPTOR_DTYPE = np.dtype([("type_id", "u1"), ("name", "u1", NAME_SIZE), ("arguments", "u1", ARGUMENTS_SIZE)])
+DESCRIPTOR_DTYPE = np.dtype(
+    [("type_id", "u1"), ("name", "u1", NAME_SIZE), ("arguments", "u1", ARGUMENTS_SIZE)]
+)
 TABLE_DTYPE = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
 
 
@@ -86,11 +100,19 @@ def parse_header(data: bytes) -> Header:
     if not data:
         raise NotABetonFile("the file is empty.")
     if len(data) < HEADER_DTYPE.itemsize:
-        raise TruncatedFile(f"{len(data)} bytes are too few for a .beton header of {HEADER_DTYPE.itemsize}.")
+        raise TruncatedFile(
+            f"{len(data)} bytes are too few for a .beton header of {HEADER_DTYPE.itemsize}."
+        )
     row = np.frombuffer(data[: HEADER_DTYPE.itemsize], dtype=HEADER_DTYPE)[0]
-    version, num_fields, page_size = int(row["version"]), int(row["num_fields"]), int(row["page_size"])
+    version, num_fields, page_size = (
+        int(row["version"]),
+        int(row["num_fields"]),
+        int(row["page_size"]),
+    )
     if not any(data[: HEADER_DTYPE.itemsize]):
-        raise NotABetonFile("the header is all zeros: a conversion that never finished. Write the file again.")
+        raise NotABetonFile(
+            "the header is all zeros: a conversion that never finished. Write the file again."
+        )
     if version != VERSION:
         if num_fields == 0 or not is_page_size(page_size):
             raise NotABetonFile("this is not a .beton file.")
@@ -98,7 +120,9 @@ def parse_header(data: bytes) -> Header:
     if num_fields == 0:
         raise BetonFormatError("the header names no fields.")
     if not is_page_size(page_size):
-        raise BetonFormatError(f"page size {page_size} is not a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}.")
+        raise BetonFormatError(
+            f"page size {page_size} is not a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}."
+        )
     return Header(num_fields, page_size, int(row["num_samples"]), int(row["alloc_table_ptr"]))
 
 
@@ -140,7 +164,9 @@ def descriptors_to_bytes(fields: Mapping[str, Field]) -> bytes:
             raise FieldError(f"field name {name!r}: {problem}.")
         arguments = field.arguments()
         if len(arguments) > ARGUMENTS_SIZE:
-            raise FieldError(f"field {name!r}: its arguments take {len(arguments)} bytes; the format holds {ARGUMENTS_SIZE}.")
+            raise FieldError(
+                f"field {name!r}: its arguments take {len(arguments)} bytes; the format holds {ARGUMENTS_SIZE}."
+            )
         row["type_id"] = field.type_id
         row["name"][: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
         row["arguments"][: len(arguments)] = np.frombuffer(arguments, np.uint8)

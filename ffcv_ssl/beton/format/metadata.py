@@ -9,7 +9,14 @@ from typing import Any
 from ffcv_ssl.errors import BetonFormatError, ConfigError
 from ffcv_ssl.system.names import unicode_name
 
-RESERVED = ("writer", "seed", "fields", "record", "counts", "sealed")  # written by this package alone
+RESERVED = (
+    "writer",
+    "seed",
+    "fields",
+    "record",
+    "counts",
+    "sealed",
+)  # written by this package alone
 MAX_DEPTH = 32  # of nested lists and objects
 
 
@@ -27,9 +34,13 @@ def parse_metadata(text: bytes) -> dict[str, Any]:
     try:
         metadata = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BetonFormatError(f"the JSON of the extension block cannot be read: {error}.") from error
+        raise BetonFormatError(
+            f"the JSON of the extension block cannot be read: {error}."
+        ) from error
     if not isinstance(metadata, dict):
-        raise BetonFormatError(f"the JSON of the extension block is a {_kind(metadata)}, not an object.")
+        raise BetonFormatError(
+            f"the JSON of the extension block is a {_kind(metadata)}, not an object."
+        )
     if (problem := _problem(metadata)) is not None:
         raise BetonFormatError(f"the JSON of the extension block: {problem}.")
     return metadata
@@ -39,7 +50,9 @@ def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the user's metadata as JSON gives it back; ConfigError if it cannot be stored."""
     taken = [name for name in metadata if name in RESERVED]
     if taken:
-        raise ConfigError(f"metadata: {taken[0]!r} is written by the writer itself; choose another name.")
+        raise ConfigError(
+            f"metadata: {taken[0]!r} is written by the writer itself; choose another name."
+        )
     try:
         # Names of files and classes hold the same letters in every locale.
         stored = json.loads(unicode_name(json.dumps(dict(metadata), ensure_ascii=False)))
@@ -59,7 +72,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _described_fields(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(field, dict) and isinstance(field.get("type"), str) for field in value.values())
+    return isinstance(value, dict) and all(
+        isinstance(field, dict) and isinstance(field.get("type"), str) for field in value.values()
+    )
 
 
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -18,7 +18,9 @@ _PLAIN_TYPE = re.compile(r"[<>|][biufcSUMmV][0-9]{1,9}(\[[0-9a-zA-Z]+\])?")
 
 
 def parse_schema(
-    descriptors: Sequence[Descriptor], custom_fields: Mapping[str, type[Field]], metadata: Mapping[str, Any]
+    descriptors: Sequence[Descriptor],
+    custom_fields: Mapping[str, type[Field]],
+    metadata: Mapping[str, Any],
 ) -> tuple[dict[str, Field], np.dtype]:
     """Build the fields of a file and the type of its records.
 
@@ -43,11 +45,15 @@ def parse_schema(
     for descriptor in descriptors:
         name = descriptor.name
         if descriptor.type_id == CUSTOM_TYPE_ID and name not in custom_fields:
-            stored_dtype = stored_dtype or _recorded_dtype([each.name for each in descriptors], name, metadata)
+            stored_dtype = stored_dtype or _recorded_dtype(
+                [each.name for each in descriptors], name, metadata
+            )
             fields[name] = OpaqueField(_class_name(name, metadata), stored_dtype[name])
             continue
         try:
-            field_class = custom_fields[name] if name in custom_fields else field_type(descriptor.type_id)
+            field_class = (
+                custom_fields[name] if name in custom_fields else field_type(descriptor.type_id)
+            )
             fields[name] = field_class.from_arguments(descriptor.arguments)
         except UnknownFieldType as error:
             raise UnknownFieldType(f"field {name!r}: {error}") from error
@@ -57,7 +63,9 @@ def parse_schema(
         return fields, record_dtype(fields)
     for name, field in fields.items():
         if field.record_dtype != stored_dtype[name]:
-            raise BetonFormatError(f"field {name!r}: the metadata says its record is {stored_dtype[name]}, wanted {field.record_dtype}.")
+            raise BetonFormatError(
+                f"field {name!r}: the metadata says its record is {stored_dtype[name]}, wanted {field.record_dtype}."
+            )
     return fields, stored_dtype
 
 
@@ -71,12 +79,18 @@ def check_fields(fields: Mapping[str, Field]) -> dict[str, Field]:
     descriptors_to_bytes(fields)
     for name, field in fields.items():
         if field.record_dtype.hasobject:
-            raise FieldError(f"field {name!r}: its record type {field.record_dtype} holds Python objects.")
+            raise FieldError(
+                f"field {name!r}: its record type {field.record_dtype} holds Python objects."
+            )
         if _empty_part(field.record_dtype) is not None:
-            raise FieldError(f"field {name!r}: its record type {field.record_dtype} holds a part of no bytes.")
+            raise FieldError(
+                f"field {name!r}: its record type {field.record_dtype} holds a part of no bytes."
+            )
         restored = type(field).from_arguments(field.arguments().ljust(ARGUMENTS_SIZE, b"\0"))
         if restored.record_dtype != field.record_dtype:
-            raise FieldError(f"field {name!r}: its arguments do not give back its record type {field.record_dtype}.")
+            raise FieldError(
+                f"field {name!r}: its arguments do not give back its record type {field.record_dtype}."
+            )
         try:
             json.dumps(field.describe())
         except (TypeError, ValueError) as error:
@@ -89,16 +103,24 @@ def dtype_to_json(dtype: np.dtype) -> list:
     return np.lib.format.dtype_to_descr(dtype)
 
 
-def _recorded_dtype(names: Sequence[str], custom_name: str, metadata: Mapping[str, Any]) -> np.dtype:
+def _recorded_dtype(
+    names: Sequence[str], custom_name: str, metadata: Mapping[str, Any]
+) -> np.dtype:
     """The record type that the writer noted in the metadata."""
     if "record" not in metadata:
-        raise UnknownFieldType(f"field {custom_name!r} is a custom field; open the file with custom_fields={{{custom_name!r}: its class}}.")
+        raise UnknownFieldType(
+            f"field {custom_name!r} is a custom field; open the file with custom_fields={{{custom_name!r}: its class}}."
+        )
     try:
         dtype = np.lib.format.descr_to_dtype(_descr(metadata["record"]))
     except (TypeError, ValueError, RecursionError, MemoryError) as error:
-        raise BetonFormatError(f"the record type in the metadata cannot be read: {error}.") from error
+        raise BetonFormatError(
+            f"the record type in the metadata cannot be read: {error}."
+        ) from error
     if dtype.names != tuple(names):
-        raise BetonFormatError(f"the metadata describes the fields {dtype.names}, the descriptors {tuple(names)}.")
+        raise BetonFormatError(
+            f"the metadata describes the fields {dtype.names}, the descriptors {tuple(names)}."
+        )
     if (empty := _empty_part(dtype)) is not None:
         raise BetonFormatError(f"the record type in the metadata: {empty} takes no bytes.")
     return dtype
@@ -123,7 +145,9 @@ def _descr(entries: Any) -> list:
                 result.append((name, kind))
             case [str(name), list(parts)]:
                 result.append((name, _descr(parts)))
-            case [str(name), str(kind), [*sides]] if _PLAIN_TYPE.fullmatch(kind) and all(type(side) is int and side >= 0 for side in sides):
+            case [str(name), str(kind), [*sides]] if _PLAIN_TYPE.fullmatch(kind) and all(
+                type(side) is int and side >= 0 for side in sides
+            ):
                 result.append((name, kind, tuple(sides)))
             case _:
                 raise ValueError(f"{entry!r} is not a field of a record")

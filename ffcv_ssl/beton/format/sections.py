@@ -15,18 +15,26 @@ from ffcv_ssl.errors import BetonFormatError, ChecksumError, TruncatedFile
 def check_sections(header: Header, size: int) -> None:
     """Every section must lie in the file, before anything is read from it."""
     if header.records_start > size:
-        raise TruncatedFile(f"{size} bytes; {header.num_fields} field descriptors alone need {header.records_start}.")
+        raise TruncatedFile(
+            f"{size} bytes; {header.num_fields} field descriptors alone need {header.records_start}."
+        )
     if header.alloc_table_ptr > size:
-        raise TruncatedFile(f"{size} bytes, but its allocation table begins at {header.alloc_table_ptr}.")
+        raise TruncatedFile(
+            f"{size} bytes, but its allocation table begins at {header.alloc_table_ptr}."
+        )
     if header.alloc_table_ptr < header.records_start:
-        raise BetonFormatError(f"its allocation table begins at {header.alloc_table_ptr}, inside the header. Was its writing cut short?")
+        raise BetonFormatError(
+            f"its allocation table begins at {header.alloc_table_ptr}, inside the header. Was its writing cut short?"
+        )
     if (size - header.alloc_table_ptr) % TABLE_DTYPE.itemsize:
         raise TruncatedFile(
             f"{size - header.alloc_table_ptr} bytes after offset {header.alloc_table_ptr} are not whole rows of the allocation table."
         )
 
 
-def check_checksums(extension: Extension, index: int, table: int, num_values: int, wanted: int) -> None:
+def check_checksums(
+    extension: Extension, index: int, table: int, num_values: int, wanted: int
+) -> None:
     """Compare the CRC-32 of index and table with those of the block; a table that lacks values says so."""
     if index != extension.index_checksum:
         raise ChecksumError("header, descriptors or records do not match their checksum.")
@@ -46,21 +54,32 @@ def data_region(header: Header, extension: Extension | None, records_end: int) -
     num_pages = len(extension.page_checksums)
     first = extension.start - num_pages * header.page_size
     if num_pages and first + header.page_size <= records_end:
-        raise BetonFormatError(f"the extension block has checksums for {num_pages} pages; some of these lie inside the records.")
+        raise BetonFormatError(
+            f"the extension block has checksums for {num_pages} pages; some of these lie inside the records."
+        )
     return DataRegion(max(records_end, first), end, header.page_size)
 
 
-def value_checksums(extension: Extension | None, extents: Mapping[str, Extents], table: np.ndarray) -> dict[str, np.ndarray]:
+def value_checksums(
+    extension: Extension | None, extents: Mapping[str, Extents], table: np.ndarray
+) -> dict[str, np.ndarray]:
     """CRC-32 of the stored values by field, (N,) uint32 each; empty where the file has none."""
     checksums = None if extension is None else extension.value_checksums
     if checksums is None:
         return {}
     if len(checksums) != len(table):
-        raise BetonFormatError(f"the extension block has checksums for {len(checksums)} values; the allocation table has {len(table)}.")
+        raise BetonFormatError(
+            f"the extension block has checksums for {len(checksums)} values; the allocation table has {len(table)}."
+        )
     return values_in_records(checksums, extents, table)
 
 
-def find_pages_end(read: Callable[[int, int], bytes], header: Header, records_end: int, extents: Mapping[str, Extents]) -> int:
+def find_pages_end(
+    read: Callable[[int, int], bytes],
+    header: Header,
+    records_end: int,
+    extents: Mapping[str, Extents],
+) -> int:
     """File offset where the pages of a file without extension block end: behind the page of its last value.
 
     Raises BetonFormatError for bytes between there and the table, where FFCV leaves nothing: they are a block

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from ffcv_ssl.beton.format.integrity import extension_length, extension_to_bytes
-from ffcv_ssl.beton.format.layout import HEADER_DTYPE, TABLE_DTYPE, Header, align_up, descriptors_to_bytes, record_dtype
+from ffcv_ssl.beton.format.layout import (
+    HEADER_DTYPE,
+    TABLE_DTYPE,
+    Header,
+    align_up,
+    descriptors_to_bytes,
+    record_dtype,
+)
 from ffcv_ssl.beton.writer.encoding import Batch, SkippedSample, StoredValue, reserved
 from ffcv_ssl.beton.writer.pages import PageWriter
 from ffcv_ssl.fields.base import Encoded, Field
@@ -52,7 +59,9 @@ class Assembly:
         self._table["sample_id"] = np.arange(capacity)[:, np.newaxis]
         self._checksums = np.zeros((capacity, num_pointers), dtype=np.uint32)
         self._records_start = HEADER_DTYPE.itemsize + len(self._descriptors)
-        self._pages = PageWriter(descriptor, align_up(self._records_start + self._records.nbytes, page_size), page_size)
+        self._pages = PageWriter(
+            descriptor, align_up(self._records_start + self._records.nbytes, page_size), page_size
+        )
         self.num_samples = 0
         self.notes: Counter[str] = Counter()
         self.skipped: list[SkippedSample] = []
@@ -84,28 +93,44 @@ class Assembly:
 
     def finish(self, metadata: Mapping[str, object]) -> tuple[int, int]:
         """Write everything but the pages, the header last; return the file's size and its page size, in bytes."""
-        records, table = self._records[: self.num_samples], self._table[: self.num_samples].reshape(-1)
+        records, table = (
+            self._records[: self.num_samples],
+            self._table[: self.num_samples].reshape(-1),
+        )
         of_values = self._checksums[: self.num_samples].reshape(-1)
         block_start, page_checksums = self._pages.finish(self._records_start + records.nbytes)
         json_text = json.dumps(metadata).encode("ascii")
         table_start = block_start + extension_length(json_text, len(page_checksums), len(of_values))
-        header = Header(len(self._fields), self._pages.page_size, self.num_samples, table_start).to_bytes()
+        header = Header(
+            len(self._fields), self._pages.page_size, self.num_samples, table_start
+        ).to_bytes()
         index = self._descriptors + records.tobytes()
         index_checksum = zlib.crc32(index, zlib.crc32(header))
         table_bytes = table.tobytes()
-        block = extension_to_bytes(json_text, page_checksums, index_checksum, zlib.crc32(table_bytes), of_values)
-        for offset, content in ((block_start, block), (table_start, table_bytes), (len(header), index), (0, header)):
+        block = extension_to_bytes(
+            json_text, page_checksums, index_checksum, zlib.crc32(table_bytes), of_values
+        )
+        for offset, content in (
+            (block_start, block),
+            (table_start, table_bytes),
+            (len(header), index),
+            (0, header),
+        ):
             write_exactly(self._descriptor, offset, content)
         return table_start + len(table_bytes), self._pages.page_size
 
-    def _record(self, sample: list[StoredValue], payload: memoryview, offset: int) -> tuple[tuple, list[tuple[int, int, int]]]:
+    def _record(
+        self, sample: list[StoredValue], payload: memoryview, offset: int
+    ) -> tuple[tuple, list[tuple[int, int, int]]]:
         """The record of one sample whose values begin at a file offset, and (offset, size, CRC-32) of each."""
         row, extents, position = [], [], 0
         for field, (parts, size, note, checksum) in zip(self._fields, sample, strict=True):
             if note is not None:
                 self.notes[note] += 1
             stored = None if size is None else payload[position : position + size]
-            record = field.record(Encoded(stored, parts, note), 0 if size is None else offset + position)
+            record = field.record(
+                Encoded(stored, parts, note), 0 if size is None else offset + position
+            )
             row.append(record if field.record_dtype.names else record[0])
             if size is not None:
                 extents.append((offset + position, size, checksum))

@@ -24,7 +24,14 @@ from ffcv_ssl.beton.format.layout import (
 from ffcv_ssl.beton.format.metadata import check_metadata
 from ffcv_ssl.beton.format.schema import check_fields, dtype_to_json
 from ffcv_ssl.beton.writer.assembly import Assembly
-from ffcv_ssl.beton.writer.encoding import Batch, Job, SampleFailed, SkippedSample, encode_batches, warn_of_unused_keys
+from ffcv_ssl.beton.writer.encoding import (
+    Batch,
+    Job,
+    SampleFailed,
+    SkippedSample,
+    encode_batches,
+    warn_of_unused_keys,
+)
 from ffcv_ssl.beton.writer.skipped import list_bytes
 from ffcv_ssl.beton.writer.workers import WorkerPool
 from ffcv_ssl.errors import ConfigError, WriteError
@@ -126,23 +133,33 @@ class DatasetWriter:
         self.path = local_path(path)
         self.fields = check_fields(fields)
         if not is_page_size(page_size):
-            raise ConfigError(f"page_size is a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}, got {page_size}.")
+            raise ConfigError(
+                f"page_size is a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}, got {page_size}."
+            )
         if num_workers < -1:
-            raise ConfigError(f"num_workers is -1 (all allowed cores), 0 (this process) or more, got {num_workers}.")
+            raise ConfigError(
+                f"num_workers is -1 (all allowed cores), 0 (this process) or more, got {num_workers}."
+            )
         if not 0 <= seed < 1 << 64:
             raise ConfigError(f"seed is a number in [0, 2**64), got {seed}.")
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"on_error is 'raise' or 'skip', got {on_error!r}.")
         methods = multiprocessing.get_all_start_methods()
         if start_method is not None and start_method not in methods:
-            raise ConfigError(f"start_method is None or one of {', '.join(methods)}, got {start_method!r}.")
+            raise ConfigError(
+                f"start_method is None or one of {', '.join(methods)}, got {start_method!r}."
+            )
         self.page_size, self.seed, self.on_error = page_size, seed, on_error
         self.num_workers = allowed_cores() if num_workers == -1 else num_workers
         self.metadata = check_metadata(metadata or {})
         self._start_method, self._shows_progress = start_method, progress
 
     def from_indexed_dataset(
-        self, dataset: Any, indices: Sequence[int] | np.ndarray | None = None, chunksize: int = 100, shuffle_indices: bool = False
+        self,
+        dataset: Any,
+        indices: Sequence[int] | np.ndarray | None = None,
+        chunksize: int = 100,
+        shuffle_indices: bool = False,
     ) -> WriteReport:
         """Write the samples of a dataset.
 
@@ -176,7 +193,13 @@ class DatasetWriter:
             with suppress(FileNotFoundError):
                 os.lstat(list_path)  # a name too long is an error now, not after hours
         resolve_target(list_path)
-        job = Job(dataset, self.fields, self._order(dataset, indices, shuffle_indices), self.seed, self.on_error == "skip")
+        job = Job(
+            dataset,
+            self.fields,
+            self._order(dataset, indices, shuffle_indices),
+            self.seed,
+            self.on_error == "skip",
+        )
         # The workers start before there is a file: a process that may not start any, or is ended while it tries, leaves nothing behind.
         with (
             unwinding_on_signals(),
@@ -204,19 +227,25 @@ class DatasetWriter:
             seconds=time.perf_counter() - started,
         )
 
-    def _store(self, batches: Iterator[Batch], assembly: Assembly, job: Job, descriptor: int) -> None:
+    def _store(
+        self, batches: Iterator[Batch], assembly: Assembly, job: Job, descriptor: int
+    ) -> None:
         """Store what the job gives."""
         num_samples, reached, unused_keys = len(job.indices), 0, set[str]()
         # The thread that flushes starts after the workers: a process with threads should not fork.
         with self._progress_bar(num_samples) as bar, flushing(descriptor):
             for batch in batches:
-                where = f"while writing {len(batch.samples)} samples from sample {job.indices[reached]}"
+                where = (
+                    f"while writing {len(batch.samples)} samples from sample {job.indices[reached]}"
+                )
                 try:
                     assembly.add(batch)
                 except OSError as error:
                     raise OSError(error.errno, f"{error.strerror}, {where}", self.path) from error
                 except (TypeError, ValueError, OverflowError) as error:
-                    raise WriteError(f"{where}: a field's record does not fit its record type: {error}") from error
+                    raise WriteError(
+                        f"{where}: a field's record does not fit its record type: {error}"
+                    ) from error
                 reached += len(batch.samples)
                 warn_of_unused_keys(self.path, batch, self.fields, unused_keys)
                 if assembly.skipped:
@@ -224,7 +253,9 @@ class DatasetWriter:
                 bar.update(len(batch.samples))
         if assembly.num_samples == 0:
             first = assembly.skipped[0]
-            raise WriteError(f"all {num_samples} samples failed; the first was sample {first.index}: {first.reason}")
+            raise WriteError(
+                f"all {num_samples} samples failed; the first was sample {first.index}: {first.reason}"
+            )
 
     @contextmanager
     def _errors_in_words(self) -> Iterator[None]:
@@ -246,9 +277,13 @@ class DatasetWriter:
         if self.num_workers == 0:
             yield encode_batches(job, 0, len(job.indices), lambda position: None)
             return
-        chunk_size = min(chunk_size, -(-len(job.indices) // (_CHUNKS_PER_WORKER * self.num_workers)))
+        chunk_size = min(
+            chunk_size, -(-len(job.indices) // (_CHUNKS_PER_WORKER * self.num_workers))
+        )
         num_workers = min(self.num_workers, -(-len(job.indices) // chunk_size))
-        pool = WorkerPool(job, num_workers, chunk_size, multiprocessing.get_context(self._start_method))
+        pool = WorkerPool(
+            job, num_workers, chunk_size, multiprocessing.get_context(self._start_method)
+        )
         succeeded = False
         try:
             yield pool.batches()
@@ -258,31 +293,48 @@ class DatasetWriter:
 
     def _progress_bar(self, num_samples: int) -> tqdm:
         return _ProgressBar(
-            total=num_samples, desc=printable(os.path.basename(self.path)), unit=" samples", disable=not self._shows_progress
+            total=num_samples,
+            desc=printable(os.path.basename(self.path)),
+            unit=" samples",
+            disable=not self._shows_progress,
         )
 
-    def _order(self, dataset: Any, indices: Sequence[int] | np.ndarray | None, shuffled: bool) -> np.ndarray:
+    def _order(
+        self, dataset: Any, indices: Sequence[int] | np.ndarray | None, shuffled: bool
+    ) -> np.ndarray:
         """The dataset's indices in the order of the file, (N,) int64, checked."""
         length = len(dataset) if hasattr(dataset, "__len__") else None
         if indices is None:
             if length is None:
-                raise WriteError(f"{self.path}: the dataset ({type(dataset).__name__}) has no len(); give the indices to write.")
+                raise WriteError(
+                    f"{self.path}: the dataset ({type(dataset).__name__}) has no len(); give the indices to write."
+                )
             order = np.arange(length)
         else:
             order = np.array(indices)
             if order.ndim != 1 or (order.dtype.kind not in "iu" and order.size):
-                raise ConfigError(f"indices are a sequence of integers, got an array of {order.dtype} and shape {order.shape}.")
+                raise ConfigError(
+                    f"indices are a sequence of integers, got an array of {order.dtype} and shape {order.shape}."
+                )
         if order.size == 0:
             raise WriteError(f"{self.path}: there are no samples to write.")
         highest = np.iinfo(np.int64).max if length is None else length - 1
         if order.min() < 0 or order.max() > highest:
-            raise ConfigError(f"indices go from {order.min()} to {order.max()}; the dataset has 0 to {highest}.")
+            raise ConfigError(
+                f"indices go from {order.min()} to {order.max()}; the dataset has 0 to {highest}."
+            )
         order = order.astype(np.int64)
-        return order[np.argsort(index_hash(self.seed, np.arange(len(order))))] if shuffled else order
+        return (
+            order[np.argsort(index_hash(self.seed, np.arange(len(order))))] if shuffled else order
+        )
 
     def _file_metadata(self, assembly: Assembly) -> dict[str, Any]:
         """The JSON of the extension block: nothing in it depends on time, machine or number of workers."""
-        counts = {"samples": assembly.num_samples, "skipped": len(assembly.skipped), **dict(sorted(assembly.notes.items()))}
+        counts = {
+            "samples": assembly.num_samples,
+            "skipped": len(assembly.skipped),
+            **dict(sorted(assembly.notes.items())),
+        }
         return {
             "writer": f"ffcv_ssl {__version__}",
             "seed": self.seed,

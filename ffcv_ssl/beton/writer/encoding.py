@@ -96,7 +96,9 @@ def reserved(size: int) -> int:
     return max(size, 1)
 
 
-def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]) -> Iterator[Batch]:
+def encode_batches(
+    job: Job, start: int, stop: int, begin: Callable[[int], None]
+) -> Iterator[Batch]:
     """Encode the samples at positions [start, stop) of the file.
 
     `begin` is told each position before its sample is touched. SampleFailed ends it at the first sample that fails, unless the job
@@ -122,7 +124,9 @@ def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]
         yield Batch(samples, payload, frozenset(unused_keys))
 
 
-def warn_of_unused_keys(path: str, batch: Batch, fields: Mapping[str, Field], known: set[str]) -> None:
+def warn_of_unused_keys(
+    path: str, batch: Batch, fields: Mapping[str, Field], known: set[str]
+) -> None:
     """Name the keys of samples that no field takes, each once; `known` takes those named."""
     if batch.unused_keys <= known:
         return
@@ -156,9 +160,13 @@ def _encode_sample(job: Job, index: int, unused_keys: set[str]) -> list[Encoded]
         except Exception as error:
             path = _path_of(error, value if each.pointer_name is not None else None)
             raise SampleFailed(index, path, f", field {name!r}: {_described(error)}") from error
-    total = sum(reserved(memoryview(each.payload).nbytes) for each in encoded if each.payload is not None)
+    total = sum(
+        reserved(memoryview(each.payload).nbytes) for each in encoded if each.payload is not None
+    )
     if total > MAX_PAGE_SIZE:
-        raise SampleFailed(index, "", f": its {total} bytes do not fit the largest page of {MAX_PAGE_SIZE}.")
+        raise SampleFailed(
+            index, "", f": its {total} bytes do not fit the largest page of {MAX_PAGE_SIZE}."
+        )
     return encoded
 
 
@@ -176,16 +184,26 @@ def _values(job: Job, index: int, unused_keys: set[str]) -> Sequence[Any]:
             if not missing:
                 return [sample[name] for name in job.fields]
     except Exception as error:  # whatever a dataset raises is about this sample
-        raise SampleFailed(index, _path_of(error), f": {_described(error)}{_length_hint(job.dataset, error)}") from error
+        raise SampleFailed(
+            index, _path_of(error), f": {_described(error)}{_length_hint(job.dataset, error)}"
+        ) from error
     if isinstance(sample, Mapping):
         found = ", ".join(map(str, sample)) or "none"
         wanted = ", ".join(map(repr, missing))
-        raise SampleFailed(index, "", f": the dataset gave a dict without {wanted}; its keys: {found}.")
+        raise SampleFailed(
+            index, "", f": the dataset gave a dict without {wanted}; its keys: {found}."
+        )
     if not isinstance(sample, (tuple, list)):
         wanted = f"a tuple ({names}) or a dict with these keys"
-        raise SampleFailed(index, "", f": the dataset gave a {type(sample).__name__}, wanted {wanted}.")
+        raise SampleFailed(
+            index, "", f": the dataset gave a {type(sample).__name__}, wanted {wanted}."
+        )
     if len(sample) != len(job.fields):
-        raise SampleFailed(index, "", f": the dataset gave {len(sample)} values, wanted {len(job.fields)} ({names}).")
+        raise SampleFailed(
+            index,
+            "",
+            f": the dataset gave {len(sample)} values, wanted {len(job.fields)} ({names}).",
+        )
     return sample
 
 
@@ -193,7 +211,9 @@ def _encode_value(field: Field, value: Any, index: int, seed: int) -> Encoded:
     """Encode one value and hold the field to what it said about its payload."""
     encoded = field.encode(value, index, seed)
     if (encoded.payload is None) != (field.pointer_name is None):
-        raise FieldError(f"{type(field).__name__} has pointer_name={field.pointer_name!r}, which does not go with what it encoded.")
+        raise FieldError(
+            f"{type(field).__name__} has pointer_name={field.pointer_name!r}, which does not go with what it encoded."
+        )
     return encoded
 
 
@@ -204,7 +224,11 @@ def _described(error: Exception) -> str:
 
 def _length_hint(dataset: Any, error: Exception) -> str:
     """What `len()` promised, where the dataset did not have an index."""
-    return f" (len() of the dataset is {len(dataset)})" if isinstance(error, IndexError) and hasattr(dataset, "__len__") else ""
+    return (
+        f" (len() of the dataset is {len(dataset)})"
+        if isinstance(error, IndexError) and hasattr(dataset, "__len__")
+        else ""
+    )
 
 
 def _path_of(error: Exception, value: Any = None) -> str:

@@ -81,7 +81,9 @@ class PageWriter:
             return end, np.array(self._checksums, dtype=np.uint32)
         first = self._start // self.page_size * self.page_size
         ranges = page_ranges(first, end, self.page_size, records_end)
-        return end, np.array([range_checksum(self._read_into, *each) for each in ranges], dtype=np.uint32)
+        return end, np.array(
+            [range_checksum(self._read_into, *each) for each in ranges], dtype=np.uint32
+        )
 
     def _write(self, view: memoryview) -> None:
         write_exactly(self._descriptor, self._offset, view)

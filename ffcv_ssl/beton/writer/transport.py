@@ -14,7 +14,9 @@ from multiprocessing.connection import Connection
 
 from ffcv_ssl.beton.writer.encoding import BATCH_BYTES, Batch
 
-SLOT_BYTES = 2 * BATCH_BYTES  # batches end when they reach BATCH_BYTES; larger ones, of large samples, take the pipe
+SLOT_BYTES = (
+    2 * BATCH_BYTES
+)  # batches end when they reach BATCH_BYTES; larger ones, of large samples, take the pipe
 NUM_SLOTS = 2  # one being filled, one being emptied
 FREED = 0  # message to the worker: the slot that was filled first is free again
 

@@ -23,7 +23,9 @@ from ffcv_ssl.errors import WriteError
 from ffcv_ssl.system.signals import ENDING_SIGNALS
 
 _CHUNKS_PER_WORKER = 2  # one in work, one waiting
-_READ_AHEAD_BYTES = 1 << 26  # results held for later chunks; beyond that their workers wait in their pipes
+_READ_AHEAD_BYTES = (
+    1 << 26
+)  # results held for later chunks; beyond that their workers wait in their pipes
 _EXIT_SECONDS = 5.0  # what a worker gets to end by itself
 
 
@@ -39,7 +41,9 @@ class _Worker:
         slots = shared_slots(context.get_start_method() == "fork")
         self.inbox = ParentEnd(self.connection, slots)
         arguments = job, far_end, slots, positions, number
-        self.process = context.Process(target=_work, args=arguments, name=f"beton-writer-{number}", daemon=True)
+        self.process = context.Process(
+            target=_work, args=arguments, name=f"beton-writer-{number}", daemon=True
+        )
         try:
             self.process.start()
         except BaseException:
@@ -73,14 +77,20 @@ class WorkerPool:
     def __init__(self, job: Job, num_workers: int, chunk_size: int, context: BaseContext):
         self._job, self._chunk_size = job, chunk_size
         if multiprocessing.current_process().daemon:
-            raise WriteError("this process is a daemon of multiprocessing and may not start others; use num_workers=0.")
+            raise WriteError(
+                "this process is a daemon of multiprocessing and may not start others; use num_workers=0."
+            )
         self._forks = context.get_start_method() == "fork"
-        self._positions: Any = context.RawArray("q", [-1] * num_workers)  # what each worker is at, to name it should the worker die
+        self._positions: Any = context.RawArray(
+            "q", [-1] * num_workers
+        )  # what each worker is at, to name it should the worker die
         self._workers: list[_Worker] = []
         pickled_job = None if self._forks else _pickled_job(job)
         try:
             for number in range(num_workers):
-                self._workers.append(_Worker(job if self._forks else None, context, number, self._positions))
+                self._workers.append(
+                    _Worker(job if self._forks else None, context, number, self._positions)
+                )
             if pickled_job is not None:
                 self._send_job(pickled_job)
         except BaseException:
@@ -151,7 +161,9 @@ class WorkerPool:
                 break
             start = next_chunk * self._chunk_size
             with suppress(OSError):  # if the worker has died, what it said before is read first
-                worker.connection.send((start, min(start + self._chunk_size, len(self._job.indices))))
+                worker.connection.send(
+                    (start, min(start + self._chunk_size, len(self._job.indices)))
+                )
             worker.chunks.append(next_chunk)
             next_chunk += 1
         return next_chunk
@@ -159,7 +171,9 @@ class WorkerPool:
     def _with_news(self, current: int, may_read_ahead: bool) -> list[_Worker]:
         """Workers that have sent something which may be read now, or have died; waits for the first."""
         readable = {
-            worker.connection: worker for worker in self._workers if worker.chunks and (may_read_ahead or worker.chunks[0] == current)
+            worker.connection: worker
+            for worker in self._workers
+            if worker.chunks and (may_read_ahead or worker.chunks[0] == current)
         }
         ends = {worker.process.sentinel: worker for worker in self._workers}
         ready = wait([*readable, *ends])
@@ -182,12 +196,22 @@ class WorkerPool:
         """Which worker ended, how, and at which sample."""
         worker.process.join(_EXIT_SECONDS)
         code = worker.process.exitcode
-        how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by {_signal_name(-code)}"
+        how = (
+            f"ended with exit code {code}"
+            if code is None or code >= 0
+            else f"was killed by {_signal_name(-code)}"
+        )
         position = self._positions[self._workers.index(worker)]
         if position < 0:
-            advice = "" if self._forks else " Is the program's main part guarded by `if __name__ == '__main__'`?"
+            advice = (
+                ""
+                if self._forks
+                else " Is the program's main part guarded by `if __name__ == '__main__'`?"
+            )
             return WriteError(f"{worker.process.name} {how} before its first sample.{advice}")
-        return WriteError(f"sample {self._job.indices[position]}: {worker.process.name} {how} at or after this sample (out of memory?).")
+        return WriteError(
+            f"sample {self._job.indices[position]}: {worker.process.name} {how} at or after this sample (out of memory?)."
+        )
 
     def _end_at_once(self) -> None:
         for worker in self._workers:
@@ -231,7 +255,11 @@ def _pickled_job(job: Job) -> Any:
 
 
 def _signal_name(number: int) -> str:
-    return signal.Signals(number).name if number in signal.valid_signals() and number < signal.SIGRTMIN else f"signal {number}"
+    return (
+        signal.Signals(number).name
+        if number in signal.valid_signals() and number < signal.SIGRTMIN
+        else f"signal {number}"
+    )
 
 
 def _pickled(error: BaseException | None) -> bytes | None:
@@ -246,9 +274,14 @@ def _pickled(error: BaseException | None) -> bytes | None:
     return data
 
 
-def _work(inherited_job: Job | None, connection: Connection, slots: Any, positions: Any, number: int) -> None:
+def _work(
+    inherited_job: Job | None, connection: Connection, slots: Any, positions: Any, number: int
+) -> None:
     """A worker's life: receive the job unless it was inherited by forking, then (start, stop); send batches, then None; None ends it."""
-    for each in (signal.SIGINT, *ENDING_SIGNALS):  # those of a terminal reach the whole group; the parent decides
+    for each in (
+        signal.SIGINT,
+        *ENDING_SIGNALS,
+    ):  # those of a terminal reach the whole group; the parent decides
         signal.signal(each, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -44,7 +44,11 @@ def test_extents__do_not_depend_on_the_order_of_the_table(order):
     assert list(extents["text"][1]) == list(SIZES)
     assert list(extents["text"][0]) == list(records["text"]["ptr"])
     assert list(extents["box"][1]) == [10] * 3
-    assert all(array.dtype == np.uint64 and array.flags.c_contiguous for pair in extents.values() for array in pair)
+    assert all(
+        array.dtype == np.uint64 and array.flags.c_contiguous
+        for pair in extents.values()
+        for array in pair
+    )
 
 
 def test_extents__of_empty_values_ignore_their_pointers():
@@ -97,7 +101,10 @@ def test_extents__refuse_sizes_that_differ(size):
     """What the table says must be what the record says; the message names sample and field."""
     records, table = records_and_table()
     table["size"][2] = size
-    with pytest.raises(BetonFormatError, match=rf"sample 1, field 'text': {size} bytes are stored, but its record asks for 7"):
+    with pytest.raises(
+        BetonFormatError,
+        match=rf"sample 1, field 'text': {size} bytes are stored, but its record asks for 7",
+    ):
         locate(records, table)
 
 

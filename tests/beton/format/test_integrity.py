@@ -6,7 +6,13 @@ import zlib
 import numpy as np
 import pytest
 
-from ffcv_ssl.beton.format.integrity import extension_length, extension_to_bytes, page_ranges, range_checksum, read_extension
+from ffcv_ssl.beton.format.integrity import (
+    extension_length,
+    extension_to_bytes,
+    page_ranges,
+    range_checksum,
+    read_extension,
+)
 from ffcv_ssl.beton.format.layout import Header
 from ffcv_ssl.errors import BetonFormatError, UnsupportedVersion
 
@@ -23,7 +29,9 @@ def block_and_header(text=TEXT, checksums=(7, 2**32 - 1), start=3 * PAGE):
 def parse(block, header):
     """Read a block from a file of which only the block exists."""
     start = header.alloc_table_ptr - len(block)
-    return read_extension(lambda offset, size: (bytes(8000) + block)[offset - start + 8000 :][:size], header)
+    return read_extension(
+        lambda offset, size: (bytes(8000) + block)[offset - start + 8000 :][:size], header
+    )
 
 
 def resealed(block, edits):
@@ -59,7 +67,11 @@ def test_block__survives_its_bytes(text, num_pages):
     extension = parse(block, header)
     assert extension.metadata == json.loads(text)
     assert list(extension.page_checksums) == list(range(num_pages))
-    assert (extension.index_checksum, extension.table_checksum, extension.start) == (11, 22, 3 * PAGE)
+    assert (extension.index_checksum, extension.table_checksum, extension.start) == (
+        11,
+        22,
+        3 * PAGE,
+    )
 
 
 def test_block__is_absent_in_files_of_ffcv():

@@ -14,7 +14,13 @@ from ffcv_ssl.beton.format.layout import (
     parse_header,
     record_dtype,
 )
-from ffcv_ssl.errors import BetonFormatError, FieldError, NotABetonFile, TruncatedFile, UnsupportedVersion
+from ffcv_ssl.errors import (
+    BetonFormatError,
+    FieldError,
+    NotABetonFile,
+    TruncatedFile,
+    UnsupportedVersion,
+)
 from ffcv_ssl.fields import BytesField, IntField, NDArrayField, RGBImageField
 
 IMAGE, INT, BYTES = RGBImageField("raw"), IntField(), BytesField()
@@ -22,7 +28,11 @@ IMAGE, INT, BYTES = RGBImageField("raw"), IntField(), BytesField()
 
 def test_sections__have_the_sizes_of_the_format():
     """Header 24, descriptor 1041, table row 24 bytes, all packed."""
-    assert (HEADER_DTYPE.itemsize, DESCRIPTOR_DTYPE.itemsize, TABLE_DTYPE.itemsize) == (24, 1041, 24)
+    assert (HEADER_DTYPE.itemsize, DESCRIPTOR_DTYPE.itemsize, TABLE_DTYPE.itemsize) == (
+        24,
+        1041,
+        24,
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,9 @@ def test_record__is_aligned_as_ffcv_aligns_it(fields, size):
     dtype = record_dtype(fields)
     unnamed = np.dtype([("", field.record_dtype) for field in fields.values()], align=True)
     assert dtype.itemsize == size
-    assert [dtype.fields[name][1] for name in dtype.names] == [unnamed.fields[name][1] for name in unnamed.names]
+    assert [dtype.fields[name][1] for name in dtype.names] == [
+        unnamed.fields[name][1] for name in unnamed.names
+    ]
 
 
 def test_header__survives_its_bytes():
@@ -60,7 +72,9 @@ def test_header__refuses_other_versions(version):
         parse_header(data)
 
 
-@pytest.mark.parametrize("data", [b"", b"a plain text file, long enough", b"\x89PNG\r\n\x1a\n" + bytes(30), bytes(24)])
+@pytest.mark.parametrize(
+    "data", [b"", b"a plain text file, long enough", b"\x89PNG\r\n\x1a\n" + bytes(30), bytes(24)]
+)
 def test_header__tells_other_files(data):
     """Empty files, texts, images and files of zeros are not .beton files."""
     with pytest.raises(NotABetonFile):
@@ -82,14 +96,21 @@ def test_header__refuses_page_sizes(page_size):
 
 def test_descriptors__survive_their_bytes():
     """Names of 1 and 16 characters, odd but printable ones, and arguments come back."""
-    fields = {"a": IMAGE, "sixteen_letters_": INT, "a b-c'\"": BYTES, "__import__('os')": NDArrayField("<i2", (3, 4))}
+    fields = {
+        "a": IMAGE,
+        "sixteen_letters_": INT,
+        "a b-c'\"": BYTES,
+        "__import__('os')": NDArrayField("<i2", (3, 4)),
+    }
     descriptors = parse_descriptors(descriptors_to_bytes(fields))
     assert [each.name for each in descriptors] == list(fields)
     assert [each.type_id for each in descriptors] == [2, 1, 3, 4]
     assert NDArrayField.from_arguments(descriptors[3].arguments) == fields["__import__('os')"]
 
 
-@pytest.mark.parametrize("name", ["", "seventeen_letters", "x" * 300, "étiquette", "🐈", "tab\t", "new\nline", "nul\0"])
+@pytest.mark.parametrize(
+    "name", ["", "seventeen_letters", "x" * 300, "étiquette", "🐈", "tab\t", "new\nline", "nul\0"]
+)
 def test_descriptors__refuse_names_that_do_not_fit(name):
     """Names are 1 to 16 printable ASCII characters; the message shows the name."""
     with pytest.raises(FieldError, match="field name"):

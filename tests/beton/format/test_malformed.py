@@ -38,7 +38,9 @@ def test_open__refuses_files_cut_at_any_border(good, write_bytes, stripped):
     data = good.without_extension() if stripped else good.data
     borders = [good.descriptors, good.records, good.records_end, good.pages, good.block]
     borders += [] if stripped else [good.table - 32, good.table]
-    cuts = {border + step for border in borders for step in (-1, 0, 1)} | {len(data) - cut for cut in (1, 23, 24, 25, 40)}
+    cuts = {border + step for border in borders for step in (-1, 0, 1)} | {
+        len(data) - cut for cut in (1, 23, 24, 25, 40)
+    }
     for cut in sorted(cuts):
         with pytest.raises(TruncatedFile):
             BetonReader(write_bytes(data[:cut]))
@@ -101,9 +103,13 @@ def test_open__refuses_pointers_to_elsewhere(good, write_bytes, name, pointer):
     with pytest.raises(BetonFormatError, match=f"sample {sample_id}, field '{name}'"):
         BetonReader(write_bytes(good.without_extension(), edits))
     rows = np.frombuffer(good.data[good.table :], "<u8").reshape(-1, 3)
-    row = int(np.flatnonzero(rows[:, 1] == int.from_bytes(good.data[place : place + 8], "little"))[0])
+    row = int(
+        np.flatnonzero(rows[:, 1] == int.from_bytes(good.data[place : place + 8], "little"))[0]
+    )
     with pytest.raises(BetonFormatError, match=f"sample {sample_id}, field '{name}'"):
-        BetonReader(write_bytes(good.without_extension(), edits | {good.block + 24 * row + 8: le(pointer)}))
+        BetonReader(
+            write_bytes(good.without_extension(), edits | {good.block + 24 * row + 8: le(pointer)})
+        )
 
 
 @pytest.mark.parametrize("size", [0, 1, 9 << 20, 2**63, U64])
@@ -113,7 +119,9 @@ def test_open__refuses_sizes_that_differ_from_the_record(good, write_bytes, size
         if row == 1 and size == 0:
             continue
         with pytest.raises(BetonFormatError):
-            BetonReader(write_bytes(good.without_extension(), {good.block + 24 * row + 16: le(size)}))
+            BetonReader(
+                write_bytes(good.without_extension(), {good.block + 24 * row + 16: le(size)})
+            )
 
 
 @pytest.mark.parametrize(
@@ -147,12 +155,22 @@ def test_open__refuses_impossible_images(good, write_bytes, edit):
     """Unknown modes and raw images of another size than their record says."""
     record = good.record_offset(3, "image")
     with pytest.raises(BetonFormatError, match="sample 3"):
-        BetonReader(write_bytes(good.without_extension(), {record + offset: data for offset, data in edit.items()}))
+        BetonReader(
+            write_bytes(
+                good.without_extension(), {record + offset: data for offset, data in edit.items()}
+            )
+        )
 
 
 def test_checksums__find_every_flipped_bit_of_the_index(good, write_bytes):
     """A flipped bit in records, such as a label's, or in the table is a ChecksumError when the file is opened."""
-    for offset in (good.record_offset(1, "label"), good.record_offset(5, "weight") + 7, good.records_end - 1, good.table + 16, good.table):
+    for offset in (
+        good.record_offset(1, "label"),
+        good.record_offset(5, "weight") + 7,
+        good.records_end - 1,
+        good.table + 16,
+        good.table,
+    ):
         flipped = bytes([good.data[offset] ^ 4])
         with pytest.raises(ChecksumError, match=r"broken\.beton: "):
             BetonReader(write_bytes(good.data, {offset: flipped}))
@@ -170,11 +188,17 @@ def test_verify__finds_a_flipped_bit_of_a_value(good, write_bytes):
         pixel = int(reader.extents("image")[0][4]) + 10
     path = write_bytes(good.data, {pixel: bytes([good.data[pixel] ^ 1])})
     problems = list(BetonReader(path).verify())
-    assert [(problem.sample_id, problem.field) for problem in problems] == [(None, None), (4, "image")]
+    assert [(problem.sample_id, problem.field) for problem in problems] == [
+        (None, None),
+        (4, "image"),
+    ]
     assert "checksum" in problems[1].message
     assert "page 0" in problems[0].message
     assert "6 samples from 0 to 5" in problems[0].message
-    assert "page 0" in next(BetonReader(write_bytes(good.data, {good.block - 1: b"\1"})).verify()).message
+    assert (
+        "page 0"
+        in next(BetonReader(write_bytes(good.data, {good.block - 1: b"\1"})).verify()).message
+    )
 
 
 def test_verify__names_values_that_cannot_be_decoded(good, write_bytes):
@@ -183,7 +207,10 @@ def test_verify__names_values_that_cannot_be_decoded(good, write_bytes):
         text = int(reader.extents("info")[0][3])
     path = write_bytes(good.data, {text: b"?"})
     problems = list(BetonReader(path).verify())
-    assert [(problem.sample_id, problem.field) for problem in problems] == [(None, None), (3, "info")]
+    assert [(problem.sample_id, problem.field) for problem in problems] == [
+        (None, None),
+        (3, "info"),
+    ]
     assert len(list(BetonReader(path).verify(decode=False))) == 1
     with pytest.raises(SampleError, match="sample 3, field 'info'"):
         BetonReader(path).value(3, "info")
@@ -245,6 +272,17 @@ assert outcomes["refused"] > num_cuts and (not sealed or outcomes["found"])
 def test_fuzz__never_crashes_and_never_lies(good, write_bytes, sealed):
     """2,000 edits of a byte and 200 cuts, over both kinds of file: a typed error, a reported problem, or the true values."""
     path = write_bytes(good.data if sealed else good.without_extension())
-    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", FUZZ, str(path), "17", "1000", "100", str(sealed)]
+    command = [
+        sys.executable,
+        "-W",
+        "error::RuntimeWarning",
+        "-c",
+        FUZZ,
+        str(path),
+        "17",
+        "1000",
+        "100",
+        str(sealed),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert result.returncode == 0, result.stderr[-3000:] + result.stdout

@@ -38,7 +38,10 @@ class PairField(Field):
 
 
 FIELDS = {"image": RGBImageField("raw"), "pair": PairField(3), "label": IntField()}
-METADATA = {"record": json.loads(json.dumps(dtype_to_json(record_dtype(FIELDS)))), "fields": {"pair": {"type": "PairField"}}}
+METADATA = {
+    "record": json.loads(json.dumps(dtype_to_json(record_dtype(FIELDS)))),
+    "fields": {"pair": {"type": "PairField"}},
+}
 
 
 def descriptors(fields):
@@ -57,7 +60,9 @@ def test_schema__lists_custom_fields_without_their_class():
     """The metadata tells the record type of an unknown field, so that the others can be read; decoding it says what to do."""
     fields, dtype = parse_schema(descriptors(FIELDS), {}, METADATA)
     assert dtype.itemsize == record_dtype(FIELDS).itemsize
-    assert [dtype.fields[name][1] for name in FIELDS] == [record_dtype(FIELDS).fields[name][1] for name in FIELDS]
+    assert [dtype.fields[name][1] for name in FIELDS] == [
+        record_dtype(FIELDS).fields[name][1] for name in FIELDS
+    ]
     assert dtype["image"] == FIELDS["image"].record_dtype
     with pytest.raises(FieldError, match=r"PairField.*custom_fields"):
         fields["pair"].decode(np.zeros(1, dtype["pair"])[0], b"")
@@ -150,7 +155,9 @@ def test_fields__are_refused_before_anything_is_written(monkeypatch):
     assert list(check_fields({"x": WithArguments()})) == ["x"]
 
 
-@pytest.mark.parametrize("metadata", [{"fields": 1}, {"class_names": "cat"}, {"class_names": [1]}, {"x": object()}])
+@pytest.mark.parametrize(
+    "metadata", [{"fields": 1}, {"class_names": "cat"}, {"class_names": [1]}, {"x": object()}]
+)
 def test_metadata__is_refused_where_json_or_the_writer_cannot_hold_it(metadata):
     """Names that the writer uses, class names that are no strings, and objects are errors."""
     with pytest.raises(ConfigError, match="metadata"):

@@ -43,7 +43,9 @@ def test_every_flipped_byte__of_every_value_is_an_error(good, write_bytes):
         with BetonReader(path) as reader:
             with pytest.raises(SampleError, match=rf"sample {sample_id}, field '{name}'.*checksum"):
                 reader.value(sample_id, name)
-            with pytest.raises(ChecksumError, match=rf"broken.beton: sample {sample_id}, field '{name}'"):
+            with pytest.raises(
+                ChecksumError, match=rf"broken.beton: sample {sample_id}, field '{name}'"
+            ):
                 reader.read(sample_id, name)
 
 
@@ -66,7 +68,10 @@ def test_older_file__reads_the_same(good, write_bytes, same_value, older):
         assert not reader.has_value_checksums
         assert reader.value_checksums("image") is None
         for i, expected in enumerate(good.samples):
-            assert all(same_value(reader.value(i, name), value) for name, value in zip(good.names, expected, strict=True))
+            assert all(
+                same_value(reader.value(i, name), value)
+                for name, value in zip(good.names, expected, strict=True)
+            )
 
 
 @pytest.mark.parametrize("offset", range(8))
@@ -89,8 +94,12 @@ def test_damaged_flags__are_an_error(good, write_bytes):
 
 def test_number_of_checksums__must_be_that_of_the_values(good, write_bytes):
     """A block with checksums for more values than the table lists is refused, also when its own checksum is right."""
-    data = rebuilt(good.data, lambda block: {"value_checksums": np.append(block.value_checksums, 7)})
-    with pytest.raises(BetonFormatError, match=r"checksums for 31 values; the allocation table has 30"):
+    data = rebuilt(
+        good.data, lambda block: {"value_checksums": np.append(block.value_checksums, 7)}
+    )
+    with pytest.raises(
+        BetonFormatError, match=r"checksums for 31 values; the allocation table has 30"
+    ):
         BetonReader(write_bytes(data))
 
 
@@ -100,16 +109,24 @@ def test_pages_with_checksums__lie_behind_the_records(good, write_bytes):
         page_size, start = reader.page_size, reader.pages_end
     pages = start // page_size
     assert pages == 2
-    shifted = good.data[:start] + bytes(page_size) * 2 + good.data[start:]  # room for a list that is too long
+    shifted = (
+        good.data[:start] + bytes(page_size) * 2 + good.data[start:]
+    )  # room for a list that is too long
     longer = np.zeros(5, np.uint32)
     with pytest.raises(BetonFormatError, match="cannot follow 5 pages"):
-        BetonReader(write_bytes(rebuilt(shifted, lambda block: {"page_checksums": longer}, 2 * page_size)))
+        BetonReader(
+            write_bytes(rebuilt(shifted, lambda block: {"page_checksums": longer}, 2 * page_size))
+        )
     num_records = 2 * page_size // 8
     path = write_bytes(b"")
-    DatasetWriter(path, {"label": IntField()}, page_size, 0, progress=False).from_indexed_dataset([(i,) for i in range(num_records)])
+    DatasetWriter(path, {"label": IntField()}, page_size, 0, progress=False).from_indexed_dataset(
+        [(i,) for i in range(num_records)]
+    )
     data = path.read_bytes()
     with pytest.raises(BetonFormatError, match="some of these lie inside the records"):
-        BetonReader(write_bytes(rebuilt(data, lambda block: {"page_checksums": np.zeros(3, np.uint32)})))
+        BetonReader(
+            write_bytes(rebuilt(data, lambda block: {"page_checksums": np.zeros(3, np.uint32)}))
+        )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +149,10 @@ def test_pages_with_checksums__lie_behind_the_records(good, write_bytes):
 )
 def test_metadata__of_the_wrong_type_is_a_format_error(good, write_bytes, entry, wrong):
     """Every entry that has a meaning has a type; the error says which entry, and nothing else ends the opening."""
-    data = rebuilt(good.data, lambda block: {"json_text": json.dumps({**block.metadata, entry: wrong}).encode()})
+    data = rebuilt(
+        good.data,
+        lambda block: {"json_text": json.dumps({**block.metadata, entry: wrong}).encode()},
+    )
     with pytest.raises(BetonFormatError, match=f"'{entry}'|nested deeper"):
         BetonReader(write_bytes(data))
 
@@ -142,9 +162,16 @@ def test_metadata__of_the_wrong_type_is_a_format_error(good, write_bytes, entry,
 def test_record_type__that_cannot_be_is_a_format_error(tmp_path, kind, sides):
     """A custom field whose record type in the metadata makes no sense ends the opening with a BetonFormatError."""
     path = tmp_path / "custom.beton"
-    DatasetWriter(path, {"word": Word()}, num_workers=0, progress=False).from_indexed_dataset([(b"a",), (b"bc",)])
+    DatasetWriter(path, {"word": Word()}, num_workers=0, progress=False).from_indexed_dataset(
+        [(b"a",), (b"bc",)]
+    )
     entry = ["word", kind] if sides is None else ["word", kind, sides]
-    path.write_bytes(rebuilt(path.read_bytes(), lambda block: {"json_text": json.dumps({**block.metadata, "record": [entry]}).encode()}))
+    path.write_bytes(
+        rebuilt(
+            path.read_bytes(),
+            lambda block: {"json_text": json.dumps({**block.metadata, "record": [entry]}).encode()},
+        )
+    )
     with pytest.raises(BetonFormatError):
         BetonReader(path)
 
@@ -159,7 +186,9 @@ def test_opaque_field__beside_checked_ones(tmp_path):
     """Without the class of a custom field its values are not reached; those of other fields are checked all the same."""
     path = tmp_path / "custom.beton"
     samples = [(b"a" * i, b"bc" * i) for i in range(5)]
-    DatasetWriter(path, {"word": Word(), "text": BytesField()}, num_workers=0, progress=False).from_indexed_dataset(samples)
+    DatasetWriter(
+        path, {"word": Word(), "text": BytesField()}, num_workers=0, progress=False
+    ).from_indexed_dataset(samples)
     data = bytearray(path.read_bytes())
     with BetonReader(path) as reader:
         assert reader.stored_fields == ["text"]
@@ -190,7 +219,12 @@ def rebuilt(data, change, shift=0):
     new_header = Header(num_fields, page_size, num_samples, block_at + length).to_bytes()
     records_end = _records_end(data[:block_at], num_fields, block.metadata["record"], num_samples)
     index_checksum = zlib.crc32(new_header + data[24:records_end])
-    return new_header + data[24:block_at] + extension_to_bytes(index_checksum=index_checksum, **parts) + data[table_at:]
+    return (
+        new_header
+        + data[24:block_at]
+        + extension_to_bytes(index_checksum=index_checksum, **parts)
+        + data[table_at:]
+    )
 
 
 def _records_end(data, num_fields, record, num_samples):

@@ -20,7 +20,9 @@ def test_version_2__stays_readable():
         assert reader.metadata["writer"] == "ffcv_ssl 0.1.0"
         for i in range(4):
             gradient = np.mgrid[0 : 3 + 2 * i, 0:5]
-            raw = np.stack([gradient[0] * 20, gradient[1] * 40, gradient[0] * 0 + i], axis=-1).astype(np.uint8)
+            raw = np.stack(
+                [gradient[0] * 20, gradient[1] * 40, gradient[0] * 0 + i], axis=-1
+            ).astype(np.uint8)
             assert np.array_equal(reader.value(i, "raw"), raw)
             assert reader.value(i, "jpeg").shape == (16 + i, 24, 3)
             assert np.abs(reader.value(i, "jpeg").astype(int) - [40 * i, 128, 200]).max() <= 4

@@ -27,7 +27,11 @@ def write(path, dataset, num_workers=0, fields=FIELDS, **options):
 def test_dicts__give_the_bytes_of_tuples(tmp_path, kind, num_workers):
     """The order of the keys does not matter, only their names."""
     write(tmp_path / "tuples.beton", [(b"%d" % index, index) for index in range(20)])
-    write(tmp_path / "dicts.beton", [kind(index=index, text=b"%d" % index) for index in range(20)], num_workers)
+    write(
+        tmp_path / "dicts.beton",
+        [kind(index=index, text=b"%d" % index) for index in range(20)],
+        num_workers,
+    )
     assert (tmp_path / "dicts.beton").read_bytes() == (tmp_path / "tuples.beton").read_bytes()
 
 
@@ -35,16 +39,26 @@ def test_dicts__give_the_bytes_of_tuples(tmp_path, kind, num_workers):
 @pytest.mark.parametrize("size", [1, transport.SLOT_BYTES + 1], ids=["small", "larger than a slot"])
 def test_keys__that_no_field_takes_are_named_once(tmp_path, num_workers, size):
     """One warning names them, in whatever process they were met; a key that comes later is named then."""
-    samples = [{"text": b"x" * size, "index": 0, "b": None, "a": None} for _ in range(20 if size == 1 else 4)]
+    samples = [
+        {"text": b"x" * size, "index": 0, "b": None, "a": None}
+        for _ in range(20 if size == 1 else 4)
+    ]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         report = write(tmp_path / "a.beton", samples, num_workers)
     (message,) = [str(each.message) for each in caught]
-    assert message == f"{tmp_path}/a.beton: values under 'a', 'b' are not written; the fields are text, index."
+    assert (
+        message
+        == f"{tmp_path}/a.beton: values under 'a', 'b' are not written; the fields are text, index."
+    )
     assert caught[0].filename == __file__
     assert report.num_samples == len(samples)
     with pytest.warns(UserWarning, match="'late'"):
-        write(tmp_path / "a.beton", [{"text": b"", "index": 0}] * 9 + [{"text": b"", "index": 0, "late": 1}], num_workers)
+        write(
+            tmp_path / "a.beton",
+            [{"text": b"", "index": 0}] * 9 + [{"text": b"", "index": 0, "late": 1}],
+            num_workers,
+        )
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -58,7 +72,10 @@ def test_missing_key__is_named_with_those_there_are(tmp_path, num_workers):
             write(tmp_path / "a.beton", samples[:6], num_workers)
         report = write(tmp_path / "a.beton", samples, num_workers, on_error="skip")
     assert [each.index for each in report.skipped_samples] == [5, 6]
-    assert report.skipped_samples[1].reason == "the dataset gave a dict without 'text', 'index'; its keys: none."
+    assert (
+        report.skipped_samples[1].reason
+        == "the dataset gave a dict without 'text', 'index'; its keys: none."
+    )
 
 
 class Lazy(UserDict):
@@ -83,14 +100,24 @@ def test_undecoded_image__is_kept_as_it_is(tmp_path):
     """A dict of `bytes` or `path` in the place of an image is the file, kept byte for byte."""
     jpeg = encode_jpeg(coordinates(20, 30), 90)
     (tmp_path / "a.jpg").write_bytes(jpeg)
-    images = [{"bytes": jpeg, "path": "elsewhere.jpg"}, {"bytes": None, "path": str(tmp_path / "a.jpg")}]
-    report = write(tmp_path / "a.beton", [{"image": image} for image in images], fields={"image": RGBImageField("jpg")})
+    images = [
+        {"bytes": jpeg, "path": "elsewhere.jpg"},
+        {"bytes": None, "path": str(tmp_path / "a.jpg")},
+    ]
+    report = write(
+        tmp_path / "a.beton",
+        [{"image": image} for image in images],
+        fields={"image": RGBImageField("jpg")},
+    )
     assert report.kept == 2
     with BetonReader(tmp_path / "a.beton") as reader:
         assert reader.read(0, "image") == reader.read(1, "image") == jpeg
 
 
-@pytest.mark.parametrize("image", [{}, {"bytes": None}, {"path": None, "url": "x"}, {"bytes": {}}, {"bytes": np.array(3)}])
+@pytest.mark.parametrize(
+    "image",
+    [{}, {"bytes": None}, {"path": None, "url": "x"}, {"bytes": {}}, {"bytes": np.array(3)}],
+)
 def test_undecoded_image__without_a_file_is_refused(image):
     """A dict that holds no image says what it holds."""
     with pytest.raises(ImageError):
@@ -99,6 +126,14 @@ def test_undecoded_image__without_a_file_is_refused(image):
 
 def test_skipped__image_of_a_dict_is_listed_by_its_path(tmp_path):
     """The list of skipped samples has the path that stands in the dict."""
-    images = [{"bytes": encode_jpeg(coordinates(20, 30), 90), "path": None}, {"bytes": b"torn", "path": "torn.jpg"}]
-    report = write(tmp_path / "a.beton", [(image,) for image in images], fields={"image": RGBImageField("jpg")}, on_error="skip")
+    images = [
+        {"bytes": encode_jpeg(coordinates(20, 30), 90), "path": None},
+        {"bytes": b"torn", "path": "torn.jpg"},
+    ]
+    report = write(
+        tmp_path / "a.beton",
+        [(image,) for image in images],
+        fields={"image": RGBImageField("jpg")},
+        on_error="skip",
+    )
     assert [each.path for each in report.skipped_samples] == ["torn.jpg"]

@@ -20,7 +20,10 @@ def folder(tmp_path_factory):
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.lists(st.integers(1, 200), max_size=6), min_size=1, max_size=6), st.sampled_from([PAGE, 3 * PAGE]))
+@given(
+    st.lists(st.lists(st.integers(1, 200), max_size=6), min_size=1, max_size=6),
+    st.sampled_from([PAGE, 3 * PAGE]),
+)
 def test_pages__hold_every_sample_whole(folder, batches, start):
     """Samples come in order, none crosses a page of the final size, none overlaps, and checksums are those of the file."""
     descriptor = os.open(folder / "pages", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
@@ -46,7 +49,9 @@ def test_pages__hold_every_sample_whole(folder, batches, start):
     first = end - len(checksums) * pages.page_size
     assert first <= min([offset for offset, _ in places], default=end)
     borders = range(first, end, pages.page_size)
-    assert list(checksums) == [zlib.crc32(data[max(border, records_end) : border + pages.page_size]) for border in borders]
+    assert list(checksums) == [
+        zlib.crc32(data[max(border, records_end) : border + pages.page_size]) for border in borders
+    ]
 
 
 def test_pages__are_not_made_for_nothing(folder):

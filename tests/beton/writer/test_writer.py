@@ -18,16 +18,29 @@ from ffcv_ssl.beton import BetonReader, DatasetWriter
 from ffcv_ssl.beton.format.layout import MAX_PAGE_SIZE, MIN_PAGE_SIZE
 from ffcv_ssl.beton.writer import transport
 from ffcv_ssl.errors import ConfigError, FieldError, WriteError
-from ffcv_ssl.fields import BytesField, Encoded, Field, FloatField, IntField, JSONField, NDArrayField, RGBImageField
+from ffcv_ssl.fields import (
+    BytesField,
+    Encoded,
+    Field,
+    FloatField,
+    IntField,
+    JSONField,
+    NDArrayField,
+    RGBImageField,
+)
 from ffcv_ssl.fields.hashing import index_uniform
 
 TEXT_AND_INDEX = {"text": BytesField(), "index": IntField()}
 
 
-def write(path, dataset, fields=TEXT_AND_INDEX, *, indices=None, shuffle=False, chunksize=100, **options):
+def write(
+    path, dataset, fields=TEXT_AND_INDEX, *, indices=None, shuffle=False, chunksize=100, **options
+):
     """Write without a progress bar, in this process and with small pages unless told otherwise; returns the report."""
     options = {"page_size": MIN_PAGE_SIZE, "num_workers": 0, "progress": False, **options}
-    return DatasetWriter(path, fields, **options).from_indexed_dataset(dataset, indices, chunksize, shuffle)
+    return DatasetWriter(path, fields, **options).from_indexed_dataset(
+        dataset, indices, chunksize, shuffle
+    )
 
 
 def texts(count):
@@ -54,7 +67,15 @@ def test_bytes__do_not_depend_on_workers(tmp_path, shuffle):
     settings_ = [(0, 100), (1, 100), (2, 3), (5, 100), (5, 1), (60, 7)]
     digests = set()
     for num_workers, chunksize in settings_:
-        write(tmp_path / "x.beton", images(45), fields, seed=3, shuffle=shuffle, num_workers=num_workers, chunksize=chunksize)
+        write(
+            tmp_path / "x.beton",
+            images(45),
+            fields,
+            seed=3,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            chunksize=chunksize,
+        )
         digests.add(digest(tmp_path / "x.beton"))
     assert len(digests) == 1
     assert len(np.unique(BetonReader(tmp_path / "x.beton").records["image"]["mode"])) == 2
@@ -71,7 +92,15 @@ def test_bytes__do_not_depend_on_the_start_method(tmp_path, start_method):
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_bytes__of_every_size_come_from_workers_as_they_are(tmp_path, start_method):
     """Batches that fit the memory shared with a worker, fill it to the byte or exceed it, in any mixture, give the bytes of one process."""
-    sizes = [1, transport.SLOT_BYTES - 1, transport.SLOT_BYTES, transport.SLOT_BYTES + 1, 3 * transport.SLOT_BYTES, 0, 100_000]
+    sizes = [
+        1,
+        transport.SLOT_BYTES - 1,
+        transport.SLOT_BYTES,
+        transport.SLOT_BYTES + 1,
+        3 * transport.SLOT_BYTES,
+        0,
+        100_000,
+    ]
     dataset = [(np.full(size, i, np.uint8).tobytes(), i) for i, size in enumerate(sizes * 4)]
     alone, together = tmp_path / "alone.beton", tmp_path / "together.beton"
     write(alone, dataset)
@@ -90,7 +119,14 @@ def test_shuffle__depends_on_the_seed_alone_and_leaves_the_list(tmp_path):
     """The same seed gives the same order, another seed another one; every sample comes once, and the caller's list is untouched."""
     indices, orders = list(range(5, 105)), []
     for seed in (1, 1, 2):
-        write(tmp_path / "x.beton", texts(110), indices=indices, shuffle=True, seed=seed, num_workers=2)
+        write(
+            tmp_path / "x.beton",
+            texts(110),
+            indices=indices,
+            shuffle=True,
+            seed=seed,
+            num_workers=2,
+        )
         orders.append(list(BetonReader(tmp_path / "x.beton").records["index"]))
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2]) == indices == list(range(5, 105))
@@ -111,7 +147,11 @@ def test_field__is_told_the_index_in_the_dataset_and_the_seed(tmp_path):
 def test_empty_values__take_nothing_from_their_neighbours(tmp_path, sizes, num_workers):
     """Zero-length values first, between, last or alone come back empty, and their neighbours whole."""
     values = [bytes([65 + i]) * size for i, size in enumerate(sizes)]
-    write(tmp_path / "x.beton", [(value, i) for i, value in enumerate(values)], num_workers=num_workers)
+    write(
+        tmp_path / "x.beton",
+        [(value, i) for i, value in enumerate(values)],
+        num_workers=num_workers,
+    )
     with BetonReader(tmp_path / "x.beton") as reader:
         assert [reader.value(i, "text") for i in range(len(values))] == values
         pointers, stored = reader.extents("text")
@@ -126,7 +166,16 @@ def test_empty_values__take_nothing_from_their_neighbours(tmp_path, sizes, num_w
         ([(MIN_PAGE_SIZE - 10, 10)], MIN_PAGE_SIZE),
         ([(MIN_PAGE_SIZE, 1)], 2 * MIN_PAGE_SIZE),
         ([(10, 10), (MIN_PAGE_SIZE + 1, 0), (10, 10)], 2 * MIN_PAGE_SIZE),
-        ([(10, 10), (3 * MIN_PAGE_SIZE, 2 * MIN_PAGE_SIZE), (10, 10), (MIN_PAGE_SIZE, MIN_PAGE_SIZE), (5, 5)], 8 * MIN_PAGE_SIZE),
+        (
+            [
+                (10, 10),
+                (3 * MIN_PAGE_SIZE, 2 * MIN_PAGE_SIZE),
+                (10, 10),
+                (MIN_PAGE_SIZE, MIN_PAGE_SIZE),
+                (5, 5),
+            ],
+            8 * MIN_PAGE_SIZE,
+        ),
         ([(MIN_PAGE_SIZE // 2 + 1, 7)] * 3 + [(9 * MIN_PAGE_SIZE, 7), (0, 0)], 16 * MIN_PAGE_SIZE),
     ],
 )
@@ -134,7 +183,10 @@ def test_page_size__grows_with_the_values(tmp_path, sizes, page_size):
     """Values and sums of values up to a page fit; larger ones raise the page size, and every checksum still holds."""
     fields = {"a": BytesField(), "b": BytesField()}
     dataset = [(bytes([65 + i]) * a, bytes([97 + i]) * b) for i, (a, b) in enumerate(sizes)]
-    reports = [write(tmp_path / "x.beton", dataset, fields, num_workers=num_workers) for num_workers in (0, 2)]
+    reports = [
+        write(tmp_path / "x.beton", dataset, fields, num_workers=num_workers)
+        for num_workers in (0, 2)
+    ]
     with BetonReader(tmp_path / "x.beton") as reader:
         assert reader.page_size == reports[0].page_size == page_size
         assert [(reader.value(i, "a"), reader.value(i, "b")) for i in range(len(sizes))] == dataset
@@ -148,7 +200,9 @@ def test_page_size__has_an_end(tmp_path):
     """A sample that no page can hold is refused with its size, before it is copied."""
     huge = np.broadcast_to(np.zeros(1, np.uint8), MAX_PAGE_SIZE // 2 + 1)
     with pytest.raises(WriteError, match=r"sample 1: its 1073741826 bytes do not fit"):
-        write(tmp_path / "x.beton", [(b"", b""), (huge, huge)], {"a": LazyBytes(), "b": LazyBytes()})
+        write(
+            tmp_path / "x.beton", [(b"", b""), (huge, huge)], {"a": LazyBytes(), "b": LazyBytes()}
+        )
 
 
 class LazyBytes(BytesField):
@@ -164,11 +218,25 @@ def test_report__says_what_became_of_the_samples(tmp_path):
     """Counts of the fields' notes stand in the report and in the file's metadata."""
     fields = {"image": RGBImageField("jpg"), "index": IntField()}
     report = write(
-        tmp_path / "x.beton", images(12), fields, num_workers=2, metadata={"class_names": ["a", "b"], "source": {"kind": "test"}}
+        tmp_path / "x.beton",
+        images(12),
+        fields,
+        num_workers=2,
+        metadata={"class_names": ["a", "b"], "source": {"kind": "test"}},
     )
-    assert (report.num_samples, report.converted, report.kept, report.reencoded, report.skipped) == (12, 12, 0, 0, 0)
+    assert (
+        report.num_samples,
+        report.converted,
+        report.kept,
+        report.reencoded,
+        report.skipped,
+    ) == (12, 12, 0, 0, 0)
     assert report.counts == {"converted": 12}
-    assert (report.path, report.skipped_path, report.skipped_samples) == (str(tmp_path / "x.beton"), None, ())
+    assert (report.path, report.skipped_path, report.skipped_samples) == (
+        str(tmp_path / "x.beton"),
+        None,
+        (),
+    )
     assert report.size_bytes == os.path.getsize(tmp_path / "x.beton")
     with BetonReader(tmp_path / "x.beton") as reader:
         assert reader.metadata["counts"] == {"samples": 12, "skipped": 0, "converted": 12}
@@ -216,7 +284,9 @@ class OnlyItems:
 
 def test_dataset__needs_no_length_where_indices_are_given(tmp_path):
     """`__getitem__` is enough with indices, and not without."""
-    assert write(tmp_path / "x.beton", OnlyItems(), indices=[10**6, 3], num_workers=2).num_samples == 2
+    assert (
+        write(tmp_path / "x.beton", OnlyItems(), indices=[10**6, 3], num_workers=2).num_samples == 2
+    )
     with pytest.raises(WriteError, match=r"OnlyItems.*has no len"):
         write(tmp_path / "y.beton", OnlyItems())
 
@@ -237,7 +307,9 @@ def test_dataset__must_have_samples(tmp_path, leftovers):
     assert leftovers() == before
 
 
-@pytest.mark.parametrize("indices", [[0, 3], [-1], [0.0, 1.0], [True, False, True], [[0, 1]], 5, "ab", [2**63]])
+@pytest.mark.parametrize(
+    "indices", [[0, 3], [-1], [0.0, 1.0], [True, False, True], [[0, 1]], 5, "ab", [2**63]]
+)
 def test_indices__are_checked_before_anything_is_written(tmp_path, leftovers, indices):
     """Indices outside the dataset, negative ones, floats, booleans, tables and single numbers are errors."""
     before = leftovers()
@@ -304,7 +376,9 @@ def test_custom_field__goes_there_and_back(tmp_path):
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 SAMPLES = st.lists(
@@ -313,18 +387,28 @@ SAMPLES = st.lists(
         st.integers(-(2**63), 2**63 - 1),
         st.floats(),
         JSON_VALUES,
-        st.lists(st.integers(-(2**31), 2**31 - 1), min_size=6, max_size=6).map(lambda v: np.array(v, dtype="<i4").reshape(2, 3)),
+        st.lists(st.integers(-(2**31), 2**31 - 1), min_size=6, max_size=6).map(
+            lambda v: np.array(v, dtype="<i4").reshape(2, 3)
+        ),
     ),
     min_size=1,
     max_size=12,
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(SAMPLES)
 def test_round_trip__is_exact(samples):
     """Any bytes, integers, floats, JSON and arrays come back as they were, and the file verifies."""
-    fields = {"bytes": BytesField(), "int": IntField(), "float": FloatField(), "json": JSONField(), "array": NDArrayField("<i4", (2, 3))}
+    fields = {
+        "bytes": BytesField(),
+        "int": IntField(),
+        "float": FloatField(),
+        "json": JSONField(),
+        "array": NDArrayField("<i4", (2, 3)),
+    }
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / "x.beton", samples, fields)
         with BetonReader(Path(folder) / "x.beton") as reader:
@@ -367,7 +451,11 @@ def test_skip__leaves_out_counts_and_lists_what_failed(tmp_path):
     with open(report.skipped_path, newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["index", "path", "reason"]
-    assert [int(row[0]) for row in rows[1:]] == [each.index for each in report.skipped_samples] == [3, 7, 11, 15, 19]
+    assert (
+        [int(row[0]) for row in rows[1:]]
+        == [each.index for each in report.skipped_samples]
+        == [3, 7, 11, 15, 19]
+    )
     assert "field 'text': wanted bytes" in rows[1][2]
     with BetonReader(tmp_path / "x.beton") as reader:
         assert list(reader.records["index"]) == [i for i in range(1, 22) if i % 4]
@@ -380,16 +468,30 @@ def test_skip__leaves_out_counts_and_lists_what_failed(tmp_path):
 def test_skip__names_the_path_of_an_image(tmp_path):
     """Where a sample is a path, or its error is about a file, the list says which."""
     (tmp_path / "broken.jpg").write_text("<html>")
-    dataset = [(tmp_path / "broken.jpg", 0), (str(tmp_path / "missing.jpg"), 1), (np.zeros((3, 5, 3), np.uint8), 2)]
-    report = write(tmp_path / "x.beton", dataset, {"image": RGBImageField("jpg"), "index": IntField()}, on_error="skip")
-    assert [each.path for each in report.skipped_samples] == [str(tmp_path / "broken.jpg"), str(tmp_path / "missing.jpg")]
+    dataset = [
+        (tmp_path / "broken.jpg", 0),
+        (str(tmp_path / "missing.jpg"), 1),
+        (np.zeros((3, 5, 3), np.uint8), 2),
+    ]
+    report = write(
+        tmp_path / "x.beton",
+        dataset,
+        {"image": RGBImageField("jpg"), "index": IntField()},
+        on_error="skip",
+    )
+    assert [each.path for each in report.skipped_samples] == [
+        str(tmp_path / "broken.jpg"),
+        str(tmp_path / "missing.jpg"),
+    ]
     assert report.num_samples == 1
 
 
 def test_skip__of_everything_is_an_error(tmp_path, leftovers):
     """A file without samples is not what anyone wanted: the first reason comes up, and nothing is left."""
     before = leftovers()
-    with pytest.raises(WriteError, match=r"all 3 samples failed; the first was sample 0: field 'text'"):
+    with pytest.raises(
+        WriteError, match=r"all 3 samples failed; the first was sample 0: field 'text'"
+    ):
         write(tmp_path / "x.beton", [(1, 1)] * 3, on_error="skip", num_workers=2)
     assert leftovers() == before
 

@@ -26,7 +26,9 @@ COUNT = 40
 def write(path, dataset, num_workers=4, fields=FIELDS, **options):
     """Write with small pages and chunks, without a progress bar."""
     options = {"page_size": MIN_PAGE_SIZE, "progress": False, **options}
-    return DatasetWriter(path, fields, num_workers=num_workers, **options).from_indexed_dataset(dataset, chunksize=5)
+    return DatasetWriter(path, fields, num_workers=num_workers, **options).from_indexed_dataset(
+        dataset, chunksize=5
+    )
 
 
 class Failing:
@@ -77,7 +79,9 @@ def untouched(make_good, leftovers, good):
 @pytest.mark.parametrize("index", [0, 17, COUNT - 1])
 def test_exception__comes_up_with_the_sample(untouched, index, num_workers):
     """An exception of the dataset, first, in the middle or last, is the cause of a WriteError that names the index."""
-    with pytest.raises(WriteError, match=f"target.beton: sample {index}: ValueError: the disk ate it") as caught:
+    with pytest.raises(
+        WriteError, match=f"target.beton: sample {index}: ValueError: the disk ate it"
+    ) as caught:
         write(untouched, Failing(index, _raise_value_error), num_workers)
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -124,7 +128,9 @@ def _segfault():
     ctypes.string_at(0)
 
 
-@pytest.mark.parametrize(("act", "how"), [(_kill_self, "SIGKILL"), (_exit, "exit code 1"), (_segfault, "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("act", "how"), [(_kill_self, "SIGKILL"), (_exit, "exit code 1"), (_segfault, "SIGSEGV")]
+)
 @pytest.mark.parametrize("index", [0, 23])
 def test_dead_worker__is_noticed_and_named(untouched, act, how, index, capfd):
     """A worker that is killed, leaves or crashes ends the write with the sample it was at."""
@@ -175,7 +181,9 @@ def test_sample__of_another_shape_is_refused(untouched, sample, message):
 )
 def test_array__of_another_type_or_shape_is_refused(untouched, array):
     """Equal numbers of bytes are not enough."""
-    with pytest.raises(WriteError, match=r"sample 0, field 'box': wanted an array of float32 and shape \(2, 3\)"):
+    with pytest.raises(
+        WriteError, match=r"sample 0, field 'box': wanted an array of float32 and shape \(2, 3\)"
+    ):
         write(untouched, [(array,)], 0, {"box": NDArrayField("f4", (2, 3))})
 
 
@@ -210,7 +218,9 @@ class TooNarrow(IntField):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_custom_record__that_does_not_fit_is_an_error(untouched, num_workers):
     """A number that is too large for a custom field's record is an error with the samples it is among, not another number."""
-    with pytest.raises(WriteError, match=r"from sample 0: a field's record does not fit its record type"):
+    with pytest.raises(
+        WriteError, match=r"from sample 0: a field's record does not fit its record type"
+    ):
         write(untouched, [(1000,)], num_workers, {"small": TooNarrow()})
 
 
@@ -229,7 +239,10 @@ class Unpicklable:
 
 def test_spawn__of_an_unpicklable_dataset_says_so(untouched):
     """A dataset that cannot be sent to a new process is named, with what to do."""
-    with pytest.raises(WriteError, match=r"dataset \(Unpicklable\).*cannot be sent to a new process: .*num_workers=0"):
+    with pytest.raises(
+        WriteError,
+        match=r"dataset \(Unpicklable\).*cannot be sent to a new process: .*num_workers=0",
+    ):
         write(untouched, Unpicklable(), 2, start_method="spawn")
     assert_writes_anyway = write(untouched.parent / "other.beton", Unpicklable(), 0)
     os.unlink(assert_writes_anyway.path)
@@ -262,7 +275,14 @@ def test_spawn__from_an_unguarded_program_says_so(tmp_path, num_samples):
         "DatasetWriter('x.beton', {'i': IntField()}, num_workers=2, start_method='spawn').from_indexed_dataset([(1,)] * "
         f"{num_samples})\n"
     )
-    result = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    result = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert result.returncode == 1
     assert "__name__ == '__main__'" in result.stderr.splitlines()[-1]
     assert os.listdir(tmp_path) == ["program.py"]
@@ -299,7 +319,14 @@ def test_file_size_limit__is_an_os_error(tmp_path, limit):
         "except OSError as error:\n"
         "    sys.exit(f'{type(error).__name__} {error.errno} {error.filename}')\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert result.stderr.strip() == f"OSError {errno.EFBIG} x.beton"
     assert os.listdir(tmp_path) == []
 
@@ -309,7 +336,11 @@ def test_short_writes__write_everything(tmp_path, monkeypatch):
     dataset = [(bytes([i]) * 70_000, i) for i in range(COUNT)]
     write(tmp_path / "whole.beton", dataset, 0)
     pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda descriptor, view, offset: pwrite(descriptor, view[: max(1, len(view) // 2)], offset))
+    monkeypatch.setattr(
+        os,
+        "pwrite",
+        lambda descriptor, view, offset: pwrite(descriptor, view[: max(1, len(view) // 2)], offset),
+    )
     write(tmp_path / "halves.beton", dataset, 0)
     assert (tmp_path / "whole.beton").read_bytes() == (tmp_path / "halves.beton").read_bytes()
 
@@ -338,7 +369,10 @@ def test_two_writers__leave_one_file_whole(tmp_path):
     """Writers to one path at the same time: one of the files is there in the end, never a mixture, and nothing else."""
     datasets = [[(bytes([letter]) * 50_000, i) for i in range(COUNT)] for letter in b"ab"]
     for _ in range(3):
-        threads = [threading.Thread(target=write, args=(tmp_path / "x.beton", dataset, 0)) for dataset in datasets]
+        threads = [
+            threading.Thread(target=write, args=(tmp_path / "x.beton", dataset, 0))
+            for dataset in datasets
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -400,12 +434,16 @@ def _wait_until(condition, seconds=30):
         (signal.SIGKILL, "parent", 2, "spawn", -signal.SIGKILL),
     ],
 )
-def test_signal__ends_the_write_and_all_workers(make_good, tmp_path, good, number, whom, num_workers, start_method, exit_code):
+def test_signal__ends_the_write_and_all_workers(
+    make_good, tmp_path, good, number, whom, num_workers, start_method, exit_code
+):
     """Any signal that ends the program leaves the earlier file and no process; all but SIGKILL leave no temporary file either."""
     (tmp_path / "pids").mkdir()
     (tmp_path / "program.py").write_text(SLOW_PROGRAM)
     command = [sys.executable, "program.py", str(num_workers), start_method]
-    program = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE)
+    program = subprocess.Popen(
+        command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE
+    )
     try:
         _wait_until(lambda: len(os.listdir(tmp_path / "pids")) == max(1, num_workers))
         (os.killpg if whom == "group" else os.kill)(program.pid, number)
