@@ -1,4 +1,4 @@
-"""Door: the view presets."""
+"""Re-export of the view presets: the augmentations of published methods."""
 
 from ffcv_ssl.pipeline.presets import (
     augmented,
