@@ -108,3 +108,21 @@ class TrainingStopped(FfcvSslError, RuntimeError):
 
 class ConfigError(FfcvSslError, ValueError):
     """A configuration value is missing, unknown or out of range."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the message of an exception, preceded by its type unless this package raised it.
+
+    Parameters
+    ----------
+    error
+        Any exception.
+
+    Examples
+    --------
+    >>> describe_error(KeyError("label")), describe_error(ImageError("the image is empty."))
+    ("KeyError: 'label'", 'the image is empty.')
+    """
+    if isinstance(error, FfcvSslError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
