@@ -1,6 +1,6 @@
-"""One committed file per version of the format stays readable.
+"""A committed file of each format version stays readable.
 
-`data/v2.beton` was written by version 0.1.0 of this package, FFCV 1.0.2 reads it; it is never written again.
+Version 0.1.0 of this package wrote `data/v2.beton`, and FFCV 1.0.2 reads it. Do not replace it.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ V2 = Path(__file__).parent / "data" / "v2.beton"
 
 
 def test_version_2__stays_readable():
-    """Every field type of the committed file gives the values that were put into it, and all its checksums hold."""
+    """The committed file returns its original values, and all checksums match."""
     with BetonReader(V2) as reader:
         assert reader.num_samples == 4
         assert reader.class_names == ["even", "odd"]
