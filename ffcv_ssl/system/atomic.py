@@ -12,7 +12,7 @@ from ffcv_ssl.system.paths import local_path
 from ffcv_ssl.system.temporary import temporary_file, temporary_name
 
 
-def resolve_target(path: str | os.PathLike[str]) -> str:
+def resolve_target(path: str | bytes | os.PathLike[str]) -> str:
     """Return the absolute path that a new file will take, with symbolic links resolved.
 
     Parameters
