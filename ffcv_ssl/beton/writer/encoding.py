@@ -125,7 +125,7 @@ class SampleFailed(Exception):
 
 
 def reserved_size(size: int) -> int:
-    """Return the number of bytes that a value occupies in a page: its size, at least 1."""
+    """Return the bytes that a value of `size` bytes occupies in a page: at least 1."""
     return max(size, 1)
 
 

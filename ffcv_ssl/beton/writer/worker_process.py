@@ -106,7 +106,7 @@ def _pickled(error: BaseException | None) -> bytes | None:
 
 
 def _exit_with_parent() -> None:
-    """End the worker when its parent dies, whatever the worker waits for."""
+    """End the worker when its parent dies, even if the worker is blocked."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
