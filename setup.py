@@ -12,7 +12,9 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
-NATIVE = os.environ.get("FFCV_SSL_NATIVE", "")  # the native decoder is built where it can be; "0": never; "1": or else an error
+NATIVE = os.environ.get(
+    "FFCV_SSL_NATIVE", ""
+)  # the native decoder is built where it can be; "0": never; "1": or else an error
 HELP = """FFCV_SSL_NATIVE=1: the native decoder does not build. It needs a C compiler, the headers of Python, and libjpeg-turbo 2.1 or later
 with its header. Debian: gcc python3-dev libjpeg62-turbo-dev. Ubuntu: gcc python3-dev libjpeg-turbo8-dev.
 Fedora: gcc python3-devel libjpeg-turbo-devel. Homebrew: jpeg-turbo pkg-config."""
@@ -27,7 +29,9 @@ class BuildNative(build_ext):
             try:
                 with output_to(output):
                     super().build_extension(extension)
-            except Exception as error:  # no compiler, not executable, failing: each system has its own
+            except (
+                Exception
+            ) as error:  # no compiler, not executable, failing: each system has its own
                 if NATIVE == "1":
                     output.seek(0)
                     raise SystemExit(f"{output.read()}\n{error}\n{HELP}") from error
@@ -75,7 +79,12 @@ setup(
     # Recipes and benchmarks live at the top of the repository, where a researcher looks for them, and travel in the wheel.
     packages=[
         *find_packages(include=["ffcv_ssl", "ffcv_ssl.*"]),
-        *("ffcv_ssl.recipes", "ffcv_ssl.recipes.demo", "ffcv_ssl.benchmarks", "ffcv_ssl.benchmarks.contestants"),
+        *(
+            "ffcv_ssl.recipes",
+            "ffcv_ssl.recipes.demo",
+            "ffcv_ssl.benchmarks",
+            "ffcv_ssl.benchmarks.contestants",
+        ),
     ],
     package_dir={"ffcv_ssl.recipes": "recipes", "ffcv_ssl.benchmarks": "benchmarks"},
     ext_modules=[] if NATIVE == "0" else [native_decoder()],

@@ -25,13 +25,19 @@ def draw(result: Mapping[str, Any], path: Path) -> Path:
     from matplotlib.figure import Figure
 
     left_out = set(GROUPS["ladder"][:-1])
-    shown = [each for each in result["workloads"] if measured(each) and each["name"] not in left_out]
+    shown = [
+        each for each in result["workloads"] if measured(each) and each["name"] not in left_out
+    ]
     if not shown:
         return path
     lines = [shown[first : first + COLUMNS] for first in range(0, len(shown), COLUMNS)]
-    heights = [max(len(measured(each)) for each in line) * BAR_HEIGHT + PANEL_EXTRA for line in lines]
+    heights = [
+        max(len(measured(each)) for each in line) * BAR_HEIGHT + PANEL_EXTRA for line in lines
+    ]
     columns = min(COLUMNS, len(shown))
-    figure = Figure(figsize=(PANEL_WIDTH * columns, sum(heights) + 0.5), dpi=110, layout="constrained")
+    figure = Figure(
+        figsize=(PANEL_WIDTH * columns, sum(heights) + 0.5), dpi=110, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(lines), columns, squeeze=False, height_ratios=heights)
     for line, row_of_axes in zip(lines, axes, strict=True):
@@ -55,7 +61,15 @@ def _panel(ax: Axes, result: Mapping[str, Any]) -> None:
     errors = [[value - spread(row)[0] for value, row in zip(rates, rows, strict=True)]]
     errors.append([spread(row)[1] - value for value, row in zip(rates, rows, strict=True)])
     ax.barh(range(len(rows)), rates, color=[COLOURS[row["kind"]] for row in rows], height=0.72)
-    ax.errorbar(rates, range(len(rows)), xerr=errors, fmt="none", ecolor="#333333", elinewidth=0.8, capsize=2)
+    ax.errorbar(
+        rates,
+        range(len(rows)),
+        xerr=errors,
+        fmt="none",
+        ecolor="#333333",
+        elinewidth=0.8,
+        capsize=2,
+    )
     longest = max(fastest for row in rows for fastest in spread(row)[1:])
     room = longest
     for place, (row, value) in enumerate(zip(rows, rates, strict=True)):

@@ -29,7 +29,9 @@ PHOTO_EPOCH = 630  # images of an epoch, a third of a second on two cores
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--photos", required=True, help="folder of JPEGs")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", help="JSON file for the results")
@@ -37,20 +39,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos, patches = write_photos(arguments.photos, folder), write_patches(folder)
         rows = [
-            measure("two SimCLR views of 224, photos", photos, views.simclr(224), 64, arguments.rounds),
-            measure("20 patches 16→32, 32 x 32 raw", patches, views.emp_ssl(n=20), 100, arguments.rounds),
+            measure(
+                "two SimCLR views of 224, photos", photos, views.simclr(224), 64, arguments.rounds
+            ),
+            measure(
+                "20 patches 16→32, 32 x 32 raw", patches, views.emp_ssl(n=20), 100, arguments.rounds
+            ),
         ]
     machine = describe()
     for row in rows:
-        print(f"{row['workload']:34} {row['none']:9,.0f} {row['read']:9,.0f} images/s  cost {100 * row['cost']:5.2f} %")
-    print(f"{as_text(machine)}\ndecoder {decoder_name()}, {allowed_cores()} threads, {arguments.rounds} rounds")
+        print(
+            f"{row['workload']:34} {row['none']:9,.0f} {row['read']:9,.0f} images/s  cost {100 * row['cost']:5.2f} %"
+        )
+    print(
+        f"{as_text(machine)}\ndecoder {decoder_name()}, {allowed_cores()} threads, {arguments.rounds} rounds"
+    )
     if arguments.out:
-        Path(arguments.out).write_text(json.dumps({"machine": machine, "decoder": decoder_name(), "rows": rows}, indent=1))
+        Path(arguments.out).write_text(
+            json.dumps({"machine": machine, "decoder": decoder_name(), "rows": rows}, indent=1)
+        )
 
 
 def write_photos(folder: str, out: str) -> str:
     """Write the photos as the benchmark does: 500 pixels, quality 90."""
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    paths = sorted(
+        path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")
+    )
     samples = [(str(path), 0) for path in itertools.islice(itertools.cycle(paths), PHOTO_EPOCH)]
     fields = {"image": RGBImageField("jpg", max_resolution=500), "label": IntField()}
     DatasetWriter(f"{out}/photos.beton", fields, progress=False).from_indexed_dataset(samples)
@@ -61,7 +75,9 @@ def write_patches(out: str) -> str:
     """Write small raw images."""
     images = np.random.default_rng(0).integers(0, 256, (NUM_PATCH_IMAGES, 32, 32, 3), np.uint8)
     fields = {"image": RGBImageField("raw")}
-    DatasetWriter(f"{out}/patches.beton", fields, progress=False).from_indexed_dataset([(image,) for image in images])
+    DatasetWriter(f"{out}/patches.beton", fields, progress=False).from_indexed_dataset(
+        [(image,) for image in images]
+    )
     return f"{out}/patches.beton"
 
 

@@ -17,8 +17,15 @@ def _option(help_text: str, default, **more):
 class DataConfig:
     """What is loaded."""
 
-    path: LocalPath | None = _option("a .beton file with an image field, or a folder of JPEGs; none draws images", None, positional="FILE")
-    patches: LocalPath | None = _option("an .npz file with (N, 32, 32, 3) uint8 images, or a .beton file of them; none draws images", None)
+    path: LocalPath | None = _option(
+        "a .beton file with an image field, or a folder of JPEGs; none draws images",
+        None,
+        positional="FILE",
+    )
+    patches: LocalPath | None = _option(
+        "an .npz file with (N, 32, 32, 3) uint8 images, or a .beton file of them; none draws images",
+        None,
+    )
     images: int = _option("images to store, at most, >= 1", 512)
     patch_images: int = _option("small images to store, at most, >= 1", 2000)
 
@@ -31,21 +38,48 @@ class DataConfig:
 class RunConfig:
     """What is measured."""
 
-    workloads: str = _option(f"names with commas, or {EVERYTHING}: {', '.join(WORKLOADS)}; ladder means all its steps", EVERYTHING)
-    repeats: int = _option("timed epochs of every contestant, >= 1; 5 or more for numbers to show", 5)
-    epoch_images: int = _option("images per epoch, at least, >= 1: the stored ones, each equally often", 4000)
+    workloads: str = _option(
+        f"names with commas, or {EVERYTHING}: {', '.join(WORKLOADS)}; ladder means all its steps",
+        EVERYTHING,
+    )
+    repeats: int = _option(
+        "timed epochs of every contestant, >= 1; 5 or more for numbers to show", 5
+    )
+    epoch_images: int = _option(
+        "images per epoch, at least, >= 1: the stored ones, each equally often", 4000
+    )
     epoch_s: float = _option("seconds after which a contestant's epoch ends early, > 0", 5.0)
-    workers: int = _option("threads or worker processes of every contestant; -1: as many as this process may use cores", -1)
-    decode: str = _option("further rows of ours with this decode=, names with commas: full, fast; empty for none", "")
-    extras: str = _option("first_batch, memory, scaling, names with commas; none for none of them, all for all", "none")
+    workers: int = _option(
+        "threads or worker processes of every contestant; -1: as many as this process may use cores",
+        -1,
+    )
+    decode: str = _option(
+        "further rows of ours with this decode=, names with commas: full, fast; empty for none", ""
+    )
+    extras: str = _option(
+        "first_batch, memory, scaling, names with commas; none for none of them, all for all",
+        "none",
+    )
     epochs: int = _option("epochs of the memory measurement, >= 2", 20)
-    timeout_s: float = _option("seconds within which a contestant has to answer; FFCV-SSL compiles for minutes", 900.0)
+    timeout_s: float = _option(
+        "seconds within which a contestant has to answer; FFCV-SSL compiles for minutes", 900.0
+    )
     keep: bool = _option("keep what the JSON holds of measurements that are not made now", False)
-    out: LocalPath = _option("JSON with every time; the chart gets the same name and .png", "bench.json", alias="--out")
+    out: LocalPath = _option(
+        "JSON with every time; the chart gets the same name and .png", "bench.json", alias="--out"
+    )
 
     def __post_init__(self):
-        if self.repeats < 1 or self.epochs < 2 or self.timeout_s <= 0 or self.workers < -1 or self.workers == 0:
-            raise ValueError("repeats >= 1, epochs >= 2, timeout_s > 0, and workers is -1 or at least 1.")
+        if (
+            self.repeats < 1
+            or self.epochs < 2
+            or self.timeout_s <= 0
+            or self.workers < -1
+            or self.workers == 0
+        ):
+            raise ValueError(
+                "repeats >= 1, epochs >= 2, timeout_s > 0, and workers is -1 or at least 1."
+            )
         if self.epoch_images < 1 or self.epoch_s <= 0:
             raise ValueError("epoch_images is at least 1, and epoch_s is above 0.")
         self.workload_names()
@@ -59,7 +93,11 @@ class RunConfig:
     def workload_names(self) -> list[str]:
         """The names of the workloads, in their order of definition."""
         chosen = _choices("workloads", self.workloads, (EVERYTHING, "none", *GROUPS, *WORKLOADS))
-        wanted = set(WORKLOADS) if EVERYTHING in chosen else {name for choice in chosen for name in GROUPS.get(choice, (choice,))}
+        wanted = (
+            set(WORKLOADS)
+            if EVERYTHING in chosen
+            else {name for choice in chosen for name in GROUPS.get(choice, (choice,))}
+        )
         return [name for name in WORKLOADS if name in wanted]
 
     def decode_options(self) -> list[str]:
@@ -77,14 +115,25 @@ class RunConfig:
 class PeerConfig:
     """The Python of each peer; none: the one that runs this. A peer that it does not have is reported as absent."""
 
-    only: str = _option("peers that take part, names with commas: ffcv, ffcv_ssl_fb, dali, torchvision, pillow; all or none", EVERYTHING)
-    ffcv_python: LocalPath | None = _option("Python that has FFCV 1.0.2", None, alias="--peer.ffcv.python")
+    only: str = _option(
+        "peers that take part, names with commas: ffcv, ffcv_ssl_fb, dali, torchvision, pillow; all or none",
+        EVERYTHING,
+    )
+    ffcv_python: LocalPath | None = _option(
+        "Python that has FFCV 1.0.2", None, alias="--peer.ffcv.python"
+    )
     ffcv_ssl_fb_python: LocalPath | None = _option(
         "Python that has FFCV-SSL, built from a checkout", None, alias="--peer.ffcv_ssl_fb.python"
     )
-    dali_python: LocalPath | None = _option("Python that has DALI", None, alias="--peer.dali.python")
-    torchvision_python: LocalPath | None = _option("Python that has torchvision and torch", None, alias="--peer.torchvision.python")
-    pillow_python: LocalPath | None = _option("Python that has Pillow and torch", None, alias="--peer.pillow.python")
+    dali_python: LocalPath | None = _option(
+        "Python that has DALI", None, alias="--peer.dali.python"
+    )
+    torchvision_python: LocalPath | None = _option(
+        "Python that has torchvision and torch", None, alias="--peer.torchvision.python"
+    )
+    pillow_python: LocalPath | None = _option(
+        "Python that has Pillow and torch", None, alias="--peer.pillow.python"
+    )
 
     def __post_init__(self):
         self.names()

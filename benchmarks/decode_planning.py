@@ -43,7 +43,9 @@ def variants() -> dict[str, Callable[[Image, Box], object]]:
     simplejpeg = ladder["simplejpeg"]
     functions: dict[str, Callable[[Image, Box], object]] = {
         "simplejpeg, whole image": lambda image, box: simplejpeg(image.data, image.out),
-        "simplejpeg, rows cut out of the file": lambda image, box: simplejpeg(image.data, image.out, box),
+        "simplejpeg, rows cut out of the file": lambda image, box: simplejpeg(
+            image.data, image.out, box
+        ),
     }
     if "native" not in ladder:
         return functions
@@ -51,17 +53,29 @@ def variants() -> dict[str, Callable[[Image, Box], object]]:
 
     def cut(image: Image, box: Box, denominator: int = 1) -> int:
         decoder = address, handle.address  # of the handle itself, which must live on
-        return decode_box(decoder, image.data, image.size, box, denominator, image.scratch, image.out.reshape(-1))
+        return decode_box(
+            decoder, image.data, image.size, box, denominator, image.scratch, image.out.reshape(-1)
+        )
 
     return functions | {
-        "native, whole image": lambda image, box: native.decode(image.data, image.out, (0, 0, *image.size)),
-        "native, rows skipped": lambda image, box: native.decode(image.data, image.out, _whole_rows(image, box)),
-        "native, columns cropped": lambda image, box: native.decode(image.data, image.out, (0, box[1], image.size[0], box[3])),
+        "native, whole image": lambda image, box: native.decode(
+            image.data, image.out, (0, 0, *image.size)
+        ),
+        "native, rows skipped": lambda image, box: native.decode(
+            image.data, image.out, _whole_rows(image, box)
+        ),
+        "native, columns cropped": lambda image, box: native.decode(
+            image.data, image.out, (0, box[1], image.size[0], box[3])
+        ),
         "native, skipped and cropped": lambda image, box: native.decode(image.data, image.out, box),
         "native, cut and skipped": lambda image, box: cut(image, _whole_rows(image, box)),
         "native, cut, skipped and cropped": cut,
-        "native, all that at 1/2": lambda image, box: cut(image, (box[0] // 2, box[1] // 2, (box[2] + 1) // 2, (box[3] + 1) // 2), 2),
-        "native, the cut alone": lambda image, box: cut_rows(image.data, image.size[0], box[0], box[0] + box[2], image.scratch),
+        "native, all that at 1/2": lambda image, box: cut(
+            image, (box[0] // 2, box[1] // 2, (box[2] + 1) // 2, (box[3] + 1) // 2), 2
+        ),
+        "native, the cut alone": lambda image, box: cut_rows(
+            image.data, image.size[0], box[0], box[0] + box[2], image.scratch
+        ),
     }
 
 
@@ -75,16 +89,28 @@ def photos(folder: Path, seed: int = 0) -> list[Image]:
     encoded = [encode_jpeg(resize(load_rgb(path), MAX_RESOLUTION), QUALITY) for path in paths]
     sizes = np.array([decode_jpeg(data).shape[:2] for data in encoded])
     keys = Keys(seed, 0, np.arange(len(paths)), range(2))
-    top, left, height, width = RandomResizedCrop(224).boxes(keys, *(np.repeat(sizes[:, axis, None], 2, axis=1) for axis in (0, 1)))
+    top, left, height, width = RandomResizedCrop(224).boxes(
+        keys, *(np.repeat(sizes[:, axis, None], 2, axis=1) for axis in (0, 1))
+    )
     starts, ends = np.stack((top, left), axis=2), np.stack((top + height, left + width), axis=2)
     images = []
     for data, start, end in zip(encoded, starts, ends, strict=True):
         boxes = {"one view": (start[0], end[0]), "two views": (start.min(axis=0), end.max(axis=0))}
-        images.append(Image(data, {name: (*first.tolist(), *(last - first).tolist()) for name, (first, last) in boxes.items()}))
+        images.append(
+            Image(
+                data,
+                {
+                    name: (*first.tolist(), *(last - first).tolist())
+                    for name, (first, last) in boxes.items()
+                },
+            )
+        )
     return images
 
 
-def measure(images: list[Image], functions: dict[str, Callable], which: str, repeats: int) -> dict[str, np.ndarray]:
+def measure(
+    images: list[Image], functions: dict[str, Callable], which: str, repeats: int
+) -> dict[str, np.ndarray]:
     """CPU milliseconds of every variant, (images, repeats), after one round that compiles and checks."""
     times = {name: np.empty((len(images), repeats)) for name in functions}
     for i, image in enumerate(images):
@@ -106,16 +132,27 @@ def measure(images: list[Image], functions: dict[str, Callable], which: str, rep
 
 def main() -> None:
     """Print one table; with --out also write its numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of JPEGs, searched at any depth")
-    parser.add_argument("--repeats", type=int, default=9, help="measurements of every image and variant (default: 9)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of JPEGs, searched at any depth"
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=9,
+        help="measurements of every image and variant (default: 9)",
+    )
     parser.add_argument("--out", type=Path, help="JSON with the medians")
     options = parser.parse_args()
     result: dict = {"machine": machine.describe(), "repeats": options.repeats, "milliseconds": {}}
     images, functions = photos(options.data), variants()
     for which in ("one view", "two views"):
         times = measure(images, functions, which, options.repeats)
-        result["milliseconds"][which] = {name: float(np.median(values, axis=1).mean()) for name, values in times.items()}
+        result["milliseconds"][which] = {
+            name: float(np.median(values, axis=1).mean()) for name, values in times.items()
+        }
     size = np.mean([image.data.size for image in images]) / 1e3
     print(machine.as_text(result["machine"]))
     print(

@@ -50,7 +50,12 @@ class Entry:
     def start(self, more_environment: Mapping[str, str] | None = None) -> ContestantProcess:
         """Start the program."""
         environment = {**self.environment, **(more_environment or {})}
-        return ContestantProcess(self.python or sys.executable, self.program, environment, foreign=self.python is not None)
+        return ContestantProcess(
+            self.python or sys.executable,
+            self.program,
+            environment,
+            foreign=self.python is not None,
+        )
 
 
 def ours(rung: str, name: str, decode: str | None = None, workers: int | None = None) -> Entry:
@@ -109,14 +114,19 @@ def entries(pythons: Mapping[str, str | None], decode_options: Sequence[str] = (
     return [
         *(ours(rung, name) for rung, name in RUNGS.items()),
         *(ours(rung, name, decode) for decode in decode_options for rung, name in RUNGS.items()),
-        *(Entry(key, name, PEER, program, python=pythons.get(key)) for key, (name, program) in peers.items()),
+        *(
+            Entry(key, name, PEER, program, python=pythons.get(key))
+            for key, (name, program) in peers.items()
+        ),
         *(plain_decode(rung) for rung in RUNGS),
     ]
 
 
 def scaling_entries(cores: int) -> list[Entry]:
     """Ours and plain decode with 1, 2, 4, … threads up to the cores."""
-    threads = sorted({1, cores, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)})
+    threads = sorted(
+        {1, cores, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)}
+    )
     return [
         make
         for rung, name in RUNGS.items()

@@ -65,7 +65,9 @@ def of_decode(workload: str) -> Value:
 
     def value(result: Result, key: str) -> float | None:
         rows = _rows(result, workload, key)
-        top = ceiling(next((each for each in result["workloads"] if each["name"] == workload), {"rows": []}))
+        top = ceiling(
+            next((each for each in result["workloads"] if each["name"] == workload), {"rows": []})
+        )
         return ratio(rows[0], top) if rows and top else None
 
     return value
@@ -96,7 +98,9 @@ def first_batch(workload: str, cache: str) -> Value:
 def memory(result: Result, key: str) -> float | None:
     """GB at the peak above an idle process; the row as pip installs it is the one that is measured."""
     measured = result.get("memory", {})
-    return memory_above(measured) if key == OURS_KEYS[0] and measured.get("status") == "ok" else None
+    return (
+        memory_above(measured) if key == OURS_KEYS[0] and measured.get("status") == "ok" else None
+    )
 
 
 def writer(way: str) -> Value:
@@ -115,7 +119,11 @@ def kernel(*steps: str) -> Value:
     """Milliseconds of one core that steps of the view kernel take (275 → 224), whichever decoder feeds it."""
 
     def value(result: Result, key: str) -> float | None:
-        return sum(kernel_times.added(result["kernels"]["large"], step) for step in steps) if "kernels" in result else None
+        return (
+            sum(kernel_times.added(result["kernels"]["large"], step) for step in steps)
+            if "kernels" in result
+            else None
+        )
 
     return value
 
@@ -123,7 +131,9 @@ def kernel(*steps: str) -> Value:
 GOALS = (
     Goal("`simclr2` without blur, against FFCV-SSL", 6, against("simclr2_noblur", "ffcv_ssl_fb")),
     Goal("`simclr2` without blur, against DALI on the CPU", 3, against("simclr2_noblur", "dali")),
-    Goal("`simclr2` without blur, against torchvision", 5, against("simclr2_noblur", "torchvision")),
+    Goal(
+        "`simclr2` without blur, against torchvision", 5, against("simclr2_noblur", "torchvision")
+    ),
     Goal("`simclr2`, full chain, against plain decode", 0.40, of_decode("simclr2"), ""),
     Goal("`crop1` against FFCV", 2, against("crop1", "ffcv")),
     Goal("`crop1` against plain decode", 0.85, of_decode("crop1"), ""),
@@ -132,9 +142,27 @@ GOALS = (
     Goal("jitter, grey, a view of 224", 0.3, kernel("+ all four", "+ grey"), "ms", at_most=True),
     Goal("crop and resize, 275 to 224", 0.35, kernel(kernel_times.CROP), "ms", at_most=True),
     Goal("blur with sigma 2, a view of 224", 0.35, kernel("+ blur, sigma 2"), "ms", at_most=True),
-    Goal("first batch of `simclr2`, warm kernel cache", 1.0, first_batch("simclr2", "warm"), "s", at_most=True),
-    Goal("first batch of `simclr2`, cold kernel cache", 20, first_batch("simclr2", "cold"), "s", at_most=True),
-    Goal("memory above an idle process, 20 views of 96, batches of 256", 0.8, memory, "GB", at_most=True),
+    Goal(
+        "first batch of `simclr2`, warm kernel cache",
+        1.0,
+        first_batch("simclr2", "warm"),
+        "s",
+        at_most=True,
+    ),
+    Goal(
+        "first batch of `simclr2`, cold kernel cache",
+        20,
+        first_batch("simclr2", "cold"),
+        "s",
+        at_most=True,
+    ),
+    Goal(
+        "memory above an idle process, 20 views of 96, batches of 256",
+        0.8,
+        memory,
+        "GB",
+        at_most=True,
+    ),
     Goal("writer, decode and encode, against FFCV's", 1.8, writer("encode")),
     Goal('writer, JPEGs kept with `check="header"`, against FFCV\'s', 8, writer("keep")),
 )
@@ -143,4 +171,7 @@ GOALS = (
 def goals_table(result: Result) -> Table:
     """A line per goal: what is wanted, and what each of our rows reached."""
     lines = [["goal", "wanted", "pip install", "native shim"]]
-    return lines + [[goal.text, goal.wanted(), *(goal.shown(result, key) for key in OURS_KEYS)] for goal in GOALS]
+    return lines + [
+        [goal.text, goal.wanted(), *(goal.shown(result, key) for key in OURS_KEYS)]
+        for goal in GOALS
+    ]

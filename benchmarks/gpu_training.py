@@ -37,7 +37,9 @@ def write_files(folder: Path) -> tuple[Path, Path]:
 def write(path: Path, mode: str, images: list[Any]) -> None:
     """Write images and their numbers, in this process: one with a GPU should not fork."""
     fields = {"image": RGBImageField(mode, check="header"), "label": IntField()}
-    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset([(image, i) for i, image in enumerate(images)])
+    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset(
+        [(image, i) for i, image in enumerate(images)]
+    )
 
 
 def measure_training(device: Device, folder: Path, steps: int) -> list[dict]:
@@ -45,16 +47,27 @@ def measure_training(device: Device, folder: Path, steps: int) -> list[dict]:
     patched, photos = write_files(folder)
     half = {"normalize": NORMALIZE, "dtype": "bfloat16"}
     runs = [
-        ("emp20, ResNet-18", patched, 100, emp_ssl(n=20, **half), backbone("resnet18", stem="cifar"), 0.01),
+        (
+            "emp20, ResNet-18",
+            patched,
+            100,
+            emp_ssl(n=20, **half),
+            backbone("resnet18", stem="cifar"),
+            0.01,
+        ),
         ("simclr2, ResNet-50", photos, 256, simclr(224, **half), backbone("resnet50"), None),
     ]
     results = []
     for name, path, batch_size, pipeline, model, goal in runs:
         pipelines = {"image": [ToDevice(device.device), *pipeline]}
-        with Loader(path, batch_size, order=OrderOption.RANDOM, seed=0, pipelines=pipelines) as loader:
+        with Loader(
+            path, batch_size, order=OrderOption.RANDOM, seed=0, pipelines=pipelines
+        ) as loader:
             row = {"name": name, "goal": goal, **train(loader, model.to(device.device), steps)}
         results.append(row)
-        print(f"{name:24}{row['images_per_s']:12,.0f} images/s  stall {row['stall']:.1%}", flush=True)
+        print(
+            f"{name:24}{row['images_per_s']:12,.0f} images/s  stall {row['stall']:.1%}", flush=True
+        )
     return results
 
 
@@ -82,13 +95,24 @@ def train(loader: Loader, model: torch.nn.Module, steps: int) -> dict[str, float
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
     alone = timed(itertools.repeat(next(batches)))
     behind = timed(batches)
-    return {"images_per_s": loader.batch_size / behind, "stall": max(0.0, 1 - alone / behind), "step_s": alone}
+    return {
+        "images_per_s": loader.batch_size / behind,
+        "stall": max(0.0, 1 - alone / behind),
+        "step_s": alone,
+    }
 
 
 def measure_memory(device: Device, folder: Path) -> dict[str, int]:
     """Return what torch has reserved on the GPU after 50 and after 1,050 batches, and how often it asked CUDA for memory in between."""
     pipelines = {"image": [ToDevice(device.device), *emp_ssl(n=20)]}
-    with Loader(folder / "patched.beton", 100, order=OrderOption.RANDOM, seed=0, pipelines=pipelines, cache="device") as loader:
+    with Loader(
+        folder / "patched.beton",
+        100,
+        order=OrderOption.RANDOM,
+        seed=0,
+        pipelines=pipelines,
+        cache="device",
+    ) as loader:
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
         marks = []
         for count in (50, 1000):
@@ -97,5 +121,7 @@ def measure_memory(device: Device, folder: Path) -> dict[str, int]:
             used = torch.cuda.memory_stats(device.device)
             marks.append((used["reserved_bytes.all.current"], used["num_device_alloc"]))
     (before, calls_before), (after, calls_after) = marks
-    print(f"memory: {before / 1e6:,.0f} MB after 50 batches, {after / 1e6:,.0f} MB after 1,050, {calls_after - calls_before} allocations")
+    print(
+        f"memory: {before / 1e6:,.0f} MB after 50 batches, {after / 1e6:,.0f} MB after 1,050, {calls_after - calls_before} allocations"
+    )
     return {"after_50": before, "after_1050": after, "allocations": calls_after - calls_before}

@@ -66,20 +66,35 @@ class Batch:
     """One batch of a workload, ready to be rendered again and again."""
 
     def __init__(self, device: Device, workload: Workload, count: int):
-        self.device, self.images = device, np.random.default_rng(0).integers(0, 256, (count, *workload.size, 3), dtype=np.uint8)
-        plan = plan_images("image", {"image": [ToDevice("cuda"), *workload.pipeline]}, workload.size)
-        table = plan.draw(0, 0, np.arange(count), np.tile(np.array(workload.size, np.int32), (count, 1)))
+        self.device, self.images = (
+            device,
+            np.random.default_rng(0).integers(0, 256, (count, *workload.size, 3), dtype=np.uint8),
+        )
+        plan = plan_images(
+            "image", {"image": [ToDevice("cuda"), *workload.pipeline]}, workload.size
+        )
+        table = plan.draw(
+            0, 0, np.arange(count), np.tile(np.array(workload.size, np.int32), (count, 1))
+        )
         (self.plan,) = plan.tensors
         self.rows = np.ascontiguousarray(self.plan.rows(table)[:, :, 0])
         self.render = plan_render(self.rows, self.plan.size)
         height, width = workload.size
-        origins = np.repeat(np.arange(count, dtype=np.int64)[:, None] * 3 * height * width, self.plan.num_views, axis=1)
+        origins = np.repeat(
+            np.arange(count, dtype=np.int64)[:, None] * 3 * height * width,
+            self.plan.num_views,
+            axis=1,
+        )
         sources = np.stack((origins, np.full_like(origins, 3 * width)), axis=-1)
         arrays = self.images.reshape(-1), sources, self.rows
         table = device.table(self.plan.lut)
         self.out = device.empty((int(np.prod(self.plan.shape(count))),), table.dtype)
         self._totals = device.zeros(self.rows.shape[:2], torch.int32)
-        self._tensors = [*(torch.from_numpy(array).to(device.device) for array in arrays), table, *self._work_tensors()]
+        self._tensors = [
+            *(torch.from_numpy(array).to(device.device) for array in arrays),
+            table,
+            *self._work_tensors(),
+        ]
         # What kernels take is made once: in a loop of short launches it would be most of the time.
         *self._inputs, slots, blurred, sharp = map(device.array, self._tensors)
         self._work = device.array(self._totals), slots, blurred, sharp
@@ -90,7 +105,10 @@ class Batch:
         if self.render.in_shared:
             return [None, None, None]
         blurred = self.render.blurred if self.render.blurred.size else np.zeros(1, np.int32)
-        lists = [torch.from_numpy(values).to(self.device.device) for values in (self.render.slots, blurred)]
+        lists = [
+            torch.from_numpy(values).to(self.device.device)
+            for values in (self.render.slots, blurred)
+        ]
         return [*lists, self.device.empty((len(blurred), 3, *self.plan.size), torch.float32)]
 
     @property
@@ -107,7 +125,9 @@ class Batch:
         """Render all views."""
         if not self.render.in_shared:
             self._totals.zero_()
-        self.device.launch(self.render, tuple(self._inputs), self._work, self.plan.channels_last, self._target)
+        self.device.launch(
+            self.render, tuple(self._inputs), self._work, self.plan.channels_last, self._target
+        )
 
     def distance(self) -> tuple[int, float]:
         """Return how far the rendered levels are from the CPU's: the largest distance, and the share of values that differ."""
@@ -116,7 +136,14 @@ class Batch:
         shape = self.plan.shape(count)
         expected = np.empty(shape, self.plan.lut.dtype)
         images = self.images.reshape(count, height, 3 * width)
-        render_views(images, self.rows, self.plan.lut, make_scratch((height, width), [self.plan.size]), self.plan.channels_last, expected)
+        render_views(
+            images,
+            self.rows,
+            self.plan.lut,
+            make_scratch((height, width), [self.plan.size]),
+            self.plan.channels_last,
+            expected,
+        )
         rendered = self.out.cpu().numpy().view(expected.dtype).reshape(shape)
         apart = np.abs(self._levels(rendered) - self._levels(expected))
         return int(apart.max()), float((apart > 0).mean())
@@ -156,7 +183,9 @@ def seconds_per_call(call: Callable[[], Any], seconds: float) -> float:
 
 def copy_bandwidth(device: Device, seconds: float) -> float:
     """Return the bytes per second that a copy reads and writes."""
-    source, target = (torch.empty(COPY_BYTES, dtype=torch.uint8, device=device.device) for _ in range(2))
+    source, target = (
+        torch.empty(COPY_BYTES, dtype=torch.uint8, device=device.device) for _ in range(2)
+    )
     return 2 * COPY_BYTES / seconds_per_call(lambda: target.copy_(source), seconds)
 
 
@@ -168,7 +197,11 @@ def measure_rendering(device: Device, seconds: float) -> tuple[list[dict], float
         batch = Batch(device, workload, workload.count)
         time_s = seconds_per_call(batch.launch, seconds)
         largest, share = Batch(device, workload, COMPARED_IMAGES).distance()
-        row = {"name": workload.name, "views_per_s": batch.num_views / time_s, "bytes_per_s": batch.num_bytes / time_s}
+        row = {
+            "name": workload.name,
+            "views_per_s": batch.num_views / time_s,
+            "bytes_per_s": batch.num_bytes / time_s,
+        }
         row |= {"of_roofline": batch.num_bytes / time_s / bandwidth, "goal": workload.goal}
         row |= {"largest_distance": largest, "share_different": share}
         for name, chain in peers(workload).items():
@@ -180,7 +213,11 @@ def measure_rendering(device: Device, seconds: float) -> tuple[list[dict], float
 
 def peers(workload: Workload) -> dict[str, Callable[[tuple[int, int]], Callable] | None]:
     """Return who else can render SimCLR's views on a GPU: kornia with parameters per sample, torchvision with one set per batch."""
-    return {"kornia": kornia_chain, "torchvision v2": torchvision_chain} if workload.name.startswith("simclr") else {}
+    return (
+        {"kornia": kornia_chain, "torchvision v2": torchvision_chain}
+        if workload.name.startswith("simclr")
+        else {}
+    )
 
 
 def kornia_chain(size: tuple[int, int], blur: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -227,7 +264,9 @@ def rendering_text(row: dict) -> str:
     """Return one line of the table."""
     goal = f"  goal {row['goal']:,.0f}" if row["goal"] else ""
     others = [
-        f"{row['views_per_s'] / row[name]:.1f} x {name}" if isinstance(row[name], float) else f"{name}: {row[name]}"
+        f"{row['views_per_s'] / row[name]:.1f} x {name}"
+        if isinstance(row[name], float)
+        else f"{name}: {row[name]}"
         for name in ("kornia", "torchvision v2")
         if name in row
     ]

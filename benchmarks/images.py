@@ -35,7 +35,9 @@ class JpegFolder(Sequence):
     """All JPEGs below a folder, `count` at most; labels are 0."""
 
     def __init__(self, folder: Path, count: int):
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})[:count]
+        self.paths = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"}
+        )[:count]
         if not self.paths:
             raise ConfigError(f"{folder}: no .jpg or .jpeg below this folder.")
 
@@ -61,7 +63,10 @@ class DrawnPhotos(Sequence):
         total = np.full((height, width, 3), 128, dtype=np.float32)
         for octave in range(6):
             cells = rng.integers(0, 256, (3 << octave, 4 << octave, 3), dtype=np.uint8)
-            layer = np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
+            layer = np.asarray(
+                Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC),
+                dtype=np.float32,
+            )
             total += (layer - 128) * 0.6 / 1.25**octave
         return np.clip(total, 0, 255).astype(np.uint8), 0
 
@@ -74,7 +79,9 @@ class ArrayImages(Sequence):
             name = "images" if "images" in arrays.files else arrays.files[0]
             self.images = arrays[name][:count]
         if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
-            raise ConfigError(f"{path}: '{name}' is {self.images.dtype} {self.images.shape}; wanted uint8 (N, H, W, 3).")
+            raise ConfigError(
+                f"{path}: '{name}' is {self.images.dtype} {self.images.shape}; wanted uint8 (N, H, W, 3)."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,9 +95,18 @@ def photos(source: Path | None, folder: Path, count: int) -> Images:
     if source is not None and source.is_file():
         return stored_images(source, count, "as the file has them")
     path = folder / "photos.beton"
-    field = RGBImageField(write_mode="jpg", max_resolution=MAX_RESOLUTION, jpeg_quality=JPEG_QUALITY, reencode="always")
+    field = RGBImageField(
+        write_mode="jpg",
+        max_resolution=MAX_RESOLUTION,
+        jpeg_quality=JPEG_QUALITY,
+        reencode="always",
+    )
     write(path, field, JpegFolder(source, count) if source else DrawnPhotos(count))
-    return stored_images(path, count, f"{'photos' if source else 'drawn'}, longest side {MAX_RESOLUTION}, q{JPEG_QUALITY}")
+    return stored_images(
+        path,
+        count,
+        f"{'photos' if source else 'drawn'}, longest side {MAX_RESOLUTION}, q{JPEG_QUALITY}",
+    )
 
 
 def patches(source: Path | None, folder: Path, count: int) -> Images:
@@ -98,14 +114,20 @@ def patches(source: Path | None, folder: Path, count: int) -> Images:
     if source is not None and source.suffix != ".npz":
         return stored_images(source, count, "as the file has them")
     path = folder / "patches.beton"
-    write(path, RGBImageField(write_mode="raw"), ArrayImages(source, count) if source else DrawnPhotos(count, PATCHED_SIZE))
+    write(
+        path,
+        RGBImageField(write_mode="raw"),
+        ArrayImages(source, count) if source else DrawnPhotos(count, PATCHED_SIZE),
+    )
     return stored_images(path, count, f"{source.stem if source else 'drawn'}, raw")
 
 
 def write(path: Path, field: RGBImageField, dataset: Sequence) -> float:
     """Write a file of images and labels, with all allowed cores, and return the seconds that it took."""
     began = time.perf_counter()
-    DatasetWriter(str(path), {"image": field, "label": IntField()}, progress=False).from_indexed_dataset(dataset)
+    DatasetWriter(
+        str(path), {"image": field, "label": IntField()}, progress=False
+    ).from_indexed_dataset(dataset)
     return time.perf_counter() - began
 
 
@@ -113,11 +135,15 @@ def stored_images(path: Path, count: int, kind: str) -> Images:
     """The first `count` images of a file's first image field, and what they are: how many, median size, bytes each."""
     with Reader(str(path)) as reader:
         fields = list(reader.fields)
-        field = next((name for name in fields if isinstance(reader.fields[name], RGBImageField)), None)
+        field = next(
+            (name for name in fields if isinstance(reader.fields[name], RGBImageField)), None
+        )
         if field is None:
             raise ConfigError(f"{path}: no image field. Fields: {', '.join(fields)}.")
         count = min(count, reader.num_samples)
         records, sizes = reader.records[field][:count], reader.extents(field)[1][:count]
         width, height = (int(np.median(records[side])) for side in ("width", "height"))
         text = f"{count:,} images, {kind}, median {width}x{height}, {sizes.mean() / 1000:.1f} kB"
-    return Images(path.resolve(), field, fields, count, text, bool((records["mode"] == MODE_RAW).all()))
+    return Images(
+        path.resolve(), field, fields, count, text, bool((records["mode"] == MODE_RAW).all())
+    )

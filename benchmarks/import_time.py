@@ -34,21 +34,29 @@ print(json.dumps([time.perf_counter() - began, [name for name in heavy if name i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=7, help="fresh processes for each import (default 7)")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="fresh processes for each import (default 7)"
+    )
     repeats = parser.parse_args().repeats
     print(machine.as_text(machine.describe()), end="\n\n")
     print(f"{'import':<32}{'median s':>10}{'[min - max]':^18}  heavy modules loaded")
     for name, (before, timed) in CASES.items():
-        runs = [import_once(before, timed) for _ in range(repeats + 1)][1:]  # the first one fills the disk cache
+        runs = [import_once(before, timed) for _ in range(repeats + 1)][
+            1:
+        ]  # the first one fills the disk cache
         seconds = [run[0] for run in runs]
         spread = f"[{min(seconds):.3f} - {max(seconds):.3f}]"
-        print(f"{name:<32}{statistics.median(seconds):>10.3f}{spread:^18}  {', '.join(runs[0][1]) or 'none'}")
+        print(
+            f"{name:<32}{statistics.median(seconds):>10.3f}{spread:^18}  {', '.join(runs[0][1]) or 'none'}"
+        )
 
 
 def import_once(before: str, timed: str) -> tuple[float, list[str]]:
     """Return the seconds that one import took in a process of its own, and the heavy modules that were loaded then."""
     command = [sys.executable, "-c", PROGRAM, json.dumps([before, timed, HEAVY])]
-    seconds, loaded = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    seconds, loaded = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    )
     return seconds, loaded
 
 

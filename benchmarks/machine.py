@@ -8,7 +8,16 @@ from pathlib import Path
 
 from ffcv_ssl.system.cores import allowed_cores
 
-PACKAGES = ("ffcv_ssl", "torch", "numba", "numba-cuda", "numpy", "pillow", "simplejpeg", "opencv-python")
+PACKAGES = (
+    "ffcv_ssl",
+    "torch",
+    "numba",
+    "numba-cuda",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "opencv-python",
+)
 
 
 def describe() -> dict:
@@ -26,7 +35,9 @@ def describe() -> dict:
 
 def as_text(machine: dict) -> str:
     """Return the description in three lines."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    versions = ", ".join(
+        f"{name} {version}" for name, version in machine["versions"].items() if version
+    )
     return (
         f"{machine['cores']} cores, {machine['cpu']}, load {machine['load_average']} when it began\n"
         f"Python {machine['python']}, {versions}\ncommit {machine['commit']}"

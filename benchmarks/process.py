@@ -44,9 +44,15 @@ class ContestantProcess:
         If the interpreter cannot be started.
     """
 
-    def __init__(self, python: str, arguments: Sequence[str], environment: Mapping[str, str], foreign: bool):
+    def __init__(
+        self, python: str, arguments: Sequence[str], environment: Mapping[str, str], foreign: bool
+    ):
         program, *rest = arguments
-        inherited = {name: value for name, value in os.environ.items() if not (foreign and name in PARENTS_OWN)}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not (foreign and name in PARENTS_OWN)
+        }
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
         self._unread = b""
         try:
@@ -82,7 +88,9 @@ class ContestantProcess:
         except OSError:
             raise ContestantLost(f"died: {self._last_words()}") from None
         while b"\n" not in self._unread:
-            readable, _, _ = select.select([self._process.stdout], [], [], max(0, deadline - time.monotonic()))
+            readable, _, _ = select.select(
+                [self._process.stdout], [], [], max(0, deadline - time.monotonic())
+            )
             if not readable:
                 raise ContestantLost(f"no answer to '{request['do']}' within {timeout_s:.0f} s")
             received = os.read(self._process.stdout.fileno(), CHUNK)
@@ -105,5 +113,9 @@ class ContestantProcess:
         """How the process ended, and the last lines of its standard error."""
         status = self._process.wait()
         self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip()
+            for line in self._errors.read().decode(errors="replace").splitlines()
+            if line.strip()
+        ]
         return " | ".join([f"status {status}", *lines[-TAIL:]])

@@ -19,9 +19,18 @@ from ffcv_ssl.benchmarks.goals import GOALS, goals_table
 from ffcv_ssl.benchmarks.workloads import GROUPS
 
 HERE = Path(__file__).resolve().parent
-BEGIN, END = "<!-- measured: begin (benchmarks/readme_table.py writes this) -->", "<!-- measured: end -->"
+BEGIN, END = (
+    "<!-- measured: begin (benchmarks/readme_table.py writes this) -->",
+    "<!-- measured: end -->",
+)
 NOTHING = "Nothing measured here yet: `make bench` prints the tables."
-PEERS = {"ffcv": "FFCV", "ffcv_ssl_fb": "FFCV-SSL", "dali": "DALI, CPU", "torchvision": "torchvision", "pillow": "Pillow"}
+PEERS = {
+    "ffcv": "FFCV",
+    "ffcv_ssl_fb": "FFCV-SSL",
+    "dali": "DALI, CPU",
+    "torchvision": "torchvision",
+    "pillow": "Pillow",
+}
 STARTS = "What an epoch costs before its first batch, which the rates above leave out, in milliseconds from `iter(loader)`:"
 WRITER_GOALS = [goal for goal in GOALS if goal.text.startswith("writer, ")]
 OURS_KEYS = {"ours_pip": RUNGS["simplejpeg"], "ours_native": RUNGS["native"]}
@@ -30,8 +39,15 @@ OURS_KEYS = {"ours_pip": RUNGS["simplejpeg"], "ours_native": RUNGS["native"]}
 def main() -> int:
     """Write both files, or with --check only compare them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the JSON files (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a file differs")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=HERE / "results",
+        help="folder of the JSON files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; status 1 where a file differs"
+    )
     options = parser.parse_args()
     stale = []
     for path, text in blocks(options.results).items():
@@ -40,13 +56,17 @@ def main() -> int:
             stale.append(path)
             if not options.check:
                 path.write_text(wanted, encoding="utf-8")
-    sys.stdout.write("".join(f"{path}: {'stale' if options.check else 'written'}\n" for path in stale))
+    sys.stdout.write(
+        "".join(f"{path}: {'stale' if options.check else 'written'}\n" for path in stale)
+    )
     return int(options.check and bool(stale))
 
 
 def blocks(results: Path) -> dict[Path, str]:
     """What stands between the markers of each file."""
-    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")}
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")
+    }
     if "bench" not in found:
         return dict.fromkeys((HERE.parent / "README.md", HERE / "README.md"), NOTHING)
     result = found["bench"] | {name: found[name] for name in ("writer", "kernels") if name in found}
@@ -65,12 +85,27 @@ def inserted(text: str, block: str, path: Path) -> str:
 def summary(result: Mapping[str, Any]) -> str:
     """The table of the README: a line per workload and row of ours, as pip installs it first; how many times as fast as each peer."""
     left_out = {*GROUPS["ladder"], "train2"}
-    lines = [["", "ffcv_ssl as", "images/s", "of plain decode", *(f"x {name}" for name in PEERS.values())]]
+    lines = [
+        [
+            "",
+            "ffcv_ssl as",
+            "images/s",
+            "of plain decode",
+            *(f"x {name}" for name in PEERS.values()),
+        ]
+    ]
     for each in result["workloads"]:
         for key, name in OURS_KEYS.items():
             own = report.row_of(each, key)
             if each["name"] not in left_out and own is not None:
-                lines.append([each["title"] if key == "ours_pip" else "", name, f"{report.rate(own):,.0f}", *_ratios(each, own)])
+                lines.append(
+                    [
+                        each["title"] if key == "ours_pip" else "",
+                        name,
+                        f"{report.rate(own):,.0f}",
+                        *_ratios(each, own),
+                    ]
+                )
     starts = start_table([each for each in result["workloads"] if each["name"] not in left_out])
     paragraphs = [
         report.as_markdown(lines),
@@ -94,7 +129,13 @@ def _epochs(result: Mapping[str, Any]) -> str:
 def start_table(results: Sequence[Mapping[str, Any]]) -> report.Table:
     """A line per workload: the start of an epoch for each of our rows and for every peer; empty where it was not measured."""
     names = OURS_KEYS | PEERS
-    lines = [[each["title"], *(report.start(row) if (row := report.row_of(each, key)) else "-" for key in names)] for each in results]
+    lines = [
+        [
+            each["title"],
+            *(report.start(row) if (row := report.row_of(each, key)) else "-" for key in names),
+        ]
+        for each in results
+    ]
     is_measured = any(cell not in ("", "-") for line in lines for cell in line[1:])
     return [["ms to the first batch", *names.values()], *lines] if is_measured else []
 
@@ -114,14 +155,30 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
     """First batch, memory, writer and training in a sentence each, where they were measured."""
     sentences = []
     if rows := result.get("first_batch"):
-        cells = [f"{line[0]} {line[-1].partition(' [')[0]} s" for line in report.first_batch_table(rows)[1:] if line[-1][0].isdigit()]
-        sentences.append(f"From `import torch` to the first batch of two SimCLR views: {'; '.join(cells)}.")
+        cells = [
+            f"{line[0]} {line[-1].partition(' [')[0]} s"
+            for line in report.first_batch_table(rows)[1:]
+            if line[-1][0].isdigit()
+        ]
+        sentences.append(
+            f"From `import torch` to the first batch of two SimCLR views: {'; '.join(cells)}."
+        )
     if result.get("memory", {}).get("status") == "ok":
-        sentences.append(f"Memory above an idle process, {result['memory']['title']}: {report.memory_above(result['memory']):.2f} GB.")
+        sentences.append(
+            f"Memory above an idle process, {result['memory']['title']}: {report.memory_above(result['memory']):.2f} GB."
+        )
     if "writer" in result:
-        own = [(goal.text.replace(", against FFCV's", ""), goal.shown(result, "ours_pip").partition(" ")[0]) for goal in WRITER_GOALS]
+        own = [
+            (
+                goal.text.replace(", against FFCV's", ""),
+                goal.shown(result, "ours_pip").partition(" ")[0],
+            )
+            for goal in WRITER_GOALS
+        ]
         cells = [f"{text} {ratio}" for text, ratio in own]
-        sentences.append(f"As `pip install` leaves it, how many times as fast as FFCV's: {'; '.join(cells)}.")
+        sentences.append(
+            f"As `pip install` leaves it, how many times as fast as FFCV's: {'; '.join(cells)}."
+        )
     train = next((each for each in result["workloads"] if each["name"] == "train2"), None)
     if train and (rows := report.measured(train)):
         cells = [f"{row['name']} {report.rate(row):,.0f}" for row in rows]
@@ -131,7 +188,11 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 
 def details(result: Mapping[str, Any]) -> str:
     """Every table of the run, the goals first."""
-    texts = [report.result_text(each) for each in result["workloads"] if each["name"] not in GROUPS["ladder"]]
+    texts = [
+        report.result_text(each)
+        for each in result["workloads"]
+        if each["name"] not in GROUPS["ladder"]
+    ]
     if ladder := report.ladder_table(result["workloads"]):
         texts.append(report.as_text(ladder))
     if result.get("first_batch"):
@@ -139,7 +200,9 @@ def details(result: Mapping[str, Any]) -> str:
     if result.get("memory"):
         texts.append(report.memory_text(result["memory"]))
     if result.get("scaling"):
-        texts.append(f"{report.title(result['scaling'])}\n{report.as_text(report.scaling_table(result['scaling']))}")
+        texts.append(
+            f"{report.title(result['scaling'])}\n{report.as_text(report.scaling_table(result['scaling']))}"
+        )
     if "kernels" in result:
         texts.append(kernel_times.table_text(result["kernels"]))
     if "writer" in result:
@@ -159,8 +222,13 @@ def details(result: Mapping[str, Any]) -> str:
 
 def peer_versions(result: Mapping[str, Any]) -> dict[str, str]:
     """Peer → the packages it ran with."""
-    rows = [row for each in result["workloads"] for row in report.measured(each) if row["kind"] != OURS]
-    return {row["name"]: ", ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in rows}
+    rows = [
+        row for each in result["workloads"] for row in report.measured(each) if row["kind"] != OURS
+    ]
+    return {
+        row["name"]: ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+        for row in rows
+    }
 
 
 if __name__ == "__main__":

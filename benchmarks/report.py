@@ -80,7 +80,12 @@ def table(result: Mapping[str, Any]) -> Table:
             continue
         slowest, fastest = spread(row)
         views = "" if row["kind"] == CEILING else f"{rate(row) * result['views']:,.0f}"
-        cells = [row["name"] + (" *" if row["lacks"] else ""), f"{rate(row):,.0f}", f"{slowest:,.0f} - {fastest:,.0f}", views]
+        cells = [
+            row["name"] + (" *" if row["lacks"] else ""),
+            f"{rate(row):,.0f}",
+            f"{slowest:,.0f} - {fastest:,.0f}",
+            views,
+        ]
         cells += [start(row)] if has_start else []
         cells += [f"{ratio(row, top):.2f}"] if top else []
         for own in references:
@@ -107,7 +112,9 @@ def remarks(result: Mapping[str, Any]) -> list[str]:
         if row.get("notes"):
             lines.append(f"{row['name']}: {'; '.join(row['notes'])}")
     if top := ceiling(result):
-        lines.append(f"of decode: images/s as a share of {top['name']}, the fastest plain decoder of this run")
+        lines.append(
+            f"of decode: images/s as a share of {top['name']}, the fastest plain decoder of this run"
+        )
     return lines
 
 
@@ -124,19 +131,38 @@ def ladder_table(results: Sequence[Mapping[str, Any]]) -> Table:
     steps = [result for result in results if result["name"] in GROUPS["ladder"]]
     if not steps:
         return []
-    lines = [["ms of a core per view", *(result["title"].removeprefix("ladder: ") for result in steps), "all"]]
+    lines = [
+        [
+            "ms of a core per view",
+            *(result["title"].removeprefix("ladder: ") for result in steps),
+            "all",
+        ]
+    ]
     for row in steps[0]["rows"]:
         if row["kind"] == CEILING:
             continue
-        times = [core_ms(other) if (other := row_of(result, row["key"])) else None for result in steps]
-        lacking = [bool((other := row_of(result, row["key"])) and other["lacks"]) for result in steps]
+        times = [
+            core_ms(other) if (other := row_of(result, row["key"])) else None for result in steps
+        ]
+        lacking = [
+            bool((other := row_of(result, row["key"])) and other["lacks"]) for result in steps
+        ]
         if not any(times):
             continue
         cells = [row["name"]]
         for index, (now, lacks) in enumerate(zip(times, lacking, strict=True)):
             before = times[index - 1] if index else 0.0
-            missed = lacks and (not index or _lacks(steps[index], row["key"]) != _lacks(steps[index - 1], row["key"]))
-            cells.append("lacks" if missed else "-" if now is None or before is None else f"{now - before:{'+' if index else ''}.2f}")
+            missed = lacks and (
+                not index
+                or _lacks(steps[index], row["key"]) != _lacks(steps[index - 1], row["key"])
+            )
+            cells.append(
+                "lacks"
+                if missed
+                else "-"
+                if now is None or before is None
+                else f"{now - before:{'+' if index else ''}.2f}"
+            )
         lines.append([*cells, "-" if times[-1] is None else f"{times[-1]:.2f}"])
     return lines
 
@@ -159,7 +185,11 @@ def as_text(lines: Table) -> str:
     shown = []
     for cells in padded:
         first, *rest = zip(cells, widths, strict=True)
-        shown.append("  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip())
+        shown.append(
+            "  ".join(
+                [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+            ).rstrip()
+        )
     return "\n".join(shown)
 
 
@@ -173,7 +203,9 @@ def as_markdown(lines: Table) -> str:
 
 def result_text(result: Mapping[str, Any]) -> str:
     """One workload as it is printed."""
-    return "\n".join([title(result), as_text(table(result)), *(f"  {line}" for line in remarks(result))])
+    return "\n".join(
+        [title(result), as_text(table(result)), *(f"  {line}" for line in remarks(result))]
+    )
 
 
 def first_batch_table(rows: Sequence[Row]) -> Table:
@@ -183,10 +215,18 @@ def first_batch_table(rows: Sequence[Row]) -> Table:
     for key, cache in dict.fromkeys((row["key"], row["cache"]) for row in rows):
         cells, label = [], ""
         for name in names:
-            (row,) = (row for row in rows if (row["key"], row["cache"], row["workload"]) == (key, cache, name))
+            (row,) = (
+                row
+                for row in rows
+                if (row["key"], row["cache"], row["workload"]) == (key, cache, name)
+            )
             label = row["name"] + (f", {cache} kernel cache" if cache != "none" else "")
             seconds = row["seconds"]
-            cells.append(f"{statistics.median(seconds):.2f} [{min(seconds):.2f} - {max(seconds):.2f}]" if seconds else row["status"])
+            cells.append(
+                f"{statistics.median(seconds):.2f} [{min(seconds):.2f} - {max(seconds):.2f}]"
+                if seconds
+                else row["status"]
+            )
         lines.append([label, *cells])
     return lines
 
@@ -215,11 +255,17 @@ def scaling_table(result: Mapping[str, Any]) -> Table:
     rows = measured(result)
     families = list(dict.fromkeys(row["key"].rpartition("_")[0] for row in rows))
     threads = sorted({row["workers"] for row in rows})
-    lines = [["images/s by threads", *map(str, threads), f"{threads[-1]} against 1"]] if threads else []
+    lines = (
+        [["images/s by threads", *map(str, threads), f"{threads[-1]} against 1"]] if threads else []
+    )
     for family in families:
         members = {row["workers"]: row for row in rows if row["key"].rpartition("_")[0] == family}
         cells = [f"{rate(members[count]):,.0f}" if count in members else "-" for count in threads]
         name = next(iter(members.values()))["name"].rpartition(", ")[0]
-        times = f"{ratio(members[threads[-1]], members[1]):.2f}x" if {1, threads[-1]} <= members.keys() else "-"
+        times = (
+            f"{ratio(members[threads[-1]], members[1]):.2f}x"
+            if {1, threads[-1]} <= members.keys()
+            else "-"
+        )
         lines.append([name, *cells, times])
     return lines

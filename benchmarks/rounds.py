@@ -24,9 +24,20 @@ class Turns:
         to the first batch; `seconds` and `images`, of all that came behind it.
     """
 
-    def __init__(self, entry: Entry, workers: int, timeout_s: float, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        entry: Entry,
+        workers: int,
+        timeout_s: float,
+        environment: Mapping[str, str] | None = None,
+    ):
         self.timeout_s = timeout_s
-        self.row: dict[str, Any] = {"key": entry.key, "name": entry.name, "kind": entry.kind, "workers": entry.workers or workers}
+        self.row: dict[str, Any] = {
+            "key": entry.key,
+            "name": entry.name,
+            "kind": entry.kind,
+            "workers": entry.workers or workers,
+        }
         self.row |= {"status": OK, "reason": "", **{name: [] for name in PER_EPOCH}}
         self._process: ContestantProcess | None = None
         self._entry, self._environment = entry, environment

@@ -33,7 +33,11 @@ def run(data: DataConfig, options: RunConfig, peer: PeerConfig) -> dict[str, Any
     say(machine.as_text(description))
     result = kept(options) | {"format": FORMAT, "machine": description, "workers": workers}
     workloads = [WORKLOADS[name] for name in options.workload_names()]
-    contestants = [e for e in entries(peer.pythons(), options.decode_options()) if e.kind != PEER or e.key in peer.names()]
+    contestants = [
+        e
+        for e in entries(peer.pythons(), options.decode_options())
+        if e.kind != PEER or e.key in peer.names()
+    ]
     with tempfile.TemporaryDirectory(prefix="ffcv_ssl_bench_") as scratch:
         sources = write_images(data, workloads, options.extra_names(), Path(scratch))
         for workload in workloads:
@@ -59,20 +63,29 @@ def kept(options: RunConfig) -> dict[str, Any]:
         return {"workloads": []}
     result = json.loads(path.read_text(encoding="utf-8"))
     if result.get("format") != FORMAT:
-        raise ConfigError(f"{path}: format {result.get('format')}, not {FORMAT}; give another --out.")
+        raise ConfigError(
+            f"{path}: format {result.get('format')}, not {FORMAT}; give another --out."
+        )
     return result
 
 
-def with_measured(workloads: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def with_measured(
+    workloads: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
     """The results with a new one in the place of its like, in the order of the workloads."""
     by_name = {each["name"]: each for each in [*workloads, measured]}
     return [by_name[name] for name in WORKLOADS if name in by_name]
 
 
-def write_images(data: DataConfig, workloads: Sequence[Workload], extras: Sequence[str], folder: Path) -> dict[str, images.Images]:
+def write_images(
+    data: DataConfig, workloads: Sequence[Workload], extras: Sequence[str], folder: Path
+) -> dict[str, images.Images]:
     """Write or find the images that the workloads need: source → images."""
     wanted = {workload.source for workload in workloads} | ({"photos"} if extras else set())
-    makers = {"photos": (images.photos, data.path, data.images), "patches": (images.patches, data.patches, data.patch_images)}
+    makers = {
+        "photos": (images.photos, data.path, data.images),
+        "patches": (images.patches, data.patches, data.patch_images),
+    }
     return {
         source: make(None if path is None else Path(path), folder, count)
         for source, (make, path, count) in makers.items()
@@ -80,23 +93,33 @@ def write_images(data: DataConfig, workloads: Sequence[Workload], extras: Sequen
     }
 
 
-def taking_part(contestants: Sequence[Entry], workload: Workload, source: images.Images) -> list[Entry]:
+def taking_part(
+    contestants: Sequence[Entry], workload: Workload, source: images.Images
+) -> list[Entry]:
     """The contestants of a workload: those it names, and of several decoders only one where nothing is decoded."""
     named = [entry for entry in contestants if workload.only is None or entry.key in workload.only]
     return [entry for entry in named if not (entry.needs_jpeg and source.is_raw)]
 
 
-def _first_batch(source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig) -> tuple[Any, str]:
-    rows = extras.first_batch(source, contestants, workers, options.repeats, options.timeout_s, note)
+def _first_batch(
+    source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig
+) -> tuple[Any, str]:
+    rows = extras.first_batch(
+        source, contestants, workers, options.repeats, options.timeout_s, note
+    )
     return rows, report.as_text(report.first_batch_table(rows))
 
 
-def _memory(source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig) -> tuple[Any, str]:
+def _memory(
+    source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig
+) -> tuple[Any, str]:
     measured = extras.memory(source, workers, options.epochs, options.timeout_s, note)
     return measured, report.memory_text(measured)
 
 
-def _scaling(source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig) -> tuple[Any, str]:
+def _scaling(
+    source: images.Images, contestants: Sequence[Entry], workers: int, options: RunConfig
+) -> tuple[Any, str]:
     measured = extras.scaling(source, workers, options.measured_epochs(), options.timeout_s, note)
     return measured, report.as_text(report.scaling_table(measured))
 

@@ -130,7 +130,18 @@ class Workload:
 CROP = View(224, flip=0.5)
 SIMCLR = replace(CROP, jitter_p=0.8, gray=0.2, blur=0.5)
 SMALL = replace(SIMCLR, size=96, kernel=9)
-PATCH = View(32, crop="patch", patch=16, flip=0.5, jitter_p=0.8, jitter=(0.4, 0.4, 0.4, 0.2), gray=0.2, blur=0.1, kernel=13, solarize=0.1)
+PATCH = View(
+    32,
+    crop="patch",
+    patch=16,
+    flip=0.5,
+    jitter_p=0.8,
+    jitter=(0.4, 0.4, 0.4, 0.2),
+    gray=0.2,
+    blur=0.1,
+    kernel=13,
+    solarize=0.1,
+)
 LADDER: dict[str, View] = {"crop": View(224)}
 for _step, _change in (
     ("flip", {"flip": 0.5}),
@@ -145,20 +156,49 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("crop1", "one view of 224: crop, flip", "photos", (CROP,)),
-        Workload("simclr2_noblur", "SimCLR, two views of 224, without blur", "photos", (replace(SIMCLR, count=2, blur=0.0),)),
-        Workload("simclr2", "SimCLR, two views of 224, full chain", "photos", (replace(SIMCLR, count=2),)),
+        Workload(
+            "simclr2_noblur",
+            "SimCLR, two views of 224, without blur",
+            "photos",
+            (replace(SIMCLR, count=2, blur=0.0),),
+        ),
+        Workload(
+            "simclr2", "SimCLR, two views of 224, full chain", "photos", (replace(SIMCLR, count=2),)
+        ),
         Workload(
             "multicrop",
             "multi-crop, two views of 224 and six of 96",
             "photos",
-            (replace(SIMCLR, count=2, scale=(0.14, 1.0)), replace(SMALL, count=6, scale=(0.05, 0.14))),
+            (
+                replace(SIMCLR, count=2, scale=(0.14, 1.0)),
+                replace(SMALL, count=6, scale=(0.05, 0.14)),
+            ),
             batch_size=16,
         ),
-        Workload("linear", "linear probe, central crop of 224", "photos", (View(224, crop="center"),)),
-        Workload("emp20", "EMP-SSL, 20 patches 16→32", "patches", (replace(PATCH, count=20),), batch_size=100),
-        Workload("emp200", "EMP-SSL, 200 patches 16→32", "patches", (replace(PATCH, count=200),), batch_size=10),
+        Workload(
+            "linear", "linear probe, central crop of 224", "photos", (View(224, crop="center"),)
+        ),
+        Workload(
+            "emp20",
+            "EMP-SSL, 20 patches 16→32",
+            "patches",
+            (replace(PATCH, count=20),),
+            batch_size=100,
+        ),
+        Workload(
+            "emp200",
+            "EMP-SSL, 200 patches 16→32",
+            "patches",
+            (replace(PATCH, count=200),),
+            batch_size=10,
+        ),
         *(
-            Workload(f"ladder_{step}", f"ladder: {'' if step == 'crop' else '+ '}{step}", "photos", (view,))
+            Workload(
+                f"ladder_{step}",
+                f"ladder: {'' if step == 'crop' else '+ '}{step}",
+                "photos",
+                (view,),
+            )
             for step, view in LADDER.items()
         ),
         Workload(

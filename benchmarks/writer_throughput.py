@@ -49,9 +49,23 @@ class Way:
 
 CODED = JPEG | {"max_resolution": MAX_RESOLUTION}
 WAYS = {
-    "encode": Way(f"decoded, longest side {MAX_RESOLUTION}, encoded q{JPEG_QUALITY}", CODED | {"reencode": "always"}, CODED, True, 1.8),
-    "keep": Way('kept, check="header"; FFCV decodes and encodes', JPEG | {"check": "header"}, JPEG, False, 8.0),
-    "check": Way('kept, check="decode"; FFCV decodes and encodes', JPEG | {"check": "decode"}, JPEG, True),
+    "encode": Way(
+        f"decoded, longest side {MAX_RESOLUTION}, encoded q{JPEG_QUALITY}",
+        CODED | {"reencode": "always"},
+        CODED,
+        True,
+        1.8,
+    ),
+    "keep": Way(
+        'kept, check="header"; FFCV decodes and encodes',
+        JPEG | {"check": "header"},
+        JPEG,
+        False,
+        8.0,
+    ),
+    "check": Way(
+        'kept, check="decode"; FFCV decodes and encodes', JPEG | {"check": "decode"}, JPEG, True
+    ),
     "raw": Way("decoded, longest side 256, raw", SMALL, SMALL, True),
 }
 
@@ -66,7 +80,9 @@ def main() -> None:
             results.append(result)
             print(result_text(result), end="\n\n", flush=True)
     if options.out:
-        options.out.write_text(json.dumps({"machine": machine.describe(), "results": results}, indent=1) + "\n")
+        options.out.write_text(
+            json.dumps({"machine": machine.describe(), "results": results}, indent=1) + "\n"
+        )
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -74,26 +90,50 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of JPEGs (default: drawn images)")
     parser.add_argument("--images", type=int, default=512, help="JPEG files, at most (default 512)")
-    parser.add_argument("--epoch", type=int, default=4000, help="images per file, at least: the JPEGs, each equally often (default 4000)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="what to measure (default: all)")
-    parser.add_argument("--repeats", type=int, default=5, help="files written in each way (default 5)")
-    parser.add_argument("--workers", type=int, default=machine.describe()["cores"], help="processes (default: as many as cores)")
-    parser.add_argument("--ffcv-python", "--peer.ffcv.python", dest="ffcv_python", help="a Python that has FFCV")
-    parser.add_argument("--folder", type=Path, help="where to write (default: the folder for temporary files)")
+    parser.add_argument(
+        "--epoch",
+        type=int,
+        default=4000,
+        help="images per file, at least: the JPEGs, each equally often (default 4000)",
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="what to measure (default: all)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="files written in each way (default 5)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=machine.describe()["cores"],
+        help="processes (default: as many as cores)",
+    )
+    parser.add_argument(
+        "--ffcv-python", "--peer.ffcv.python", dest="ffcv_python", help="a Python that has FFCV"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where to write (default: the folder for temporary files)"
+    )
     parser.add_argument("--out", type=Path, help="JSON with every time")
     options = parser.parse_args()
     print(machine.as_text(machine.describe()), end="\n\n")
     return options
 
 
-def measure(name: str, paths: list[str], options: argparse.Namespace, scratch: Path, resources: ExitStack) -> dict[str, Any]:
+def measure(
+    name: str, paths: list[str], options: argparse.Namespace, scratch: Path, resources: ExitStack
+) -> dict[str, Any]:
     """Let every writer write both files as warm-up and then, in turn, `repeats` times; the result is fit for JSON."""
     way = WAYS[name]
     long = Epochs(options.repeats, options.epoch).num_images(len(paths))
     short = max(1, long // SHORTER)
     turns = []
     for entry in writers(way, options.ffcv_python):
-        job = {"paths": paths, "workers": options.workers, "target": str(scratch / f"{entry.key}.beton")}
+        job = {
+            "paths": paths,
+            "workers": options.workers,
+            "target": str(scratch / f"{entry.key}.beton"),
+        }
         job |= {"options": way.ffcv if entry.kind == PEER else way.ours, "epoch_s": TIMEOUT_S}
         both = [WriterTurns(entry, job | {"num_images": count}) for count in (short, long)]
         for turn in both:
@@ -117,8 +157,19 @@ def compared(short: dict[str, Any], long: dict[str, Any]) -> dict[str, Any]:
     seconds = [more - less for more, less in zip(long["seconds"], short["seconds"], strict=True)]
     if min(seconds) <= 0:
         reason = "the long file took no more time than the short one; raise --epoch"
-        return long | {"status": FAILED, "reason": reason, "seconds": [], "images": [], "start_s": []}
-    starts = [whole - count * s / n for whole, count, s, n in zip(short["seconds"], short["images"], seconds, images, strict=True)]
+        return long | {
+            "status": FAILED,
+            "reason": reason,
+            "seconds": [],
+            "images": [],
+            "start_s": [],
+        }
+    starts = [
+        whole - count * s / n
+        for whole, count, s, n in zip(
+            short["seconds"], short["images"], seconds, images, strict=True
+        )
+    ]
     file_s = {"short": short["seconds"], "long": long["seconds"]}
     return long | {"seconds": seconds, "images": images, "start_s": starts, "file_s": file_s}
 
@@ -129,8 +180,15 @@ def writers(way: Way, ffcv_python: str | None) -> list[Entry]:
     if way.decodes and native.decode_address():
         rungs["ours_native"] = ("ffcv_ssl, native", "native")
     program = "writers.py"
-    entries = [Entry(key, name, OURS, (program, "--flavour=ours"), None, {DECODER: rung}) for key, (name, rung) in rungs.items()]
-    return [Entry("ffcv", "FFCV", PEER, (program, "--flavour=ffcv"), ffcv_python), *entries] if ffcv_python else entries
+    entries = [
+        Entry(key, name, OURS, (program, "--flavour=ours"), None, {DECODER: rung})
+        for key, (name, rung) in rungs.items()
+    ]
+    return (
+        [Entry("ffcv", "FFCV", PEER, (program, "--flavour=ffcv"), ffcv_python), *entries]
+        if ffcv_python
+        else entries
+    )
 
 
 class WriterTurns(Turns):
@@ -160,7 +218,17 @@ def result_text(result: dict[str, Any]) -> str:
     peer = report.row_of(result, "ffcv")
     has_start = any(row.get("start_s") for row in result["rows"])
     starts = ["start, ms"] if has_start else []
-    lines = [["", "images/s", "slowest - fastest", "MB/s", *starts, "x FFCV", *(["goal"] if way.goal else [])]]
+    lines = [
+        [
+            "",
+            "images/s",
+            "slowest - fastest",
+            "MB/s",
+            *starts,
+            "x FFCV",
+            *(["goal"] if way.goal else []),
+        ]
+    ]
     for row in result["rows"]:
         if not row["seconds"]:
             lines.append([row["name"], row["reason"]])
@@ -170,7 +238,11 @@ def result_text(result: dict[str, Any]) -> str:
         begun = [report.start(row)] if has_start else []
         ratio = f"{report.ratio(row, peer):.2f}" if peer else ""
         goal = [f"{way.goal:g}" if way.goal and row["kind"] == OURS else ""]
-        cells = [f"{report.rate(row):,.0f}", f"{slowest:,.0f} - {fastest:,.0f}", f"{megabytes:,.0f}"]
+        cells = [
+            f"{report.rate(row):,.0f}",
+            f"{slowest:,.0f} - {fastest:,.0f}",
+            f"{megabytes:,.0f}",
+        ]
         lines.append([row["name"], *cells, *begun, ratio, *goal])
     repeats = max(len(row["seconds"]) for row in result["rows"])
     epoch = f"as an epoch of {result['images']:,}; median of {repeats}"

@@ -34,7 +34,9 @@ def public():
     seen = {}
     for package in PACKAGES:
         module = importlib.import_module(package)
-        for name in getattr(module, "__all__", [each for each in vars(module) if not each.startswith("_")]):
+        for name in getattr(
+            module, "__all__", [each for each in vars(module) if not each.startswith("_")]
+        ):
             value = getattr(module, name)
             if name not in CONSTANTS and (inspect.isclass(value) or inspect.isfunction(value)):
                 seen.setdefault(id(value), (f"{package}.{name}", value))
@@ -51,7 +53,11 @@ def parameters_of(value):
     except (TypeError, ValueError):
         return []
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [name for name, parameter in signature.parameters.items() if name not in ("self", "cls") and parameter.kind not in kinds]
+    return [
+        name
+        for name, parameter in signature.parameters.items()
+        if name not in ("self", "cls") and parameter.kind not in kinds
+    ]
 
 
 def is_exempt(value):
@@ -76,14 +82,18 @@ def missing(value):
     if not lines[0].rstrip().endswith((".", "?")):
         found.append("a first line that is a sentence")
     if not is_exempt(value):
-        found += [f"parameter {name}" for name in parameters_of(value) if name not in named_in(text)]
+        found += [
+            f"parameter {name}" for name in parameters_of(value) if name not in named_in(text)
+        ]
     return found
 
 
 def named_in(text):
     """Names that stand in the sections Parameters and Attributes, or in backticks anywhere."""
     headings = re.findall(r"^(\w+(?:, \w+)*)$", text, re.MULTILINE)
-    return {name for heading in headings for name in heading.split(", ")} | set(re.findall(r"`(\w+)", text))
+    return {name for heading in headings for name in heading.split(", ")} | set(
+        re.findall(r"`(\w+)", text)
+    )
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -102,12 +112,18 @@ def test_example__stands_in_the_docstring(name):
 def modules():
     """All modules that can be imported here."""
     names = [info.name for info in pkgutil.walk_packages(ffcv_ssl.__path__, "ffcv_ssl.")]
-    return [name for name in names if not re.search(r"\.(interop|cuda|_native|benchmarks|recipes)(\.|$)", name)]
+    return [
+        name
+        for name in names
+        if not re.search(r"\.(interop|cuda|_native|benchmarks|recipes)(\.|$)", name)
+    ]
 
 
 @pytest.mark.parametrize("name", modules())
 def test_examples__run(name, tmp_path, monkeypatch):
     """Every example gives what it shows, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    result = doctest.testmod(
+        importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    )
     assert result.failed == 0

@@ -30,8 +30,27 @@ def test_write_read_train__need_no_opencv(tmp_path):
     """write → verify → train run where `import cv2` fails, and leave a result."""
     images = np.stack([photo_like(32, 32, seed) for seed in range(24)])
     labels = np.arange(24) % 2
-    np.savez(tmp_path / "arrays.npz", train_images=images, train_labels=labels, test_images=images[:8], test_labels=labels[:8])
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "arrays.npz"), str(tmp_path), str(RECIPE)]
-    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, check=False)
+    np.savez(
+        tmp_path / "arrays.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images[:8],
+        test_labels=labels[:8],
+    )
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        str(tmp_path / "arrays.npz"),
+        str(tmp_path),
+        str(RECIPE),
+    ]
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        check=False,
+    )
     assert run.returncode == 0, run.stdout + run.stderr
     assert np.isfinite(json.loads((tmp_path / "run" / "result.json").read_text())["scores"]["knn"])

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ffcv_ssl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOR_ALL = {"errors", "system", "__version__", "ffcv_ssl"}
-JIT = "kernels._jit"  # how kernels are compiled and cached; every package that compiles may import it
+JIT = (
+    "kernels._jit"  # how kernels are compiled and cached; every package that compiles may import it
+)
 RE_EXPORTS = {"writer", "reader", "views", "fields.decoders", "fields.rgb_image", "fields.basics"}
 ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
 
@@ -21,7 +23,10 @@ ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
 def allowed_imports():
     """Package or module of the table → packages that it may import; None: all."""
     text = (ROOT / "docs" / "architecture.md").read_text()
-    return {name: None if "all" in cell else set(re.findall(r"`(\w+)`", cell)) for name, cell in ROW.findall(text)}
+    return {
+        name: None if "all" in cell else set(re.findall(r"`(\w+)`", cell))
+        for name, cell in ROW.findall(text)
+    }
 
 
 MAY_IMPORT = allowed_imports()
@@ -47,7 +52,11 @@ def imports(path, within_functions=True):
         names = []
         if isinstance(node, ast.ImportFrom) and id(node) not in skipped:
             assert node.level == 0, f"{path}: relative import"
-            names = [node.module] if node.module != "ffcv_ssl" else [f"ffcv_ssl.{alias.name}" for alias in node.names]
+            names = (
+                [node.module]
+                if node.module != "ffcv_ssl"
+                else [f"ffcv_ssl.{alias.name}" for alias in node.names]
+            )
         elif isinstance(node, ast.Import) and id(node) not in skipped:
             names = [alias.name for alias in node.names]
         yield from (name.removeprefix("ffcv_ssl.") for name in names if name.startswith("ffcv_ssl"))
@@ -64,7 +73,9 @@ def test_imports__are_those_of_the_table(path):
             assert target not in {"cli", "train", "evaluate"}, f"{name} imports {imported}"
         elif package in MAY_IMPORT and target not in FOR_ALL | {package} and imported != JIT:
             allowed = MAY_IMPORT[package]
-            assert allowed is None or target in allowed | ({"reader"} if "beton" in allowed else set()), f"{name} imports {imported}"
+            assert allowed is None or target in allowed | (
+                {"reader"} if "beton" in allowed else set()
+            ), f"{name} imports {imported}"
         elif package not in MAY_IMPORT and package:
             assert target in FOR_ALL, f"{name} imports {imported}"
 
@@ -72,7 +83,10 @@ def test_imports__are_those_of_the_table(path):
 def test_imports__have_no_circles():
     """No modules import each other in a circle, directly or through others."""
     names = {module_name(path) for path in FILES}
-    graph = {module_name(path): set(imports(path, within_functions=False)) & names - {module_name(path)} for path in FILES}
+    graph = {
+        module_name(path): set(imports(path, within_functions=False)) & names - {module_name(path)}
+        for path in FILES
+    }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -86,7 +100,9 @@ def test_re_exports__hold_nothing_else(name):
     for node in ast.parse(path.read_text()).body:
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-        assert is_docstring or is_all or isinstance(node, (ast.Import, ast.ImportFrom)), f"{name}: {ast.unparse(node)}"
+        assert is_docstring or is_all or isinstance(node, (ast.Import, ast.ImportFrom)), (
+            f"{name}: {ast.unparse(node)}"
+        )
 
 
 def test_table__has_a_row_for_every_package():
@@ -106,13 +122,19 @@ def test_jit_options__stand_in_one_place(path):
         assert word not in text, f"{module_name(path)} holds {word}"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in {"exec", "eval", "compile", "print"}, f"{module_name(path)} calls {node.func.id}"
+            assert node.func.id not in {"exec", "eval", "compile", "print"}, (
+                f"{module_name(path)} calls {node.func.id}"
+            )
 
 
 def loaded_by(module):
     """Modules that importing `module` loads in a fresh interpreter."""
     program = f"import sys, {module}; print(*sys.modules)"
-    return set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,5 +155,9 @@ def test_heavy_imports__wait_until_they_are_used(module, absent):
 
 def test_modules__stay_small():
     """No module of the package exceeds 300 lines."""
-    long = {module_name(path): count for path in FILES if (count := len(path.read_text().splitlines())) > 300}
+    long = {
+        module_name(path): count
+        for path in FILES
+        if (count := len(path.read_text().splitlines())) > 300
+    }
     assert not long

@@ -21,14 +21,18 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "images.beton"
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     fields = {"image": RGBImageField("raw"), "label": IntField()}
-    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset([(image, i) for i, image in enumerate(images)])
+    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset(
+        [(image, i) for i, image in enumerate(images)]
+    )
     return str(path)
 
 
 def configs(file, seed=0, **data):
     """The sections that the loader needs."""
     return SimpleNamespace(
-        data=DataConfig(train=file, workers=0, **data), view=CropViews(size=8), train=TrainConfig(epochs=1, batch_size=5, seed=seed)
+        data=DataConfig(train=file, workers=0, **data),
+        view=CropViews(size=8),
+        train=TrainConfig(epochs=1, batch_size=5, seed=seed),
     )
 
 
@@ -40,7 +44,10 @@ def labels(c):
 
 def test_subset__is_a_seeded_share_without_repetition(file):
     """A quarter is ten different samples: the same for one seed, others for another; larger shares hold the smaller ones."""
-    quarter, again, other, half = (subset(configs(file, seed, fraction=f)) for seed, f in ((0, 0.25), (0, 0.25), (1, 0.25), (0, 0.5)))
+    quarter, again, other, half = (
+        subset(configs(file, seed, fraction=f))
+        for seed, f in ((0, 0.25), (0, 0.25), (1, 0.25), (0, 0.5))
+    )
     assert len(set(quarter)) == 10
     np.testing.assert_array_equal(quarter, again)
     assert set(quarter) != set(other)

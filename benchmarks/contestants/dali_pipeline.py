@@ -37,9 +37,16 @@ class Dali:
         self.source = source
         kinds = [view for view in job["views"] for _ in range(view["count"])][:: self.repeated]
 
-        @pipeline_def(batch_size=job["batch_size"] * self.repeated, num_threads=job["workers"], device_id=None, enable_conditionals=True)
+        @pipeline_def(
+            batch_size=job["batch_size"] * self.repeated,
+            num_threads=job["workers"],
+            device_id=None,
+            enable_conditionals=True,
+        )
         def graph():
-            stored = fn.external_source(source, batch=True, cycle="raise", dtype=types.UINT8, ndim=3 if images.is_raw else 1)
+            stored = fn.external_source(
+                source, batch=True, cycle="raise", dtype=types.UINT8, ndim=3 if images.is_raw else 1
+            )
             decoded = stored if images.is_raw else None
             if not images.is_raw and (len(kinds) > 1 or kinds[0]["crop"] != "area"):
                 decoded = fn.decoders.image(stored, device="cpu", output_type=types.RGB)
@@ -85,7 +92,9 @@ class ShuffledEpochs:
 
     def __init__(self, images: StoredImages, count: int, batch_size: int, repeated: int):
         values = [images.stored(index).copy() for index in range(len(images))]
-        self.values = np.stack(values) if repeated > 1 else values  # one array for a batch spares DALI a copy per sample
+        self.values = (
+            np.stack(values) if repeated > 1 else values
+        )  # one array for a batch spares DALI a copy per sample
         self.count, self.batch_size, self.repeated = count, batch_size, repeated
         self.rng = np.random.default_rng(0)
 
@@ -99,7 +108,11 @@ class ShuffledEpochs:
         if self.is_ended or not len(chosen):
             raise StopIteration
         self.position += self.batch_size
-        return np.repeat(self.values[chosen], self.repeated, axis=0) if self.repeated > 1 else [self.values[index] for index in chosen]
+        return (
+            np.repeat(self.values[chosen], self.repeated, axis=0)
+            if self.repeated > 1
+            else [self.values[index] for index in chosen]
+        )
 
 
 def render(fn, types, view: dict, stored, decoded):
@@ -111,10 +124,17 @@ def render(fn, types, view: dict, stored, decoded):
         image = fn.crop(decoded, crop_h=side, crop_w=side)
         image = fn.resize(image, size=(size, size))
     elif view["crop"] == "patch":
-        place = {"crop_pos_x": fn.random.uniform(range=(0, 1)), "crop_pos_y": fn.random.uniform(range=(0, 1))}
-        image = fn.resize(fn.crop(decoded, crop=(view["patch"], view["patch"]), **place), size=(size, size))
+        place = {
+            "crop_pos_x": fn.random.uniform(range=(0, 1)),
+            "crop_pos_y": fn.random.uniform(range=(0, 1)),
+        }
+        image = fn.resize(
+            fn.crop(decoded, crop=(view["patch"], view["patch"]), **place), size=(size, size)
+        )
     elif decoded is None:  # a single view: only its region is decoded
-        image = fn.decoders.image_random_crop(stored, device="cpu", output_type=types.RGB, random_area=view["scale"])
+        image = fn.decoders.image_random_crop(
+            stored, device="cpu", output_type=types.RGB, random_area=view["scale"]
+        )
         image = fn.resize(image, size=(size, size))
     else:
         image = fn.random_resized_crop(decoded, size=(size, size), random_area=view["scale"])
@@ -140,7 +160,11 @@ def colours(fn, types, view: dict, image):
             image = fn.color_twist(image, saturation=0.0)
     if view["blur"]:
         if chosen(fn, types, view["blur"]):
-            image = fn.gaussian_blur(image, window_size=view["kernel"], sigma=fn.random.uniform(range=tuple(view["sigma"])))
+            image = fn.gaussian_blur(
+                image,
+                window_size=view["kernel"],
+                sigma=fn.random.uniform(range=tuple(view["sigma"])),
+            )
     if view["solarize"]:
         if chosen(fn, types, view["solarize"]):
             inverted = fn.cast(image >= SOLARIZE_FROM, dtype=types.UINT8)

@@ -27,10 +27,16 @@ class StoredViews(torch.utils.data.Dataset):
         if self.images is None:  # mapped by each worker process for itself
             self.images = StoredImages(self.job["path"], self.job["field"])
         values = self.images.stored(index % self.job["stored"])
-        image = Image.fromarray(values) if values.ndim == 3 else Image.open(io.BytesIO(values)).convert("RGB")
+        image = (
+            Image.fromarray(values)
+            if values.ndim == 3
+            else Image.open(io.BytesIO(values)).convert("RGB")
+        )
         if self.job["num_views"] == 1:
             return (self.chains[0][0](image),)
-        return tuple(torch.stack([chain(image) for _ in range(count)]) for chain, count in self.chains)
+        return tuple(
+            torch.stack([chain(image) for _ in range(count)]) for chain, count in self.chains
+        )
 
 
 class Shuffled(torch.utils.data.Sampler):

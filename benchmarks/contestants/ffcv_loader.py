@@ -32,8 +32,12 @@ class FfcvLoader:
         self.repeated = math.gcd(*counts) if sum(counts) > MAX_PIPELINES else 1
         kinds = [view for view in job["views"] for _ in range(view["count"] // self.repeated)]
         if self.repeated > 1:
-            self.note(f"{len(kinds)} of {sum(counts)} pipelines, over sample ids that come {self.repeated} times")
-        pipelines, options = self.pipelines(job["field"], [self.operations(job, view) for view in kinds])
+            self.note(
+                f"{len(kinds)} of {sum(counts)} pipelines, over sample ids that come {self.repeated} times"
+            )
+        pipelines, options = self.pipelines(
+            job["field"], [self.operations(job, view) for view in kinds]
+        )
         self.loader = Loader(
             job["path"],
             batch_size=job["batch_size"] * self.repeated,
@@ -60,24 +64,34 @@ class FfcvLoader:
 
     def require_flavour(self) -> None:
         """Raise `Absent` where `ffcv` is missing or is the other package."""
-        need("ffcv", f": --peer.{'ffcv' if self.flavour == STOCK else 'ffcv_ssl_fb'}.python=… names one that has it")
+        need(
+            "ffcv",
+            f": --peer.{'ffcv' if self.flavour == STOCK else 'ffcv_ssl_fb'}.python=… names one that has it",
+        )
         if self.flavour == SSL:
             restore_scipy_name()
         import ffcv.transforms
 
         found = SSL if hasattr(ffcv.transforms, "RandomGrayscale") else STOCK
         if found != self.flavour:
-            raise Absent(f"the module 'ffcv' of its Python is {found}; --peer.….python=… names another Python")
+            raise Absent(
+                f"the module 'ffcv' of its Python is {found}; --peer.….python=… names another Python"
+            )
 
     def pipelines(self, field: str, operations: list[list]) -> tuple[dict, dict]:
         """The loader's pipelines, and its further options, for one list of operations per view."""
         names = [field, *(f"{field}_{number}" for number in range(2, len(operations) + 1))]
         if self.flavour == SSL:
             mapper = dict.fromkeys(names[1:], field)
-            return dict(zip(names, operations, strict=True)), {"custom_field_mapper": mapper} if mapper else {}
+            return dict(zip(names, operations, strict=True)), {
+                "custom_field_mapper": mapper
+            } if mapper else {}
         from ffcv.pipeline import PipelineSpec
 
-        return {name: PipelineSpec(field, decoder=o[0], transforms=o[1:]) for name, o in zip(names, operations, strict=True)}, {}
+        return {
+            name: PipelineSpec(field, decoder=o[0], transforms=o[1:])
+            for name, o in zip(names, operations, strict=True)
+        }, {}
 
     def operations(self, job: dict, view: dict) -> list:
         """One view, as far as this package has its operations."""
@@ -87,9 +101,15 @@ class FfcvLoader:
         size = (view["size"], view["size"])
         if view["crop"] == "center":
             chain = [decoders.CenterCropRGBImageDecoder(size, view["ratio"])]
-        elif view["crop"] == "patch":  # a square with the patch's share of the area: the patch, anywhere
+        elif (
+            view["crop"] == "patch"
+        ):  # a square with the patch's share of the area: the patch, anywhere
             share = view["patch"] ** 2 / self.area(job)
-            chain = [decoders.RandomResizedCropRGBImageDecoder(size, scale=(share, share), ratio=(1.0, 1.0))]
+            chain = [
+                decoders.RandomResizedCropRGBImageDecoder(
+                    size, scale=(share, share), ratio=(1.0, 1.0)
+                )
+            ]
         else:
             chain = [decoders.RandomResizedCropRGBImageDecoder(size, scale=tuple(view["scale"]))]
         self.note("resize is OpenCV's INTER_AREA")
@@ -115,7 +135,11 @@ class FfcvLoader:
             self.lack("solarize", view["solarize"])
             if not view["jitter_p"]:
                 return []
-            steps = ((T.RandomBrightness, brightness), (T.RandomContrast, contrast), (T.RandomSaturation, saturation))
+            steps = (
+                (T.RandomBrightness, brightness),
+                (T.RandomContrast, contrast),
+                (T.RandomSaturation, saturation),
+            )
             return [make(strength, view["jitter_p"]) for make, strength in steps]
         chain = [T.RandomColorJitter(view["jitter_p"], *view["jitter"])] if view["jitter_p"] else []
         if view["jitter_p"]:
@@ -154,5 +178,12 @@ def restore_scipy_name() -> None:
 
 if __name__ == "__main__":
     flavour = sys.argv[1].removeprefix("--flavour=")
-    packages = ("ffcv" if flavour == STOCK else "ffcv-ssl", "torch", "numba", "numpy", "opencv-python-headless", "scipy")
+    packages = (
+        "ffcv" if flavour == STOCK else "ffcv-ssl",
+        "torch",
+        "numba",
+        "numpy",
+        "opencv-python-headless",
+        "scipy",
+    )
     serve(lambda: FfcvLoader(flavour), packages)

@@ -22,7 +22,9 @@ def view_transforms(view: dict) -> list:
     chain += [T.RandomHorizontalFlip(view["flip"])] if view["flip"] else []
     chain += [T.RandomColorJitter(view["jitter_p"], *view["jitter"])] if view["jitter_p"] else []
     chain += [T.RandomGrayscale(view["gray"])] if view["gray"] else []
-    chain += [T.GaussianBlur(view["blur"], view["kernel"], tuple(view["sigma"]))] if view["blur"] else []
+    chain += (
+        [T.GaussianBlur(view["blur"], view["kernel"], tuple(view["sigma"]))] if view["blur"] else []
+    )
     return chain + ([T.RandomSolarization(view["solarize"])] if view["solarize"] else [])
 
 
@@ -32,7 +34,9 @@ def pipeline(job: dict) -> list:
 
     if job["num_views"] == 1:
         return view_transforms(job["views"][0])
-    return [MultiView([view_transforms(view) for view in job["views"] for _ in range(view["count"])])]
+    return [
+        MultiView([view_transforms(view) for view in job["views"] for _ in range(view["count"])])
+    ]
 
 
 class Ours:
@@ -54,7 +58,9 @@ class Ours:
             seed=0,
             indices=np.arange(job["num_images"]) % job["stored"],
             drop_last=False,
-            pipelines={name: pipeline(job) if name == job["field"] else None for name in job["fields"]},
+            pipelines={
+                name: pipeline(job) if name == job["field"] else None for name in job["fields"]
+            },
             **job["loader"],
         )
 

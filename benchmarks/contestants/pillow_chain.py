@@ -26,7 +26,9 @@ class PillowChain:
         from PIL import Image, ImageFilter, ImageOps
 
         spec, size = self.view, self.view["size"]
-        image = image.crop(crop_box(image.size, spec)).resize((size, size), Image.Resampling.BILINEAR)
+        image = image.crop(crop_box(image.size, spec)).resize(
+            (size, size), Image.Resampling.BILINEAR
+        )
         if random.random() < spec["flip"]:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if random.random() < spec["jitter_p"]:
@@ -74,7 +76,9 @@ def jittered(image, strengths: tuple[float, float, float, float]):
 
     brightness, contrast, saturation, hue = strengths
     steps = [
-        lambda v: ImageEnhance.Brightness(v).enhance(random.uniform(1 - brightness, 1 + brightness)),
+        lambda v: ImageEnhance.Brightness(v).enhance(
+            random.uniform(1 - brightness, 1 + brightness)
+        ),
         lambda v: ImageEnhance.Contrast(v).enhance(random.uniform(1 - contrast, 1 + contrast)),
         lambda v: ImageEnhance.Color(v).enhance(random.uniform(1 - saturation, 1 + saturation)),
         lambda v: hue_shifted(v, random.uniform(-hue, hue)),
@@ -100,7 +104,9 @@ class Pillow(DataLoaderContestant):
     def make_chains(self, views: list[dict]) -> Iterator:
         need("PIL", ": pip install pillow")
         self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
-        self.notes += ["blur is Pillow's own, by box filters"] if any(view["blur"] for view in views) else []
+        self.notes += (
+            ["blur is Pillow's own, by box filters"] if any(view["blur"] for view in views) else []
+        )
         return (PillowChain(view) for view in views)
 
 

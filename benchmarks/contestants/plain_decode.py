@@ -30,7 +30,9 @@ class PlainDecode:
         if self.images.is_raw:
             raise Absent("raw images need no decode")
         self.jpegs = [self.images.stored(index).copy() for index in range(len(self.images))]
-        make = {"simplejpeg": simplejpeg_decoder, "native": native_decoder}[os.environ["FFCV_SSL_DECODER"]]
+        make = {"simplejpeg": simplejpeg_decoder, "native": native_decoder}[
+            os.environ["FFCV_SSL_DECODER"]
+        ]
         self.num_images, self.workers = job["num_images"], job["workers"]
         self.rng = np.random.default_rng(0)
         self.decoders = [make(self.images.records) for _ in range(self.workers)]
@@ -94,7 +96,19 @@ def native_decoder(records: np.ndarray) -> Callable[[int, np.ndarray], None]:
 
     def decode(index: int, jpeg: np.ndarray) -> None:
         height, width = sizes[index]
-        status = call(handle.address, jpeg.ctypes.data, jpeg.size, buffer.ctypes.data, height, width, 0, 0, height, width, 1)
+        status = call(
+            handle.address,
+            jpeg.ctypes.data,
+            jpeg.size,
+            buffer.ctypes.data,
+            height,
+            width,
+            0,
+            0,
+            height,
+            width,
+            1,
+        )
         if status:
             raise RuntimeError(f"image {index}: {handle.message()}")
 
@@ -103,7 +117,9 @@ def native_decoder(records: np.ndarray) -> Callable[[int, np.ndarray], None]:
 
 def largest(records: np.ndarray) -> np.ndarray:
     """A buffer for any of the images, 1-D uint8."""
-    return np.empty(int((records["height"].astype(np.int64) * records["width"]).max()) * 3, np.uint8)
+    return np.empty(
+        int((records["height"].astype(np.int64) * records["width"]).max()) * 3, np.uint8
+    )
 
 
 if __name__ == "__main__":

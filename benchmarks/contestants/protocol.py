@@ -22,7 +22,9 @@ from typing import Any, Protocol
 Batch = tuple[int, list[Any]]  # number of images, their views: arrays or tensors
 Batches = Generator[Batch, None, None]
 Consume = Callable[[list[Any]], None]
-LEAST_BATCHES = 10  # of an epoch that ends early: half a batch in flight is then a twentieth at most
+LEAST_BATCHES = (
+    10  # of an epoch that ends early: half a batch in flight is then a twentieth at most
+)
 
 
 class Absent(Exception):
@@ -119,7 +121,9 @@ class Session:
         return {"now": now, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def go_on(batches: Batches, consume: Consume, limit_s: float, least: int) -> tuple[float, int, bool]:
+def go_on(
+    batches: Batches, consume: Consume, limit_s: float, least: int
+) -> tuple[float, int, bool]:
     """Take the further batches of an epoch, to its end or to the time limit, then close it.
 
     Parameters

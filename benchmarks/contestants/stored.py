@@ -2,11 +2,25 @@
 
 import numpy as np
 
-HEADER = np.dtype([("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("table", "<u8")])
+HEADER = np.dtype(
+    [
+        ("version", "<u2"),
+        ("num_fields", "<u2"),
+        ("page_size", "<u4"),
+        ("num_samples", "<u8"),
+        ("table", "<u8"),
+    ]
+)
 DESCRIPTOR = np.dtype([("type_id", "u1"), ("name", "S16"), ("arguments", "V1024")])
 IMAGE = np.dtype([("mode", "u1"), ("width", "<u2"), ("height", "<u2"), ("pointer", "<u8")])
 POINTER_AND_SIZE = np.dtype([("pointer", "<u8"), ("size", "<u8")])
-RECORDS = {0: np.dtype("<f8"), 1: np.dtype("<i8"), 2: IMAGE, 3: POINTER_AND_SIZE, 5: POINTER_AND_SIZE}
+RECORDS = {
+    0: np.dtype("<f8"),
+    1: np.dtype("<i8"),
+    2: IMAGE,
+    3: POINTER_AND_SIZE,
+    5: POINTER_AND_SIZE,
+}
 RECORDS |= dict.fromkeys((4, 6), np.dtype("<u8"))
 ENTRY = np.dtype([("sample_id", "<u8"), ("pointer", "<u8"), ("size", "<u8")])
 RAW = 1
@@ -45,4 +59,8 @@ class StoredImages:
         record, size = self.records[index], int(self.sizes[index])
         pointer = int(record["pointer"])
         values = np.asarray(self.file[pointer : pointer + size])
-        return values.reshape(int(record["height"]), int(record["width"]), 3) if record["mode"] == RAW else values
+        return (
+            values.reshape(int(record["height"]), int(record["width"]), 3)
+            if record["mode"] == RAW
+            else values
+        )

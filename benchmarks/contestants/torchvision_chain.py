@@ -13,7 +13,10 @@ def import_transforms():
 
     Then its compiled operators do not load and their fake kernels cannot be registered; no transform needs them.
     """
-    need("torchvision", ": --peer.torchvision.python=… names one that has it, see benchmarks/README.md")
+    need(
+        "torchvision",
+        ": --peer.torchvision.python=… names one that has it, see benchmarks/README.md",
+    )
     with contextlib.suppress(RuntimeError):
         import torchvision.transforms
 
@@ -41,9 +44,17 @@ def compose(transforms, view: dict) -> Chain:
     else:
         steps = [T.RandomResizedCrop(size, scale=tuple(view["scale"]))]
     steps += [T.RandomHorizontalFlip(view["flip"])] if view["flip"] else []
-    steps += [T.RandomApply([T.ColorJitter(*view["jitter"])], view["jitter_p"])] if view["jitter_p"] else []
+    steps += (
+        [T.RandomApply([T.ColorJitter(*view["jitter"])], view["jitter_p"])]
+        if view["jitter_p"]
+        else []
+    )
     steps += [T.RandomGrayscale(view["gray"])] if view["gray"] else []
-    steps += [T.RandomApply([T.GaussianBlur(view["kernel"], tuple(view["sigma"]))], view["blur"])] if view["blur"] else []
+    steps += (
+        [T.RandomApply([T.GaussianBlur(view["kernel"], tuple(view["sigma"]))], view["blur"])]
+        if view["blur"]
+        else []
+    )
     steps += [T.RandomSolarize(128, view["solarize"])] if view["solarize"] else []
     return T.Compose([*steps, T.PILToTensor()])
 

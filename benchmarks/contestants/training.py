@@ -31,15 +31,23 @@ class SimClrStep:
     def __init__(self, width: int, threads: int):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        stem = nn.Sequential(nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        stem = nn.Sequential(
+            nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
         blocks = [Block(width * 2**i, width * 2 ** (i + 1)) for i in range(3)]
-        head = nn.Sequential(nn.Linear(8 * width, 8 * width), nn.ReLU(), nn.Linear(8 * width, PROJECTION))
+        head = nn.Sequential(
+            nn.Linear(8 * width, 8 * width), nn.ReLU(), nn.Linear(8 * width, PROJECTION)
+        )
         self.network = nn.Sequential(stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.05, momentum=0.9)
 
     def __call__(self, views: list[Any]) -> None:
         (images,) = views
-        x = images.transpose(0, 1).flatten(0, 1).float().sub_(MEAN).div_(DEVIATION)  # all first views, then all second ones
+        x = (
+            images.transpose(0, 1).flatten(0, 1).float().sub_(MEAN).div_(DEVIATION)
+        )  # all first views, then all second ones
         z = F.normalize(self.network(x))
         similarity = (z @ z.T / TEMPERATURE).fill_diagonal_(-torch.inf)
         half = len(z) // 2

@@ -67,10 +67,23 @@ class Writer:
 
             quiet = {"progress": False}
         fields = {"image": RGBImageField(**self.job["options"]), "label": IntField()}
-        DatasetWriter(self.job["target"], fields, num_workers=self.job["workers"], **quiet).from_indexed_dataset(self.dataset)
+        DatasetWriter(
+            self.job["target"], fields, num_workers=self.job["workers"], **quiet
+        ).from_indexed_dataset(self.dataset)
         yield len(self.dataset), []
 
 
 if __name__ == "__main__":
     flavour = sys.argv[1].removeprefix("--flavour=")
-    serve(lambda: Writer(flavour), ("ffcv", "ffcv_ssl", "numpy", "pillow", "simplejpeg", "opencv-python", "opencv-python-headless"))
+    serve(
+        lambda: Writer(flavour),
+        (
+            "ffcv",
+            "ffcv_ssl",
+            "numpy",
+            "pillow",
+            "simplejpeg",
+            "opencv-python",
+            "opencv-python-headless",
+        ),
+    )

@@ -12,7 +12,15 @@ def make_row():
     """Build a row of a result: 100 images in the given seconds per epoch, behind a start of 250 ms."""
 
     def make(key, kind="peer", seconds=(1.0, 1.0), **more):
-        row = {"key": key, "name": key, "kind": kind, "workers": 2, "status": "ok", "reason": "", "seconds": list(seconds)}
+        row = {
+            "key": key,
+            "name": key,
+            "kind": kind,
+            "workers": 2,
+            "status": "ok",
+            "reason": "",
+            "seconds": list(seconds),
+        }
         row |= {"images": [100] * len(seconds), "start_s": [0.25] * len(seconds)}
         return row | {"lacks": [], "notes": [], "versions": {}} | more
 
@@ -31,7 +39,15 @@ def make_result(make_row):
             make_row("dali", status="absent", reason="no module", seconds=()),
             make_row("decode_native", "ceiling", (0.25, 0.25, 0.5), name="plain decode, native"),
         ]
-        result = {"name": name, "title": name, "images": "100 images", "num_images": 100, "stored": 100, "views": 2, "batch_size": 32}
+        result = {
+            "name": name,
+            "title": name,
+            "images": "100 images",
+            "num_images": 100,
+            "stored": 100,
+            "views": 2,
+            "batch_size": 32,
+        }
         return result | {"epoch_s": 5.0, "rows": rows} | more
 
     return make
@@ -48,5 +64,8 @@ def contestant(monkeypatch):
 
     yield load
     for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(CONTESTANTS) in sys.modules[name].__file__:
+        if (
+            getattr(sys.modules[name], "__file__", None)
+            and str(CONTESTANTS) in sys.modules[name].__file__
+        ):
             del sys.modules[name]

@@ -25,7 +25,14 @@ def test_stored_images__are_those_of_the_reader(tmp_path, contestant, mode):
     }
     rng = np.random.default_rng(0)
     samples = [
-        (bytes(range(index)), 0.5, rng.integers(0, 256, (17 + index, 31, 3), dtype=np.uint8), np.ones(3, "f4"), index) for index in range(5)
+        (
+            bytes(range(index)),
+            0.5,
+            rng.integers(0, 256, (17 + index, 31, 3), dtype=np.uint8),
+            np.ones(3, "f4"),
+            index,
+        )
+        for index in range(5)
     ]
     DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset(samples)
     stored = contestant("stored").StoredImages(str(path), "image", 4)
@@ -33,7 +40,11 @@ def test_stored_images__are_those_of_the_reader(tmp_path, contestant, mode):
     assert stored.is_raw == (mode == "raw")
     with Reader(str(path)) as reader:
         for index in range(4):
-            expected = reader.value(index, "image") if mode == "raw" else np.frombuffer(reader.read(index, "image"), np.uint8)
+            expected = (
+                reader.value(index, "image")
+                if mode == "raw"
+                else np.frombuffer(reader.read(index, "image"), np.uint8)
+            )
             np.testing.assert_array_equal(stored.stored(index), expected)
 
 
@@ -54,9 +65,18 @@ def test_ours__builds_every_operation_of_a_view(contestant):
     """The chain of a workload names each of its operations once, and none that has probability 0."""
     chain = contestant("ours").view_transforms
     names = [type(step).__name__ for step in chain(vars(WORKLOADS["ladder_solarize"].views[0]))]
-    expected = ["RandomResizedCrop", "RandomHorizontalFlip", "RandomColorJitter", "RandomGrayscale", "GaussianBlur", "RandomSolarization"]
+    expected = [
+        "RandomResizedCrop",
+        "RandomHorizontalFlip",
+        "RandomColorJitter",
+        "RandomGrayscale",
+        "GaussianBlur",
+        "RandomSolarization",
+    ]
     assert names == expected
-    assert [type(step).__name__ for step in chain(vars(WORKLOADS["linear"].views[0]))] == ["CenterCrop"]
+    assert [type(step).__name__ for step in chain(vars(WORKLOADS["linear"].views[0]))] == [
+        "CenterCrop"
+    ]
 
 
 def test_photos__are_written_with_restart_markers(tmp_path):

@@ -21,7 +21,9 @@ def job(tmp_path):
     return WORKLOADS["crop1"].job(images, 1, Epochs(1, COUNT))
 
 
-@pytest.mark.parametrize(("stored", "images"), [(315, 4095), (2000, 4000), (512, 4096), (20_000, 20_000), (1, 4000)])
+@pytest.mark.parametrize(
+    ("stored", "images"), [(315, 4095), (2000, 4000), (512, 4096), (20_000, 20_000), (1, 4000)]
+)
 def test_epochs__repeat_the_stored_images_whole(stored, images):
     """An epoch has the fewest whole repetitions that make 4,000 images."""
     assert Epochs(1).num_images(stored) == images
@@ -50,7 +52,11 @@ def test_plain_decode__decodes_the_same_images(contestant, job, monkeypatch):
     plain_decode = contestant("plain_decode")
     monkeypatch.setenv("FFCV_SSL_DECODER", "simplejpeg")
     decoded = []
-    monkeypatch.setattr(plain_decode, "simplejpeg_decoder", lambda records: lambda index, jpeg: decoded.append(index))
+    monkeypatch.setattr(
+        plain_decode,
+        "simplejpeg_decoder",
+        lambda records: lambda index, jpeg: decoded.append(index),
+    )
     ceiling = plain_decode.PlainDecode()
     ceiling.prepare(job)
     counts = [count for count, _ in ceiling.batches()]

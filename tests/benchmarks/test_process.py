@@ -85,9 +85,7 @@ def test_start__without_an_interpreter_is_a_lost_contestant():
 def test_start__keeps_this_pythons_paths_from_another(start, monkeypatch):
     """Import paths of this Python do not reach a foreign one; what the entry adds does."""
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
-    program = (
-        "import json, os, sys\nsys.stdin.readline(); print(json.dumps([os.environ.get('PYTHONPATH'), os.environ['ADDED']]), flush=True)"
-    )
+    program = "import json, os, sys\nsys.stdin.readline(); print(json.dumps([os.environ.get('PYTHONPATH'), os.environ['ADDED']]), flush=True)"
     assert start(program, foreign=True, ADDED="1").ask({"do": ""}, 20) == [None, "1"]
     assert start(program, foreign=False, ADDED="1").ask({"do": ""}, 20) == ["/somewhere", "1"]
     assert os.environ["PYTHONPATH"] == "/somewhere"

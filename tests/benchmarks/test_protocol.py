@@ -59,7 +59,9 @@ def test_epoch__with_an_empty_first_batch_counts_everything(session):
     assert reply == {"start_s": 0.0, "seconds": 4.0, "images": 8}
 
 
-@pytest.mark.parametrize(("batch_s", "behind_the_first"), [(0.25, 20), (1.0, 9), (3.0, 9), (0.01, 99)])
+@pytest.mark.parametrize(
+    ("batch_s", "behind_the_first"), [(0.25, 20), (1.0, 9), (3.0, 9), (0.01, 99)]
+)
 def test_epoch__ends_early_behind_5_s_and_ten_batches(session, batch_s, behind_the_first):
     """It takes whole batches until 5 s are over and there are ten; a fast contestant takes them all."""
     prepared = session([32] * 100, batch_s=batch_s, epoch_s=5.0)

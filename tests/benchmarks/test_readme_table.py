@@ -9,17 +9,42 @@ from ffcv_ssl.benchmarks.goals import GOALS, goals_table
 @pytest.fixture
 def run_result(make_result):
     """The JSON of a run of three workloads with first batch and memory."""
-    first = {"workload": "simclr2", "key": "ours_pip", "name": "ffcv_ssl", "kind": "ours", "status": "ok", "reason": ""}
+    first = {
+        "workload": "simclr2",
+        "key": "ours_pip",
+        "name": "ffcv_ssl",
+        "kind": "ours",
+        "status": "ok",
+        "reason": "",
+    }
     return {
         "workers": 2,
-        "machine": {"cores": 2, "cpu": "a CPU", "load_average": 0.1, "python": "3.11", "versions": {"torch": "2"}, "commit": "abc"},
+        "machine": {
+            "cores": 2,
+            "cpu": "a CPU",
+            "load_average": 0.1,
+            "python": "3.11",
+            "versions": {"torch": "2"},
+            "commit": "abc",
+        },
         "workloads": [make_result("crop1"), make_result("simclr2"), make_result("train2")],
         "first_batch": [first | {"cache": "warm", "seconds": [0.5, 0.75, 2.0]}],
-        "memory": {"status": "ok", "title": "20 views", "batch_bytes": 1, "idle": 1e9, "peak": 1.5e9, "after_epoch": [1, 1]},
+        "memory": {
+            "status": "ok",
+            "title": "20 views",
+            "batch_bytes": 1,
+            "idle": 1e9,
+            "peak": 1.5e9,
+            "after_epoch": [1, 1],
+        },
     }
 
 
-@pytest.mark.parametrize("path", list(readme_table.blocks(readme_table.HERE / "results")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path",
+    list(readme_table.blocks(readme_table.HERE / "results")),
+    ids=lambda path: path.parent.name,
+)
 def test_readme__holds_what_the_results_generate(path):
     """The committed README equals what the committed JSON generates; `python benchmarks/readme_table.py` writes it."""
     block = readme_table.blocks(readme_table.HERE / "results")[path]
@@ -41,7 +66,9 @@ def test_summary__tells_the_start_of_an_epoch(run_result):
     assert lines[head].startswith("| ms to the first batch | pip install | native shim | FFCV |")
     assert lines[head + 2] == "| crop1 | 250 | 250 | 250 | - | - | - | - |"
     assert not any(line.startswith("| train2") for line in lines[head:])
-    assert "epochs of at least 100 images or 5 s, without their start" in readme_table.summary(run_result)
+    assert "epochs of at least 100 images or 5 s, without their start" in readme_table.summary(
+        run_result
+    )
 
 
 def test_summary__of_older_results_has_no_starts(run_result):
@@ -81,6 +108,9 @@ def test_inserted__replaces_only_what_is_between_the_markers(tmp_path):
     """The text around the markers stays; without markers nothing is written."""
     path = tmp_path / "README.md"
     text = f"before\n{readme_table.BEGIN}\nold\n{readme_table.END}\nafter\n"
-    assert readme_table.inserted(text, "new", path) == f"before\n{readme_table.BEGIN}\nnew\n{readme_table.END}\nafter\n"
+    assert (
+        readme_table.inserted(text, "new", path)
+        == f"before\n{readme_table.BEGIN}\nnew\n{readme_table.END}\nafter\n"
+    )
     with pytest.raises(SystemExit, match="missing"):
         readme_table.inserted("no markers", "new", path)

@@ -66,14 +66,22 @@ def test_table__tells_the_start_apart(make_result):
 
 def test_title__tells_how_long_the_epochs_are(make_result):
     """Images of an epoch and the seconds after which one ends early are named."""
-    assert report.title(make_result(num_images=4095)).endswith("median of 3 epochs of 4,095 images or 5 s")
+    assert report.title(make_result(num_images=4095)).endswith(
+        "median of 3 epochs of 4,095 images or 5 s"
+    )
 
 
 def test_ladder__shows_what_each_step_adds(make_result, make_row):
     """The first step counts whole, the next ones by what they add; a step that a peer lacks says so."""
-    steps = [make_result(f"ladder_{step}", title=f"ladder: {title}") for step, title in (("crop", "crop"), ("flip", "+ flip"))]
+    steps = [
+        make_result(f"ladder_{step}", title=f"ladder: {title}")
+        for step, title in (("crop", "crop"), ("flip", "+ flip"))
+    ]
     for step, seconds, lacks in zip(steps, (1.0, 1.5), ([], ["flip"]), strict=True):
-        step["rows"] = [make_row("ours_pip", "ours", (seconds,)), make_row("ffcv", seconds=(1.0,), lacks=lacks)]
+        step["rows"] = [
+            make_row("ours_pip", "ours", (seconds,)),
+            make_row("ffcv", seconds=(1.0,), lacks=lacks),
+        ]
     _, ours, peer = report.ladder_table(steps)
     assert ours == ["ours_pip", "20.00", "+10.00", "30.00"]
     assert peer == ["ffcv", "20.00", "lacks", "20.00"]
@@ -88,5 +96,14 @@ def test_rendering__pads_short_lines(render):
 
 def test_scaling__compares_with_one_thread(make_row, make_result):
     """Each family has a line, and its gain is that of the most threads over one."""
-    rows = [make_row(f"ours_pip_{count}", "ours", (2.0 / count,), workers=count, name=f"ours, {count} threads") for count in (1, 2)]
+    rows = [
+        make_row(
+            f"ours_pip_{count}",
+            "ours",
+            (2.0 / count,),
+            workers=count,
+            name=f"ours, {count} threads",
+        )
+        for count in (1, 2)
+    ]
     assert report.scaling_table(make_result(rows=rows))[1] == ["ours", "50", "100", "2.00x"]

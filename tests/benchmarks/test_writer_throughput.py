@@ -21,7 +21,9 @@ def test_compared__tells_the_start_apart(make_row):
 
 def test_compared__of_files_that_are_too_short_has_no_rate(make_row):
     """Where the longer file took no longer, the row says what to do."""
-    row = compared(make_row("ours_pip", seconds=(2.0, 1.0)), make_row("ours_pip", seconds=(1.0, 2.0)))
+    row = compared(
+        make_row("ours_pip", seconds=(2.0, 1.0)), make_row("ours_pip", seconds=(1.0, 2.0))
+    )
     assert (row["status"], row["seconds"]) == ("failed", [])
     assert "raise --epoch" in row["reason"]
 
@@ -57,6 +59,17 @@ def test_table__tells_the_start_apart(make_row):
         row["size_bytes"] = 80_000_000
     text = writer_throughput.result_text({"name": "keep", "images": 80, "files": 10, "rows": rows})
     head, ffcv, ours = (line.split() for line in text.splitlines()[1:])
-    assert head == ["images/s", "slowest", "-", "fastest", "MB/s", "start,", "ms", "x", "FFCV", "goal"]
+    assert head == [
+        "images/s",
+        "slowest",
+        "-",
+        "fastest",
+        "MB/s",
+        "start,",
+        "ms",
+        "x",
+        "FFCV",
+        "goal",
+    ]
     assert ffcv == ["ffcv", "50", "50", "-", "50", "50", "250", "1.00"]
     assert ours == ["ours_pip", "100", "100", "-", "100", "100", "10", "2.00", "8"]

@@ -10,7 +10,9 @@ def resize(image, box, size, support=1.0, weight=lambda x: max(1 - abs(x), 0)):
     """Antialiased resampling of a crop; `weight` is the filter at scale 1 with half width `support`."""
     top, left, height, width = box
     crop = np.asarray(image, np.float64)[top : top + height, left : left + width]
-    return _axis(size[1], width, support, weight) @ (_axis(size[0], height, support, weight) @ crop.transpose(2, 0, 1)).transpose(0, 2, 1)
+    return _axis(size[1], width, support, weight) @ (
+        _axis(size[0], height, support, weight) @ crop.transpose(2, 0, 1)
+    ).transpose(0, 2, 1)
 
 
 def _axis(size, source, support, weight):
@@ -77,7 +79,10 @@ def blur(image, sigma, radius):
     for axis in (0, 1):
         padding = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
         padded = np.pad(image, padding, mode="reflect")
-        image = sum(tap * np.take(padded, np.arange(image.shape[axis]) + i, axis=axis) for i, tap in enumerate(taps))
+        image = sum(
+            tap * np.take(padded, np.arange(image.shape[axis]) + i, axis=axis)
+            for i, tap in enumerate(taps)
+        )
     return image
 
 
@@ -94,7 +99,19 @@ def rounded(image):
 STEPS = (brightness, contrast, saturation, hue)
 
 
-def render(image, box, size, *, flip=False, order=(0, 1, 2, 3), factors=(1, 1, 1, 0), grayscale=False, sigma=0.0, radius=0, threshold=256):
+def render(
+    image,
+    box,
+    size,
+    *,
+    flip=False,
+    order=(0, 1, 2, 3),
+    factors=(1, 1, 1, 0),
+    grayscale=False,
+    sigma=0.0,
+    radius=0,
+    threshold=256,
+):
     """The whole chain of one view, (h, w, 3) uint8."""
     view = resized(image, box, size)
     view = view[:, ::-1] if flip else view

@@ -7,7 +7,18 @@ import tarfile
 
 import numpy as np
 
-CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+CIFAR10_NAMES = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
 
 
 class _Python2Pickler(pickle._Pickler):
@@ -17,7 +28,11 @@ class _Python2Pickler(pickle._Pickler):
 
     def _save_string(self, value):
         data = value.encode() if isinstance(value, str) else value
-        self.write(b"U" + bytes([len(data)]) + data if len(data) < 256 else b"T" + struct.pack("<i", len(data)) + data)
+        self.write(
+            b"U" + bytes([len(data)]) + data
+            if len(data) < 256
+            else b"T" + struct.pack("<i", len(data)) + data
+        )
         self.memoize(value)
 
     dispatch[bytes] = dispatch[str] = _save_string
@@ -70,14 +85,23 @@ def batch(images, labels, labels_key="labels"):
 
 def official_cifar10_meta():
     """The file `batches.meta` of CIFAR-10."""
-    return python2_pickle({"num_cases_per_batch": 10_000, "label_names": CIFAR10_NAMES, "num_vis": 3072})
+    return python2_pickle(
+        {"num_cases_per_batch": 10_000, "label_names": CIFAR10_NAMES, "num_vis": 3072}
+    )
 
 
 def cifar10_files(images, labels, class_names):
     """The files of CIFAR-10 by name: five training batches and one for testing, all with the same images but for their order."""
-    files = {f"data_batch_{number}": batch(np.roll(images, number, axis=0), np.roll(labels, number)) for number in range(1, 6)}
+    files = {
+        f"data_batch_{number}": batch(np.roll(images, number, axis=0), np.roll(labels, number))
+        for number in range(1, 6)
+    }
     files["test_batch"] = batch(images, labels)
-    files["batches.meta"] = {"label_names": list(class_names), "num_cases_per_batch": len(images), "num_vis": 3072}
+    files["batches.meta"] = {
+        "label_names": list(class_names),
+        "num_cases_per_batch": len(images),
+        "num_vis": 3072,
+    }
     return {name: python2_pickle(content) for name, content in files.items()}
 
 
@@ -85,7 +109,11 @@ def cifar100_files(images, labels, class_names):
     """The files of CIFAR-100 by name."""
     content = {**batch(images, labels, "fine_labels"), "coarse_labels": [0] * len(images)}
     meta = {"fine_label_names": list(class_names), "coarse_label_names": ["things"]}
-    return {"train": python2_pickle(content), "test": python2_pickle(content), "meta": python2_pickle(meta)}
+    return {
+        "train": python2_pickle(content),
+        "test": python2_pickle(content),
+        "meta": python2_pickle(meta),
+    }
 
 
 def write_archive(path, folder, files):

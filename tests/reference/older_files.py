@@ -25,7 +25,9 @@ def without_value_checksums(data: bytes) -> bytes:
     json_text = data[start + 8 : start + 8 + json_length]
 
     def old_block(index_checksum):
-        return extension_to_bytes(json_text, block.page_checksums, index_checksum, block.table_checksum)
+        return extension_to_bytes(
+            json_text, block.page_checksums, index_checksum, block.table_checksum
+        )
 
     table = data[_table(data) :]
     header = _with_table_at(data[:24], start + len(old_block(0)))
@@ -52,7 +54,10 @@ def _block_start(data: bytes) -> int:
 
 def _with_table_at(data: bytes, offset: int) -> bytes:
     header = parse_header(data)
-    return Header(header.num_fields, header.page_size, header.num_samples, offset).to_bytes() + data[24:]
+    return (
+        Header(header.num_fields, header.page_size, header.num_samples, offset).to_bytes()
+        + data[24:]
+    )
 
 
 def _records_end(data: bytes) -> int:

@@ -139,9 +139,13 @@ def make_bases(folder: Path) -> list[Base]:
     for name, (fields, samples, custom_fields) in _contents().items():
         path = folder / f"{name}.beton"
         metadata = {"class_names": ["é", "b"], "source": {"kind": "drawn"}}
-        DatasetWriter(path, fields, MIN_PAGE_SIZE, 0, metadata=metadata, progress=False).from_indexed_dataset(samples)
+        DatasetWriter(
+            path, fields, MIN_PAGE_SIZE, 0, metadata=metadata, progress=False
+        ).from_indexed_dataset(samples)
         parts = take_apart(path)
         for checksums in CHECKSUMS:
             if name != "opaque" or checksums != "none":  # only the block tells its type
-                bases.append(Base(f"{name}/{checksums}", parts.with_checksums(checksums), custom_fields))
+                bases.append(
+                    Base(f"{name}/{checksums}", parts.with_checksums(checksums), custom_fields)
+                )
     return bases

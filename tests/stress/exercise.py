@@ -178,7 +178,9 @@ def _render(
         images = [name for name in names if isinstance(reader.fields[name], RGBImageField)]
         if not names or not len(reader):
             return
-        pipelines = {name: None for name in reader.fields if name not in names} | {name: [CROP] for name in images}
+        pipelines = {name: None for name in reader.fields if name not in names} | {
+            name: [CROP] for name in images
+        }
         loader = Loader(
             path, 3, seed=1, drop_last=False, with_ids=True, on_error="skip", indices=_chosen(len(reader)),
             pipelines=pipelines, custom_fields=custom_fields,
@@ -196,7 +198,9 @@ def _render(
                             outcome.faults.append(("loader differs from reader", f"{key} {mode}"))
             for error in loader.failures:
                 lost.discard(error.sample_id)
-                outcome.errors[int(error.sample_id or 0), f"view {decode} {error.field}"] = str(error)
+                outcome.errors[int(error.sample_id or 0), f"view {decode} {error.field}"] = str(
+                    error
+                )
                 if "no memory" in str(error) or "MemoryError" in str(error):
                     outcome.faults.append(("memory refused", str(error)))
         if lost:
@@ -225,7 +229,10 @@ def compare_views(outcome: Outcome) -> None:
                 outcome.faults.append(("region differs from full decode", f"{sample_id} {name}"))
             elif full in outcome.errors:
                 outcome.counts["region alone"] = outcome.counts.get("region alone", 0) + 1
-        elif name.startswith("view full ") and (sample_id, name.replace("full", "exact", 1)) in outcome.errors:
+        elif (
+            name.startswith("view full ")
+            and (sample_id, name.replace("full", "exact", 1)) in outcome.errors
+        ):
             outcome.faults.append(("full decode alone", f"{sample_id} {name}"))
 
 
@@ -249,20 +256,30 @@ def described(error: BaseException) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     frames = traceback.extract_tb(cause.__traceback__)[-3:]
-    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    places = " < ".join(
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)
+    )
     return f"{type(error).__name__} from {type(cause).__name__}: {str(cause)[:300]} | {places}"
 
 
 def _chosen(count: int) -> list[int]:
     """The samples that are looked at: all, or the first and the last."""
-    return list(range(count)) if count <= MOST_SAMPLES else [*range(MOST_SAMPLES // 2), *range(count - MOST_SAMPLES // 2, count)]
+    return (
+        list(range(count))
+        if count <= MOST_SAMPLES
+        else [*range(MOST_SAMPLES // 2), *range(count - MOST_SAMPLES // 2, count)]
+    )
 
 
 def _lacks_memory(error: BaseException | None) -> bool:
     """Whether memory was refused, however the error is dressed."""
     seen = 0
     while error is not None and seen < 20:
-        if isinstance(error, MemoryError) or "no memory" in str(error) or "Unable to allocate" in str(error):
+        if (
+            isinstance(error, MemoryError)
+            or "no memory" in str(error)
+            or "Unable to allocate" in str(error)
+        ):
             return True
         error, seen = error.__cause__ or error.__context__, seen + 1
     return False

@@ -27,7 +27,9 @@ from ffcv_ssl.system.cores import allowed_cores
 from tests.stress import sanitize
 
 MAX_PIXELS = 1 << 20  # the limit for images that the fuzz sets: `FFCV_SSL_MAX_PIXELS`
-BOUND = 128 << 20  # bytes of address space beyond those of a fresh process; files have 4 MiB, images at most 3
+BOUND = (
+    128 << 20
+)  # bytes of address space beyond those of a fresh process; files have 4 MiB, images at most 3
 NO_BOUND = 1 << 40  # the sanitizers need memory of their own
 M_ARENA_MAX = -8  # of malloc.h
 HANG_S = 60.0
@@ -44,7 +46,11 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(run_part("jpegs", options, only=("native",))))
         return 0
     for part in options.part:
-        outcome[part] = sanitize.run(options.seed, options.count, options.jobs) if part == "sanitized" else run_part(part, options)
+        outcome[part] = (
+            sanitize.run(options.seed, options.count, options.jobs)
+            if part == "sanitized"
+            else run_part(part, options)
+        )
         print_part(part, outcome[part])
     Path(options.json).parent.mkdir(parents=True, exist_ok=True)
     Path(options.json).write_text(json.dumps(outcome, indent=1))
@@ -55,7 +61,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--part",
         nargs="+",
@@ -66,7 +74,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=20_000, help="files per part")
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=allowed_cores(), help="processes")
-    parser.add_argument("--json", default="build/fuzz.json", help="where counts and findings are written")
+    parser.add_argument(
+        "--json", default="build/fuzz.json", help="where counts and findings are written"
+    )
     parser.add_argument("--inside-sanitizer", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -87,7 +97,9 @@ def run_part(part: str, options: argparse.Namespace, only: tuple[str, ...] | Non
     from tests.stress.subjects import FileSubject, JpegSubject
 
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None, prefix="fuzz-") as name:
+    with tempfile.TemporaryDirectory(
+        dir=memory if os.access(memory, os.W_OK) else None, prefix="fuzz-"
+    ) as name:
         folder, started = Path(name), time.monotonic()
         subject = FileSubject(folder) if part == "files" else JpegSubject(MAX_PIXELS, only)
         pool = Pool(
@@ -100,7 +112,10 @@ def run_part(part: str, options: argparse.Namespace, only: tuple[str, ...] | Non
             NO_BOUND if options.inside_sanitizer else BOUND,
         )
         pool.go(options.seed, options.count, options.jobs)
-        counts = {kind: dict(zip(subject.columns, row, strict=True)) for kind, row in zip(subject.kinds, pool.counts.tolist(), strict=True)}
+        counts = {
+            kind: dict(zip(subject.columns, row, strict=True))
+            for kind, row in zip(subject.kinds, pool.counts.tolist(), strict=True)
+        }
         return {
             "seed": options.seed,
             "count": options.count,
@@ -114,9 +129,16 @@ def run_part(part: str, options: argparse.Namespace, only: tuple[str, ...] | Non
 
 def print_part(part: str, outcome: dict) -> None:
     """Print the table of a part, and its findings by kind."""
-    columns = [name for name in next(iter(outcome["counts"].values())) if any(row[name] for row in outcome["counts"].values())]
+    columns = [
+        name
+        for name in next(iter(outcome["counts"].values()))
+        if any(row[name] for row in outcome["counts"].values())
+    ]
     width = max(len(kind) for kind in outcome["counts"])
-    lines = [f"{kind:{width}}" + "".join(f"{row[name]:>{max(len(name), 6) + 2},}" for name in columns) for kind, row in rows(outcome)]
+    lines = [
+        f"{kind:{width}}" + "".join(f"{row[name]:>{max(len(name), 6) + 2},}" for name in columns)
+        for kind, row in rows(outcome)
+    ]
     speed = outcome["count"] / max(outcome["seconds"], 1e-9)
     print(
         f"\n{part}: {outcome['count']:,} from seed {outcome['seed']}, {outcome['seconds']:,.0f} s, {speed:,.0f} a second;",
@@ -144,7 +166,9 @@ def similar(finding: dict) -> tuple[str, str]:
 def rows(outcome: dict) -> list[tuple[str, dict[str, int]]]:
     """The rows of the table, and their sum."""
     counts = outcome["counts"]
-    total = {name: sum(row[name] for row in counts.values()) for name in next(iter(counts.values()))}
+    total = {
+        name: sum(row[name] for row in counts.values()) for name in next(iter(counts.values()))
+    }
     return [*counts.items(), ("all", total)]
 
 

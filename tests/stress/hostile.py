@@ -68,7 +68,9 @@ def number(rng: random.Random, bits: int, value: int = 0, near: tuple[int, ...] 
     elif kind == 2 and near:
         chosen = rng.choice(near) + rng.choice((-1, 0, 0, 0, 1, -8, 8, 24, -24))
     elif kind == 3:
-        chosen = rng.choice((0, 0, 1, 2, 3, 7, 8, 255, 32767, 65535, (1 << bits) - 1, 1 << (bits - 1)))
+        chosen = rng.choice(
+            (0, 0, 1, 2, 3, 7, 8, 255, 32767, 65535, (1 << bits) - 1, 1 << (bits - 1))
+        )
     else:
         chosen = rng.getrandbits(rng.randrange(1, bits + 1))
     return chosen & ((1 << bits) - 1)

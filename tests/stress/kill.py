@@ -36,7 +36,11 @@ from ffcv_ssl.writer import DatasetWriter
 
 FIELDS = {"text": BytesField(), "index": IntField()}
 SAMPLES, SAMPLE_BYTES, SAMPLE_S = 120, 20_000, 0.001
-WRITERS = {"writer": (0, "raise"), "writer, 2 workers": (2, "raise"), "writer, 2 workers, skip": (2, "skip")}
+WRITERS = {
+    "writer": (0, "raise"),
+    "writer, 2 workers": (2, "raise"),
+    "writer, 2 workers, skip": (2, "skip"),
+}
 TRAINING = "training"
 KILLS_PER_RUN = 3  # then a training may finish
 PATIENCE_S = 120.0
@@ -147,7 +151,9 @@ def leftovers(folder: Path) -> list[Path]:
 def convert(folder: Path, version: int, workers: int, on_error: Any) -> None:
     """Write one version."""
     dataset = Texts(version, on_error == "skip")
-    writer = DatasetWriter(folder / "x.beton", FIELDS, MIN_PAGE_SIZE, workers, on_error=on_error, progress=False)
+    writer = DatasetWriter(
+        folder / "x.beton", FIELDS, MIN_PAGE_SIZE, workers, on_error=on_error, progress=False
+    )
     writer.from_indexed_dataset(dataset, chunksize=8)
 
 
@@ -178,7 +184,11 @@ def kill_writer(name: str, kills: int, chance: random.Random, scratch: Path, see
                 path.unlink()
         before = digest(folder / "x.beton")
         version = 1 if before == versions[0] else 0
-        delay_s = chance.uniform(0, duration_s) if chance.random() < 0.5 else chance.uniform(0.8 * duration_s, 1.2 * duration_s)
+        delay_s = (
+            chance.uniform(0, duration_s)
+            if chance.random() < 0.5
+            else chance.uniform(0.8 * duration_s, 1.2 * duration_s)
+        )
         if not killed(fork(convert, folder, version, *options), delay_s):
             seen["finished before"] += 1
             continue
@@ -212,7 +222,14 @@ def train(folder: Path, data: Path) -> int:
     """`ffcv-ssl train` on the small files, from its checkpoint where there is one."""
     from ffcv_ssl.cli.main import main
 
-    return main([*TRAIN, f"--data.train={data / 'train.beton'}", f"--data.val={data / 'val.beton'}", f"--log.out={folder}"])
+    return main(
+        [
+            *TRAIN,
+            f"--data.train={data / 'train.beton'}",
+            f"--data.val={data / 'val.beton'}",
+            f"--log.out={folder}",
+        ]
+    )
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -221,9 +238,15 @@ def outcome(folder: Path) -> dict[str, Any]:
     from ffcv_ssl.train import load_checkpoint
 
     checkpoint = load_checkpoint(folder / "checkpoint.pt")
-    parts = {name: hashlib.sha256(stored_bytes(checkpoint[name])).hexdigest() for name in ("method", "optimizer", "rng")}
+    parts = {
+        name: hashlib.sha256(stored_bytes(checkpoint[name])).hexdigest()
+        for name in ("method", "optimizer", "rng")
+    }
     columns = {"train": ("step", "loss", "lr"), "eval": ("step", "knn")}
-    rows = {name: [[row[column] for column in wanted] for row in read_rows(folder / f"{name}.csv")] for name, wanted in columns.items()}
+    rows = {
+        name: [[row[column] for column in wanted] for row in read_rows(folder / f"{name}.csv")]
+        for name, wanted in columns.items()
+    }
     scores = json.loads((folder / "result.json").read_text())["scores"]
     return {**parts, **rows, "scores": scores, "steps": checkpoint["progress"]["step"]}
 
@@ -253,18 +276,29 @@ def write_shapes(data: Path) -> None:
     """The files to train and to judge on."""
     for name, count, seed in (("train.beton", 60, 0), ("val.beton", 30, 1)):
         shapes = ShapesDataset(count, seed)
-        writer = DatasetWriter(data / name, shapes.fields(RGBImageField("raw")), num_workers=0, progress=False)
+        writer = DatasetWriter(
+            data / name, shapes.fields(RGBImageField("raw")), num_workers=0, progress=False
+        )
         writer.from_indexed_dataset(shapes)
 
 
-def kill_training(name: str, kills: int, chance: random.Random, scratch: Path, seen: Counter) -> None:
+def kill_training(
+    name: str, kills: int, chance: random.Random, scratch: Path, seen: Counter
+) -> None:
     """Kill runs a few times each, resume them, let them finish, and compare with one that nobody disturbed."""
-    for module in ("matplotlib.backends.backend_agg", "torch._dynamo", "ffcv_ssl.cli.main", "ffcv_ssl.recipes.simclr"):
+    for module in (
+        "matplotlib.backends.backend_agg",
+        "torch._dynamo",
+        "ffcv_ssl.cli.main",
+        "ffcv_ssl.recipes.simclr",
+    ):
         import_module(module)  # all that a training imports, once: kills shall meet the training
     ask(write_shapes, scratch)
     began_at = time.perf_counter()
     if status := ended(fork(train, scratch / "undisturbed", scratch, log=scratch / "log")):
-        raise Violation(f"the undisturbed training ended with {status}: {(scratch / 'log').read_text()[-500:]}")
+        raise Violation(
+            f"the undisturbed training ended with {status}: {(scratch / 'log').read_text()[-500:]}"
+        )
     duration_s = time.perf_counter() - began_at
     wanted = ask(outcome, scratch / "undisturbed")
     while seen["kills"] < kills:
@@ -273,16 +307,22 @@ def kill_training(name: str, kills: int, chance: random.Random, scratch: Path, s
             delay_s = chance.uniform(0, duration_s)
             if not killed(fork(train, folder, scratch, log=scratch / "log"), delay_s):
                 seen["finished before"] += 1
-                duration_s = delay_s  # the undisturbed run compiled kernels, or what is left is short
+                duration_s = (
+                    delay_s  # the undisturbed run compiled kernels, or what is left is short
+                )
                 break
             seen["kills"] += 1
             seen["with checkpoint"] += ask(readable, folder)
             seen["leftovers"] += len(leftovers(folder)) if folder.exists() else 0
         if status := ended(fork(train, folder, scratch, log=scratch / "log")):
-            raise Violation(f"{folder}: the resumed training ended with {status}: {(scratch / 'log').read_text()[-500:]}")
+            raise Violation(
+                f"{folder}: the resumed training ended with {status}: {(scratch / 'log').read_text()[-500:]}"
+            )
         found = ask(outcome, folder)
         if different := [part for part in wanted if found[part] != wanted[part]]:
-            raise Violation(f"{folder}: the resumed training has other {', '.join(different)} than the undisturbed one")
+            raise Violation(
+                f"{folder}: the resumed training has other {', '.join(different)} than the undisturbed one"
+            )
         if left := leftovers(folder):
             raise Violation(f"{folder}: {left} outlived the training")
         seen["runs"] += 1
@@ -292,14 +332,22 @@ def kill_training(name: str, kills: int, chance: random.Random, scratch: Path, s
 def main() -> int:
     """Kill, print a table, write a JSON file; 1 if something was not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=200, help="of the writer, shared by its variants, and as many of the training")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=200,
+        help="of the writer, shared by its variants, and as many of the training",
+    )
     parser.add_argument("--training-kills", type=int, help="another number for the training")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments")
     parser.add_argument("--out", type=Path, help="JSON file with the counts")
     options = parser.parse_args()
     logging.getLogger("ffcv_ssl").setLevel(logging.ERROR)  # what is removed is counted here
     training_kills = options.kills if options.training_kills is None else options.training_kills
-    shares = {name: options.kills // len(WRITERS) + (number < options.kills % len(WRITERS)) for number, name in enumerate(WRITERS)}
+    shares = {
+        name: options.kills // len(WRITERS) + (number < options.kills % len(WRITERS))
+        for number, name in enumerate(WRITERS)
+    }
     result: dict[str, Any] = {"seed": options.seed, "violations": {}}
     for name, kills in {**shares, TRAINING: training_kills}.items():
         seen: Counter = Counter()
@@ -312,7 +360,10 @@ def main() -> int:
                 result["violations"][name] = str(violation)
         result[name] = {**seen, "seconds": round(time.perf_counter() - began_at, 1)}
         counts = ", ".join(f"{count} {what}" for what, count in result[name].items())
-        print(f"{name:24} {'VIOLATED' if name in result['violations'] else 'holds':9} {counts}", flush=True)
+        print(
+            f"{name:24} {'VIOLATED' if name in result['violations'] else 'holds':9} {counts}",
+            flush=True,
+        )
     for name, violation in result["violations"].items():
         print(f"{name}: {violation}")
     if options.out is not None:

@@ -52,7 +52,9 @@ def bytes_(parts: Parts, rng: random.Random) -> str:
     pieces, length = parts.pieces()
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         offset, content = rng.choice([piece for piece in pieces if piece[1]])
-        position = rng.randrange(length) if rng.random() < 0.05 else offset + rng.randrange(len(content))
+        position = (
+            rng.randrange(length) if rng.random() < 0.05 else offset + rng.randrange(len(content))
+        )
         old = content[position - offset] if 0 <= position - offset < len(content) else 0
         new = rng.choice((rng.randrange(256), old ^ 1 << rng.randrange(8), 0, 255))
         parts.edits.append((position, bytes([new])))
@@ -112,13 +114,19 @@ def descriptor(parts: Parts, rng: random.Random) -> str:
         word = rng.choice((0, 1, 2, 31, 32, 33, rng.randrange(128)))
         words[0, word] = hostile.number(rng, 64, int(words[0, word]))
     elif action == 5:
-        text = json.dumps([["", rng.choice(hostile.TYPE_TEXTS)]]) if rng.random() < 0.7 else "[" * 700
+        text = (
+            json.dumps([["", rng.choice(hostile.TYPE_TEXTS)]]) if rng.random() < 0.7 else "[" * 700
+        )
         encoded = text.encode()[:700]
         row["arguments"].view("<u8")[0, 32] = len(encoded)
         row["arguments"][0, 264 : 264 + len(encoded)] = np.frombuffer(encoded, np.uint8)
         row["type_id"] = rng.choice((4, 6, int(row["type_id"][0])))
     else:
-        rows = np.delete(parts.descriptors, index) if action == 6 else np.insert(parts.descriptors, index, row[0])
+        rows = (
+            np.delete(parts.descriptors, index)
+            if action == 6
+            else np.insert(parts.descriptors, index, row[0])
+        )
         parts.descriptors = np.frombuffer(bytearray(rows.tobytes()), DESCRIPTOR_DTYPE)
         return f"{len(rows)} descriptors"
     return f"descriptor {index}, action {action}: type {row['type_id'][0]}, {row['name'][0].tobytes()!r}"
@@ -133,7 +141,9 @@ def record(parts: Parts, rng: random.Random) -> str:
             k=rng.choice((0, 1, len(parts.records), len(parts.records) + 3)),
         )
         itemsize, raw = parts.records.dtype.itemsize, memoryview(parts.records).cast("B")
-        parts.records = np.frombuffer(b"".join(bytes(raw[i * itemsize :][:itemsize]) for i in order), parts.records.dtype)
+        parts.records = np.frombuffer(
+            b"".join(bytes(raw[i * itemsize :][:itemsize]) for i in order), parts.records.dtype
+        )
         return f"records {order}"
     texts = []
     for _ in range(rng.choice((1, 1, 2, 4))):
@@ -216,7 +226,9 @@ def block(parts: Parts, rng: random.Random) -> str:
         parts.block.num_pages = rng.choice((0, 2, 2, 2, 3, 4, 1000))
         return f"{parts.block.num_pages} page checksums"
     if choice == 1:
-        parts.block.num_values = rng.choice((0, 1, len(parts.table) + 1, max(len(parts.table) - 1, 0), 10_000))
+        parts.block.num_values = rng.choice(
+            (0, 1, len(parts.table) + 1, max(len(parts.table) - 1, 0), 10_000)
+        )
         return f"{parts.block.num_values} value checksums"
     name = rng.choice(TRAILER_DTYPE.names) if choice == 2 else ""
     position, size, value, near = (
@@ -235,7 +247,9 @@ def block(parts: Parts, rng: random.Random) -> str:
                 TRAILER_DTYPE[name].itemsize,
             )
         old = int.from_bytes(finished[at : at + count], "little")
-        finished[at : at + count] = hostile.number(own, 8 * count, old, near).to_bytes(count, "little")
+        finished[at : at + count] = hostile.number(own, 8 * count, old, near).to_bytes(
+            count, "little"
+        )
 
     parts.block_edits.append(edit)
     return f"block {name or f'word at {position:.3f}'}"
@@ -253,9 +267,13 @@ def value(parts: Parts, rng: random.Random) -> str:
         new, done = hostile.json_text(rng, old[:-1])
         new += b"\0" * (rng.random() < 0.9)
     else:
-        length = rng.choice((0, 1, max(len(old) - 1, 0), len(old), len(old) + 1, 3 * len(old), 70_000))
+        length = rng.choice(
+            (0, 1, max(len(old) - 1, 0), len(old), len(old) + 1, 3 * len(old), 70_000)
+        )
         new, done = (
-            rng.choice((old.ljust(length, b"\0")[:length], rng.randbytes(length), b"\xff" * length)),
+            rng.choice(
+                (old.ljust(length, b"\0")[:length], rng.randbytes(length), b"\xff" * length)
+            ),
             "bytes",
         )
     replace_value(parts, rows, row, new)
@@ -266,7 +284,10 @@ def value(parts: Parts, rng: random.Random) -> str:
 def jpeg(parts: Parts, rng: random.Random) -> str:
     """Replace a JPEG by a hostile one; table, record and checksums follow."""
     rows = pointing(parts)
-    found = {row: parts.stored(int(parts.table["ptr"][row]), int(parts.table["size"][row])) for row in rows}
+    found = {
+        row: parts.stored(int(parts.table["ptr"][row]), int(parts.table["size"][row]))
+        for row in rows
+    }
     images = [row for row, data in found.items() if data[:2] == b"\xff\xd8"]
     if not images:
         return ""

@@ -54,9 +54,13 @@ def split(jpeg: bytes) -> list[Segment]:
     while jpeg[offset + 1] != EOI:
         marker, length = jpeg[offset + 1], int.from_bytes(jpeg[offset + 2 : offset + 4], "big")
         end = data = offset + 2 + length
-        while marker == SOS and not (jpeg[end] == 0xFF and jpeg[end + 1] != 0 and not 0xD0 <= jpeg[end + 1] <= 0xD7):
+        while marker == SOS and not (
+            jpeg[end] == 0xFF and jpeg[end + 1] != 0 and not 0xD0 <= jpeg[end + 1] <= 0xD7
+        ):
             end += 1
-        segments.append(Segment(marker, bytearray(jpeg[offset + 4 : data]), bytearray(jpeg[data:end])))
+        segments.append(
+            Segment(marker, bytearray(jpeg[offset + 4 : data]), bytearray(jpeg[data:end]))
+        )
         offset = end
     return [*segments, Segment(EOI, None, bytearray())]
 
@@ -77,7 +81,11 @@ def mutated_jpeg(jpeg: bytes, rng: random.Random) -> tuple[bytes, str, tuple[int
         data = data[: rng.randrange(len(data) + 1)]
         done.append(f"cut to {len(data)}")
     frame = next(
-        (segment.body for segment in segments if segment.marker in SOF and segment.body is not None),
+        (
+            segment.body
+            for segment in segments
+            if segment.marker in SOF and segment.body is not None
+        ),
         None,
     )
     size = None
@@ -146,7 +154,9 @@ def dimensions(segments: list[Segment], rng: random.Random) -> str:
     both = rng.random() < 0.3
     for at in (1, 3) if both else (rng.choice((1, 3)),):
         old = int.from_bytes(frame[at : at + 2], "big")
-        new = rng.choice((65535, rng.choice(HUGE_SIDES), old + rng.choice((-17, -9, -8, -1, 1, 7, 8, 9, 16))))
+        new = rng.choice(
+            (65535, rng.choice(HUGE_SIDES), old + rng.choice((-17, -9, -8, -1, 1, 7, 8, 9, 16)))
+        )
         frame[at : at + 2] = (new & 0xFFFF).to_bytes(2, "big")
     return frame[1:5].hex()
 
@@ -163,7 +173,9 @@ def frame(segments: list[Segment], rng: random.Random) -> str:
     elif action == 1 and len(body) > 5:
         body[5] = rng.choice((0, 1, 2, 3, 4, 10, 255))
     elif action == 2 and len(body) > 7:
-        body[rng.randrange(6, len(body))] = rng.choice((0x11, 0x12, 0x21, 0x22, 0x41, 0x14, 0x44, 0x00, 0x31, 0x13, 0xFF, 1, 2, 3))
+        body[rng.randrange(6, len(body))] = rng.choice(
+            (0x11, 0x12, 0x21, 0x22, 0x41, 0x14, 0x44, 0x00, 0x31, 0x13, 0xFF, 1, 2, 3)
+        )
     else:
         body[rng.randrange(len(body))] = rng.randrange(256)
     return f"action {action}: {segment.marker:x} {body.hex()}"
@@ -231,7 +243,9 @@ def foreign(segments: list[Segment], rng: random.Random) -> str:
         (0xFE, rng.randbytes(rng.randrange(100))),
     )
     marker, body = rng.choice(bodies)
-    segments.insert(rng.randrange(1, len(segments) + 1), Segment(marker, bytearray(body), bytearray()))
+    segments.insert(
+        rng.randrange(1, len(segments) + 1), Segment(marker, bytearray(body), bytearray())
+    )
     return f"{marker:x} {body[:20]!r}"
 
 

@@ -73,7 +73,10 @@ class Parts:
 
     def copy(self) -> Parts:
         """Return a copy that can be changed."""
-        arrays = {name: writable(getattr(self, name)) for name in ("header", "descriptors", "records", "table")}
+        arrays = {
+            name: writable(getattr(self, name))
+            for name in ("header", "descriptors", "records", "table")
+        }
         lists = {name: list(getattr(self, name)) for name in ("block_edits", "edits")}
         block = None if self.block is None else replace(self.block)
         return replace(
@@ -174,7 +177,10 @@ class Parts:
         num_values = self._num_values(block)
         of_values = None
         if num_values is not None:
-            found = [zlib.crc32(self.stored(int(row["ptr"]), int(row["size"]))) for row in self.table[:num_values]]
+            found = [
+                zlib.crc32(self.stored(int(row["ptr"]), int(row["size"])))
+                for row in self.table[:num_values]
+            ]
             of_values = np.array(found + [0] * (num_values - len(found)), np.uint32)
         finished = bytearray(
             extension_to_bytes(
@@ -240,5 +246,7 @@ def take_apart(path: str | os.PathLike) -> Parts:
         first_page,
         bytearray(data[first_page:start].rstrip(b"\0")),
         start,
-        Block(data[start + 8 : start + 8 + json_length], metadata_block.value_checksums is not None),
+        Block(
+            data[start + 8 : start + 8 + json_length], metadata_block.value_checksums is not None
+        ),
     )

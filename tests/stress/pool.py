@@ -50,11 +50,15 @@ class Tally:
     def __init__(self, kinds: Sequence[str], columns: Sequence[str]):
         self.kinds, self.columns = list(kinds), list(columns)
         memory = mmap.mmap(-1, 8 * len(self.kinds) * len(self.columns) or 8)
-        self.counts = np.frombuffer(memory, np.int64)[: len(self.kinds) * len(self.columns)].reshape(len(self.kinds), -1)
+        self.counts = np.frombuffer(memory, np.int64)[
+            : len(self.kinds) * len(self.columns)
+        ].reshape(len(self.kinds), -1)
 
     def add(self, kind: str, column: str, count: int = 1) -> None:
         """Count something; a column that is not known is counted as "other"."""
-        place = self.columns.index(column) if column in self.columns else self.columns.index("other")
+        place = (
+            self.columns.index(column) if column in self.columns else self.columns.index("other")
+        )
         self.counts[self.kinds.index(kind), place] += count
 
 
@@ -96,7 +100,12 @@ class Pool:
     def go(self, first: int, count: int, num_processes: int) -> None:
         """Run all seeds; what they brought stands in `counts`, `findings` and `largest`."""
         model = self.tallies[0]
-        workers = [_Worker(Tally(model.kinds, model.columns), range(first + k, first + count, num_processes)) for k in range(num_processes)]
+        workers = [
+            _Worker(
+                Tally(model.kinds, model.columns), range(first + k, first + count, num_processes)
+            )
+            for k in range(num_processes)
+        ]
         self.tallies += [worker.tally for worker in workers]
         for k, worker in enumerate(workers):
             self._start(worker, k)
@@ -188,7 +197,10 @@ class Pool:
                 for name, count in report.counts.items():
                     worker.tally.add(report.kind, name, count)
                 for fault, text in faults:
-                    findings.write(json.dumps(asdict(Finding(seed, report.kind, fault, text, report.made))) + "\n")
+                    findings.write(
+                        json.dumps(asdict(Finding(seed, report.kind, fault, text, report.made)))
+                        + "\n"
+                    )
                 findings.flush()
                 if grown > self._most_bytes or now - start > self._most_bytes // 2:
                     return REPLACE_ME

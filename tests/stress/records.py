@@ -31,7 +31,10 @@ def leaves(dtype: np.dtype, start: int = 0, prefix: str = "") -> list[tuple[int,
     if dtype.names is None:
         base = dtype.base
         count = dtype.itemsize // max(base.itemsize, 1)
-        return [(start + i * base.itemsize, base.itemsize, f"{prefix}[{i}]" if count > 1 else prefix) for i in range(count)]
+        return [
+            (start + i * base.itemsize, base.itemsize, f"{prefix}[{i}]" if count > 1 else prefix)
+            for i in range(count)
+        ]
     found = []
     for name in dtype.names:
         part, offset = dtype.fields[name][:2]
@@ -45,7 +48,9 @@ def word(records: np.ndarray, row: int, offset: int, size: int) -> np.ndarray:
     return np.frombuffer(memoryview(records).cast("B")[start : start + size], f"<u{size}")
 
 
-def set_word(records: np.ndarray, row: int, offset: int, size: int, rng: random.Random, parts: Parts) -> None:
+def set_word(
+    records: np.ndarray, row: int, offset: int, size: int, rng: random.Random, parts: Parts
+) -> None:
     number = word(records, row, offset, size)
     number[0] = hostile.number(rng, 8 * size, int(number[0]), borders(parts))
 
@@ -55,7 +60,9 @@ def pointing(parts: Parts) -> dict[int, Pointing]:
     wide, found = [leaf for leaf in leaves(parts.records.dtype) if leaf[1] == 8], {}
     for sample_id in range(len(parts.records)):
         words = {offset: int(word(parts.records, sample_id, offset, 8)[0]) for offset, _, _ in wide}
-        for row, (pointer, size) in enumerate(zip(parts.table["ptr"].tolist(), parts.table["size"].tolist(), strict=True)):
+        for row, (pointer, size) in enumerate(
+            zip(parts.table["ptr"].tolist(), parts.table["size"].tolist(), strict=True)
+        ):
             at = next((offset for offset, word in words.items() if word == pointer), None)
             if at is not None:
                 found[row] = sample_id, at, at + 8 if words.get(at + 8) == size else None

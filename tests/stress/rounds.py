@@ -82,7 +82,9 @@ class Soak:
                 if on_error != "raise" or error.sample_id not in DAMAGED:
                     raise
             else:
-                if on_error == "raise" or count != NUM_SAMPLES - len(DAMAGED) * (on_error == "skip"):
+                if on_error == "raise" or count != NUM_SAMPLES - len(DAMAGED) * (
+                    on_error == "skip"
+                ):
                     raise AssertionError(f"{count} samples under on_error={on_error!r}")
 
     def failing_transform(self) -> None:
@@ -138,7 +140,9 @@ class Soak:
         """The checksum of a fixed epoch."""
         pipeline = [RandomResizedCrop((16, 16)), RandomHorizontalFlip()]
         total = 0
-        with Loader(self.good, 8, 2, OrderOption.RANDOM, seed=7, pipelines={"image": pipeline}) as loader:
+        with Loader(
+            self.good, 8, 2, OrderOption.RANDOM, seed=7, pipelines={"image": pipeline}
+        ) as loader:
             for batch in loader:
                 total = checksum(batch.image, checksum(batch.label, total))
         return total
@@ -157,7 +161,9 @@ class Soak:
             "drop_last": False,
         }
         size = rng.choice((8, 16, 24))
-        pipelines = {"image": [RandomResizedCrop((size, size)), RandomHorizontalFlip(), *(stages or [])]}
+        pipelines = {
+            "image": [RandomResizedCrop((size, size)), RandomHorizontalFlip(), *(stages or [])]
+        }
         return Loader(path, **{**chosen, "decode": decode, "pipelines": pipelines, **options})
 
 
@@ -177,13 +183,19 @@ class Failing:
 def write_files(folder: Path) -> tuple[str, str]:
     """Write a file of JPEGs, and one in which three are damaged; return their paths."""
     fields = {"image": RGBImageField("jpg"), "label": IntField(), "note": JSONField()}
-    images = [encode(photo_like(40 + i % 7, 61 - i % 11, i), restart_marker_rows=i % 2) for i in range(NUM_SAMPLES)]
+    images = [
+        encode(photo_like(40 + i % 7, 61 - i % 11, i), restart_marker_rows=i % 2)
+        for i in range(NUM_SAMPLES)
+    ]
     paths = [str(folder / f"{name}.beton") for name in ("good", "damaged")]
     for path in paths:
         samples = [(image, i, {"i": i}) for i, image in enumerate(images)]
         DatasetWriter(path, fields, MIN_PAGE_SIZE, 0, progress=False).from_indexed_dataset(samples)
     with BetonReader(paths[1]) as reader:
-        places = [int(sum(each[sample_id] for each in reader.extents("image"))) - 40 for sample_id in DAMAGED]
+        places = [
+            int(sum(each[sample_id] for each in reader.extents("image"))) - 40
+            for sample_id in DAMAGED
+        ]
     with open(paths[1], "r+b") as file:
         for place in places:
             file.seek(place)

@@ -39,7 +39,9 @@ def build(folder: Path) -> Path:
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{result.stderr}\nDebian: apt-get install gcc libjpeg62-turbo-dev python3-dev")
+        raise RuntimeError(
+            f"{' '.join(command)}\n{result.stderr}\nDebian: apt-get install gcc libjpeg62-turbo-dev python3-dev"
+        )
     return path
 
 
@@ -58,7 +60,10 @@ def install() -> None:
 def run(seed: int, count: int, jobs: int) -> dict:
     """Fuzz the JPEGs of these seeds in a process of its own; as `fuzz.run_part`."""
     with tempfile.TemporaryDirectory() as folder:
-        libraries = [subprocess.check_output(["gcc", f"-print-file-name={name}.so"], text=True).strip() for name in ("libasan", "libubsan")]
+        libraries = [
+            subprocess.check_output(["gcc", f"-print-file-name={name}.so"], text=True).strip()
+            for name in ("libasan", "libubsan")
+        ]
         environment = {
             **os.environ,
             VARIABLE: str(build(Path(folder))),
@@ -78,7 +83,11 @@ def run(seed: int, count: int, jobs: int) -> dict:
             f"--count={count}",
             f"--jobs={jobs}",
         ]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+        result = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+        )
         if result.returncode:
-            raise RuntimeError(f"the process under the sanitizers ended with {result.returncode}:\n{result.stderr[-4000:]}")
+            raise RuntimeError(
+                f"the process under the sanitizers ended with {result.returncode}:\n{result.stderr[-4000:]}"
+            )
         return json.loads(result.stdout.splitlines()[-1])

@@ -44,7 +44,9 @@ def look(soak: Soak, started: float) -> Moment:
     """See what the process holds when no loader is in use."""
     seen = soak.reference()
     gc.collect()
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    resident = (
+        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    )
     descriptors = len(os.listdir("/proc/self/fd"))
     seconds = round(time.monotonic() - started, 1)
     return Moment(
@@ -85,10 +87,14 @@ def problems(moments: list[Moment]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Soak, print a table, write JSON; return the exit status."""
-    parser = argparse.ArgumentParser(prog="soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", default="build/soak.json", help="where moments and counts are written")
+    parser.add_argument(
+        "--json", default="build/soak.json", help="where moments and counts are written"
+    )
     options = parser.parse_args(argv)
     logging.getLogger("ffcv_ssl").setLevel(logging.CRITICAL)  # each damaged sample is a line
     warnings.simplefilter("error")
@@ -106,7 +112,9 @@ def main(argv: list[str] | None = None) -> int:
     if growth > MOST_GROWTH:
         found.append(f"memory grew by {growth:.2f} MiB")
     print_table(soak, moments)
-    print(f"memory after the warm-up: {an_hour:+.2f} MiB an hour, {growth:+.2f} MiB (bound {MOST_GROWTH})")
+    print(
+        f"memory after the warm-up: {an_hour:+.2f} MiB an hour, {growth:+.2f} MiB (bound {MOST_GROWTH})"
+    )
     print("; ".join(found) or "all constant")
     report = {
         "mib_an_hour": an_hour,
@@ -116,7 +124,9 @@ def main(argv: list[str] | None = None) -> int:
         "rounds": soak.rounds,
     }
     Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-    Path(options.json).write_text(json.dumps({**report, "moments": [asdict(moment) for moment in moments]}, indent=1))
+    Path(options.json).write_text(
+        json.dumps({**report, "moments": [asdict(moment) for moment in moments]}, indent=1)
+    )
     return 1 if found else 0
 
 

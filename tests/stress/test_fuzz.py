@@ -33,7 +33,14 @@ print(json.dumps({"findings": [(each.seed, each.fault) for each in pool.findings
 
 def run(*arguments):
     """Run Python in a process of its own; a fuzz forks, which the process of the tests must not."""
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=110, check=False)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=110,
+        check=False,
+    )
 
 
 def test_pool__finds_every_way_to_die(tmp_path):
@@ -41,7 +48,13 @@ def test_pool__finds_every_way_to_die(tmp_path):
     result = run("-c", FAULTS, str(tmp_path))
     assert result.returncode == 0, result.stderr
     outcome = json.loads(result.stdout)
-    assert outcome["findings"] == [[3, "signal"], [5, "hang"], [7, "allocation"], [9, "exit"], [10, "said"]]
+    assert outcome["findings"] == [
+        [3, "signal"],
+        [5, "hang"],
+        [7, "allocation"],
+        [9, "exit"],
+        [10, "said"],
+    ]
     assert outcome["counts"] == [[9, 1, 0], [6, 4, 0]]
 
 
@@ -49,7 +62,16 @@ def test_pool__finds_every_way_to_die(tmp_path):
 def short_run(tmp_path_factory):
     """300 files and 80 JPEGs of the fuzz."""
     path = tmp_path_factory.mktemp("fuzz") / "fuzz.json"
-    result = run("-m", "tests.stress.fuzz", "--part", "files", "jpegs", "--count=300", "--seed=11", f"--json={path}")
+    result = run(
+        "-m",
+        "tests.stress.fuzz",
+        "--part",
+        "files",
+        "jpegs",
+        "--count=300",
+        "--seed=11",
+        f"--json={path}",
+    )
     assert path.exists(), result.stderr[-3000:] + result.stdout[-3000:]
     return json.loads(path.read_text())
 

@@ -13,7 +13,14 @@ import pytest
 def test_kills__leave_old_or_new_files_and_runs_that_resume(tmp_path):
     """Nine kills of conversions and two of a training leave nothing torn, nothing alive and nothing that stays."""
     script = Path(__file__).with_name("kill.py")
-    command = [sys.executable, script, "--kills=9", "--training-kills=2", "--seed=1", f"--out={tmp_path / 'kill.json'}"]
+    command = [
+        sys.executable,
+        script,
+        "--kills=9",
+        "--training-kills=2",
+        "--seed=1",
+        f"--out={tmp_path / 'kill.json'}",
+    ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=170)
     assert result.returncode == 0, result.stdout + result.stderr
     counts = json.loads((tmp_path / "kill.json").read_text())

@@ -20,7 +20,11 @@ def test_soak__sees_what_is_not_given_back():
     """A descriptor or thread more, or another checksum, is named."""
     first = Moment(0.0, 0, 300.0, 6, 1, 99)
     assert not problems([first, Moment(1.0, 1, 400.0, 6, 1, 99)])
-    for changed, name in (((7, 1, 99), "descriptors"), ((6, 2, 99), "threads"), ((6, 1, 98), "checksum")):
+    for changed, name in (
+        ((7, 1, 99), "descriptors"),
+        ((6, 2, 99), "threads"),
+        ((6, 1, 98), "checksum"),
+    ):
         (found,) = problems([first, Moment(1.0, 1, 300.0, *changed)])
         assert found.startswith(name)
 
@@ -31,7 +35,10 @@ def test_slope__is_that_of_the_trend():
     hours = range(101)
 
     def moments(leak):
-        return [Moment(36.0 * i, i, 300 + leak * i / 100 + rng.random() + 50 * (i % 10 == 7), 6, 1, 0) for i in hours]
+        return [
+            Moment(36.0 * i, i, 300 + leak * i / 100 + rng.random() + 50 * (i % 10 == 7), 6, 1, 0)
+            for i in hours
+        ]
 
     an_hour, growth = slope(moments(leak=8))
     assert 7 < an_hour < 9
