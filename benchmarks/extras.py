@@ -1,4 +1,4 @@
-"""Beside throughput: seconds to the first batch, memory, and what a second thread brings."""
+"""Measurements beside throughput: time to the first batch, memory, scaling with threads."""
 
 import statistics
 import tempfile
@@ -9,14 +9,14 @@ from typing import Any
 
 from ffcv_ssl.benchmarks.entries import CEILING, OURS, Entry, ours, scaling_entries
 from ffcv_ssl.benchmarks.images import Images
-from ffcv_ssl.benchmarks.rounds import OK, Turns, measure
+from ffcv_ssl.benchmarks.rounds import OK, ContestantRun, measure
 from ffcv_ssl.benchmarks.workloads import SMALL, WORKLOADS, Epochs, Workload
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 CACHE_DIR = "FFCV_SSL_CACHE_DIR"
-COLD, WARM, NONE = "cold", "warm", "none"  # our kernel cache; others have none
+COLD, WARM, NONE = "cold", "warm", "none"  # state of ffcv_ssl's kernel cache; the peers have none
 FIRST_WORKLOADS = ("crop1", "simclr2")
-COMPILING_STARTS = 3  # at most; FFCV and FFCV-SSL compile for a minute at every start
+COMPILING_STARTS = 3  # at most: FFCV and FFCV-SSL compile for a minute at every start
 MEMORY = Workload(
     "memory",
     "20 uint8 views of 96, batches of 256, two ahead",
@@ -24,7 +24,7 @@ MEMORY = Workload(
     (replace(SMALL, count=20),),
     batch_size=256,
 )
-MEMORY_BATCHES = 6  # per epoch, at least, so that the batches ahead are there
+MEMORY_BATCHES = 6  # per epoch, at least, so that the prefetched batches are allocated
 
 
 def first_batch(
@@ -33,16 +33,17 @@ def first_batch(
     workers: int,
     repeats: int,
     timeout_s: float,
-    say: Say,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Measure the seconds from `import torch` being done to the first batch, each time in a fresh process.
+    """Measure the seconds from the end of `import torch` to the first batch.
 
-    Ours counts twice: with an empty kernel cache (then it compiles) and with a filled one.
+    Every measurement uses a fresh process. ffcv_ssl is measured twice: with an empty kernel cache,
+    where it compiles, and with a filled one.
 
-    Returns
+    Rerun
     -------
     list
-        Fit for JSON: a row per workload, contestant and state of the cache, with its seconds.
+        JSON-serializable rows, one per workload, contestant and cache state.
     """
     rows = []
     for name in FIRST_WORKLOADS:
@@ -58,7 +59,7 @@ def first_batch(
                     if row["seconds"]
                     else row["reason"]
                 )
-                say(f"  first batch, {name}: {entry.name}, cache {cache}: {seconds}")
+                progress(f"  first batch, {name}: {entry.name}, cache {cache}: {seconds}")
                 rows.append(row)
     return rows
 
@@ -72,29 +73,35 @@ def _starts(
     timeout_s: float,
     cache: str,
 ) -> dict[str, Any]:
-    """Start a contestant again and again, with an empty kernel cache each time or with one that a start before has filled."""
+    """Start a contestant repeatedly, with an empty or a filled kernel cache."""
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for start in range(-1 if cache == WARM else 0, starts):
-            turns = Turns(
+            run = ContestantRun(
                 entry,
                 workers,
                 timeout_s,
                 {CACHE_DIR: folder if cache == WARM else f"{folder}/{start}"},
             )
-            turns.start(workload, images, Epochs(count=0, seconds=0.0))  # then it ends
-            turns.close()
-            if turns.row["status"] != OK:
+            run.start(
+                workload, images, Epochs(count=0, seconds=0.0)
+            )  # no epoch after the first batch
+            run.close()
+            if run.row["status"] != OK:
                 break
             if start >= 0:
-                seconds.append(turns.row["first_batch_s"])
+                seconds.append(run.row["first_batch_s"])
     kept = ("key", "name", "kind", "status", "reason", "lacks")
-    return {name: turns.row[name] for name in kept if name in turns.row} | {"seconds": seconds}
+    return {name: run.row[name] for name in kept if name in run.row} | {"seconds": seconds}
 
 
-def memory(images: Images, workers: int, count: int, timeout_s: float, say: Say) -> dict[str, Any]:
-    """Measure our loader's resident memory: idle after the imports, at its peak, and after each of
-    `count` epochs; bytes.
+def memory(
+    images: Images, workers: int, count: int, timeout_s: float, progress: Progress
+) -> dict[str, Any]:
+    """Measure the loader's resident memory in bytes.
+
+    The result holds the memory of an idle process after the imports, the peak, and the memory after
+    each of `count` epochs.
     """
     entry = replace(ours("simplejpeg", "pip install"), loader={"batches_ahead": 2})
     epochs = Epochs(count, MEMORY_BATCHES * MEMORY.batch_size, timeout_s)
@@ -103,20 +110,20 @@ def memory(images: Images, workers: int, count: int, timeout_s: float, say: Say)
         for last in (
             False,
             True,
-        ):  # the first process fills the kernel cache: compiling takes memory of its own
-            turns = Turns(entry, workers, timeout_s)
-            resources.callback(turns.close)
-            turns.open()
-            idle = turns.ask({"do": "load"})
-            turns.prepare(MEMORY, images, epochs)
+        ):  # the first process fills the kernel cache, because compilation uses memory
+            run = ContestantRun(entry, workers, timeout_s)
+            resources.callback(run.close)
+            run.open()
+            idle = run.ask({"do": "load"})
+            run.prepare(MEMORY, images, epochs)
             for epoch in range(count if last else 0):
-                turns.epoch()
-                rounds.append(turns.ask({"do": "memory"}))
+                run.epoch()
+                rounds.append(run.ask({"do": "memory"}))
                 if epoch % 20 == 19:
-                    say(f"  memory: {epoch + 1} of {count} epochs")
-            turns.close()
-    if turns.row["status"] != OK:
-        return {"status": turns.row["status"], "reason": turns.row["reason"]}
+                    progress(f"  memory: {epoch + 1} of {count} epochs")
+            run.close()
+    if run.row["status"] != OK:
+        return {"status": run.row["status"], "reason": run.row["reason"]}
     return {
         "status": OK,
         "title": MEMORY.title,
@@ -128,9 +135,9 @@ def memory(images: Images, workers: int, count: int, timeout_s: float, say: Say)
 
 
 def scaling(
-    images: Images, workers: int, epochs: Epochs, timeout_s: float, say: Say
+    images: Images, workers: int, epochs: Epochs, timeout_s: float, progress: Progress
 ) -> dict[str, Any]:
-    """Measure `simclr2` with 1, 2, 4, … threads up to `workers`, ours and plain decode, in one interleaved run."""
+    """Measure ffcv_ssl and plain decode on `simclr2` with 1, 2, 4, … threads up to `workers`."""
     return measure(
-        WORKLOADS["simclr2"], images, scaling_entries(workers), workers, epochs, timeout_s, say
+        WORKLOADS["simclr2"], images, scaling_entries(workers), workers, epochs, timeout_s, progress
     )

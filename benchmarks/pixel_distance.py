@@ -1,14 +1,16 @@
-"""How far are our views from Pillow's? The same parameters, rendered by both, step added to step.
+"""Pixel differences between ffcv_ssl and Pillow for the same parameters, step by step.
 
     python benchmarks/pixel_distance.py FILE.beton [--size=224] [--samples=32]
 
-Pillow rounds to bytes after every step, keeps hue, saturation and value in bytes, and approximates the blur by box filters; our
-kernel rounds once. Single steps agree to one grey level but for hue and blur (tests/kernels/test_view.py); this prints what is left
-of whole chains.
+Pillow rounds to bytes after every step, keeps hue, saturation and value in bytes, and approximates
+the blur by box filters. The ffcv_ssl kernel rounds once. Except for hue and blur, single steps
+differ by at most one gray level (tests/kernels/test_view.py). This script prints the differences of
+whole chains.
 """
 
 import argparse
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
@@ -30,11 +32,16 @@ ENHANCERS = {
     "contrast": ImageEnhance.Contrast,
     "saturation": ImageEnhance.Color,
 }
-JITTER_STEPS = ("brightness", "contrast", "saturation", "hue")  # as the digits of `jitter.order`
+JITTER_STEPS = (
+    "brightness",
+    "contrast",
+    "saturation",
+    "hue",
+)  # indexed by the digits of `jitter.order`
 
 
-def chains(size: int) -> dict[str, list]:
-    """Return the chains by name, each one step longer."""
+def chains(size: int) -> dict[str, list[Any]]:
+    """Return the chains by name; each adds one step to the previous one."""
     crop = [RandomResizedCrop(size), RandomHorizontalFlip()]
     no_hue = RandomColorJitter(0.8, 0.8, 0.8, 0.8, 0.0)
     jitter = [*crop, RandomColorJitter(0.8, 0.8, 0.8, 0.8, 0.2)]
@@ -44,14 +51,14 @@ def chains(size: int) -> dict[str, list]:
         "crop, flip": crop,
         "+ brightness, contrast, saturation": [*crop, no_hue],
         "+ hue": jitter,
-        "+ grey": gray,
+        "+ gray": gray,
         "+ blur": blur,
         "+ solarize": [*blur, RandomSolarization(0.2)],
     }
 
 
 def pillow_view(image: np.ndarray, p: Mapping[str, float], size: int) -> np.ndarray:
-    """Render one view from its parameters, (size, size, 3) uint8."""
+    """Render one view with Pillow from its drawn parameters; return (size, size, 3) uint8."""
     left, top = p["crop.left"], p["crop.top"]
     view = (
         Image.fromarray(image)
@@ -59,8 +66,8 @@ def pillow_view(image: np.ndarray, p: Mapping[str, float], size: int) -> np.ndar
         .resize((size, size), Image.BILINEAR)
     )
     view = ImageOps.mirror(view) if p["flip.applied"] else view
-    for place in range(4 if "jitter.order" in p else 0):
-        step = JITTER_STEPS[int(p["jitter.order"]) // 4**place % 4]
+    for position in range(4 if "jitter.order" in p else 0):
+        step = JITTER_STEPS[int(p["jitter.order"]) // 4**position % 4]
         factor = p[f"jitter.{step}"]
         if step != "hue":
             view = ENHANCERS[step](view).enhance(factor) if factor != 1 else view
@@ -97,7 +104,8 @@ def main() -> None:
     dataset = BetonDataset(options.file)
     field = list(dataset.reader.fields).index("image")
     print(
-        f"{'chain':38}{'mean distance':>15}{'largest':>9}   grey levels, {options.samples} images, {NUM_VIEWS} views each"
+        f"{'chain':38}{'mean distance':>15}{'largest':>9}   gray levels, "
+        f"{options.samples} images, {NUM_VIEWS} views each"
     )
     for name, transforms in chains(options.size).items():
         pipelines = {"image": [MultiView(transforms, n=NUM_VIEWS)]}
@@ -114,15 +122,15 @@ def main() -> None:
             batch = next(iter(loader))
         table = batch.params["image"]
         distances = []
-        for position, sample_id in enumerate(batch.ids):
+        for index, sample_id in enumerate(batch.ids):
             image = dataset[int(sample_id)][field]
             for view in range(NUM_VIEWS):
                 theirs = pillow_view(
                     image,
-                    dict(zip(table.columns, table.values[position, view].tolist(), strict=True)),
+                    dict(zip(table.columns, table.values[index, view].tolist(), strict=True)),
                     options.size,
                 )
-                ours = batch.image[position, view].numpy().transpose(1, 2, 0)
+                ours = batch.image[index, view].numpy().transpose(1, 2, 0)
                 distances.append(np.abs(ours.astype(int) - theirs))
         print(f"{name:38}{np.mean(distances):15.2f}{np.max(distances):9}")
 

@@ -1,9 +1,9 @@
-"""Write what was measured into README.md and benchmarks/README.md, between two markers. No number there is typed by hand.
+"""Write the measured tables into README.md and benchmarks/README.md, between two markers.
 
     python benchmarks/readme_table.py [--results=benchmarks/results] [--check]
 
-Reads bench.json (`bench.py --out`) and, where they are there, writer.json (`writer_throughput.py --out`) and kernels.json
-(`kernel_times.py --out`).
+The script reads bench.json (`bench.py --out`) and, if present, writer.json (`writer_throughput.py
+--out`) and kernels.json (`kernel_times.py --out`).
 """
 
 import argparse
@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ffcv_ssl.benchmarks import kernel_times, machine, report, writer_throughput
-from ffcv_ssl.benchmarks.entries import OURS, RUNGS
+from ffcv_ssl.benchmarks.entries import DECODER_LABELS, OURS
 from ffcv_ssl.benchmarks.goals import GOALS, goals_table
-from ffcv_ssl.benchmarks.workloads import GROUPS
+from ffcv_ssl.benchmarks.workloads import STEPWISE
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = (
     "<!-- measured: begin (benchmarks/readme_table.py writes this) -->",
     "<!-- measured: end -->",
 )
-NOTHING = "Nothing measured here yet: `make bench` prints the tables."
+NOTHING = "No results yet. `make bench` prints the tables."
 PEERS = {
     "ffcv": "FFCV",
     "ffcv_ssl_fb": "FFCV-SSL",
@@ -31,13 +31,16 @@ PEERS = {
     "torchvision": "torchvision",
     "pillow": "Pillow",
 }
-STARTS = "What an epoch costs before its first batch, which the rates above leave out, in milliseconds from `iter(loader)`:"
+STARTS = (
+    "The rates above leave out the start of an epoch. "
+    "Milliseconds from `iter(loader)` to the first batch:"
+)
 WRITER_GOALS = [goal for goal in GOALS if goal.text.startswith("writer, ")]
-OURS_KEYS = {"ours_pip": RUNGS["simplejpeg"], "ours_native": RUNGS["native"]}
+OURS_KEYS = {"ours_pip": DECODER_LABELS["simplejpeg"], "ours_native": DECODER_LABELS["native"]}
 
 
 def main() -> int:
-    """Write both files, or with --check only compare them."""
+    """Write both files, or only compare them with `--check`."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--results",
@@ -46,7 +49,7 @@ def main() -> int:
         help="folder of the JSON files (default: %(default)s)",
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; status 1 where a file differs"
+        "--check", action="store_true", help="write nothing; exit with status 1 if a file differs"
     )
     options = parser.parse_args()
     stale = []
@@ -63,7 +66,7 @@ def main() -> int:
 
 
 def blocks(results: Path) -> dict[Path, str]:
-    """What stands between the markers of each file."""
+    """Return the text between the markers of each file."""
     found = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json")
     }
@@ -74,21 +77,21 @@ def blocks(results: Path) -> dict[Path, str]:
 
 
 def inserted(text: str, block: str, path: Path) -> str:
-    """The text with the block between its markers."""
+    """Return the text with the block between its markers."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"{path}: the lines '{BEGIN}' and '{END}' are missing.")
+        raise SystemExit(f"{path}: the lines '{BEGIN}' and '{END}' are missing; add them.")
     return f"{before}{BEGIN}\n{block.strip()}\n{END}{after}"
 
 
 def summary(result: Mapping[str, Any]) -> str:
-    """The table of the README: a line per workload and row of ours, as pip installs it first; how many times as fast as each peer."""
-    left_out = {*GROUPS["ladder"], "train2"}
+    """Return the tables of README.md: rates by workload and ffcv_ssl row, and start times."""
+    left_out = {*STEPWISE, "train2"}
     lines = [
         [
             "",
-            "ffcv_ssl as",
+            "ffcv_ssl",
             "images/s",
             "of plain decode",
             *(f"x {name}" for name in PEERS.values()),
@@ -109,8 +112,11 @@ def summary(result: Mapping[str, Any]) -> str:
     starts = start_table([each for each in result["workloads"] if each["name"] not in left_out])
     paragraphs = [
         report.as_markdown(lines),
-        f"Median images per second on {result['workers']} cores ({result['machine']['cpu']}), and how many times as fast as each peer in "
-        f"the same run{_epochs(result)}. Brackets: the peer leaves out operations that it does not have.",
+        f"Median images per second on {result['workers']} cores ({result['machine']['cpu']}), and "
+        f"speed relative to each peer in the same run{_epochs(result)}. Ratios in brackets: the "
+        "peer lacks some of the operations and leaves them out. "
+        '"of plain decode": speed relative to a loop that '
+        "only decodes the same JPEGs.",
         *([STARTS, report.as_markdown(starts)] if starts else []),
         *_sentences(result),
     ]
@@ -118,7 +124,7 @@ def summary(result: Mapping[str, Any]) -> str:
 
 
 def _epochs(result: Mapping[str, Any]) -> str:
-    """How long the epochs were, if the run tells."""
+    """Return the length of the epochs, if the results hold it."""
     limits = {each["epoch_s"] for each in result["workloads"] if "epoch_s" in each}
     if not limits:
         return ""
@@ -127,7 +133,7 @@ def _epochs(result: Mapping[str, Any]) -> str:
 
 
 def start_table(results: Sequence[Mapping[str, Any]]) -> report.Table:
-    """A line per workload: the start of an epoch for each of our rows and for every peer; empty where it was not measured."""
+    """Return the start of an epoch by workload and contestant; empty if it was not measured."""
     names = OURS_KEYS | PEERS
     lines = [
         [
@@ -141,7 +147,7 @@ def start_table(results: Sequence[Mapping[str, Any]]) -> report.Table:
 
 
 def _ratios(each: Mapping[str, Any], own: report.Row) -> list[str]:
-    """Share of plain decode, then the ratio to every peer."""
+    """Return the speed relative to plain decode and to every peer."""
     top = report.ceiling(each)
     cells = [f"{report.ratio(own, top):.2f}" if top else "-"]
     for key in PEERS:
@@ -152,7 +158,7 @@ def _ratios(each: Mapping[str, Any], own: report.Row) -> list[str]:
 
 
 def _sentences(result: Mapping[str, Any]) -> list[str]:
-    """First batch, memory, writer and training in a sentence each, where they were measured."""
+    """Return a sentence each on first batch, memory, writer and training, as far as measured."""
     sentences = []
     if rows := result.get("first_batch"):
         cells = [
@@ -161,11 +167,12 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
             if line[-1][0].isdigit()
         ]
         sentences.append(
-            f"From `import torch` to the first batch of two SimCLR views: {'; '.join(cells)}."
+            f"Time from `import torch` to the first batch of two SimCLR views: {'; '.join(cells)}."
         )
     if result.get("memory", {}).get("status") == "ok":
         sentences.append(
-            f"Memory above an idle process, {result['memory']['title']}: {report.memory_above(result['memory']):.2f} GB."
+            f"Peak memory above an idle process, {result['memory']['title']}: "
+            f"{report.memory_above(result['memory']):.2f} GB."
         )
     if "writer" in result:
         own = [
@@ -176,9 +183,7 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
             for goal in WRITER_GOALS
         ]
         cells = [f"{text} {ratio}" for text, ratio in own]
-        sentences.append(
-            f"As `pip install` leaves it, how many times as fast as FFCV's: {'; '.join(cells)}."
-        )
+        sentences.append(f"Writing speed of the pip install relative to FFCV: {'; '.join(cells)}.")
     train = next((each for each in result["workloads"] if each["name"] == "train2"), None)
     if train and (rows := report.measured(train)):
         cells = [f"{row['name']} {report.rate(row):,.0f}" for row in rows]
@@ -187,21 +192,20 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 
 
 def details(result: Mapping[str, Any]) -> str:
-    """Every table of the run, the goals first."""
+    """Return every table of the run, starting with the goals."""
     texts = [
-        report.result_text(each)
-        for each in result["workloads"]
-        if each["name"] not in GROUPS["ladder"]
+        report.result_text(each) for each in result["workloads"] if each["name"] not in STEPWISE
     ]
-    if ladder := report.ladder_table(result["workloads"]):
-        texts.append(report.as_text(ladder))
+    if steps := report.steps_table(result["workloads"]):
+        texts.append(report.as_text(steps))
     if result.get("first_batch"):
         texts.append(report.as_text(report.first_batch_table(result["first_batch"])))
     if result.get("memory"):
         texts.append(report.memory_text(result["memory"]))
     if result.get("scaling"):
         texts.append(
-            f"{report.title(result['scaling'])}\n{report.as_text(report.scaling_table(result['scaling']))}"
+            f"{report.title(result['scaling'])}\n"
+            f"{report.as_text(report.scaling_table(result['scaling']))}"
         )
     if "kernels" in result:
         texts.append(kernel_times.table_text(result["kernels"]))
@@ -221,7 +225,7 @@ def details(result: Mapping[str, Any]) -> str:
 
 
 def peer_versions(result: Mapping[str, Any]) -> dict[str, str]:
-    """Peer → the packages it ran with."""
+    """Return the package versions of each peer."""
     rows = [
         row for each in result["workloads"] for row in report.measured(each) if row["kind"] != OURS
     ]

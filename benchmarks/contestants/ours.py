@@ -1,15 +1,15 @@
-"""ffcv_ssl's own loader, its threads in this process. FFCV_SSL_DECODER in the environment picks the decoder."""
+"""The ffcv_ssl loader, with threads in this process. `FFCV_SSL_DECODER` selects the decoder."""
 
 import os
 from contextlib import closing
 
 import numpy as np
-import torch  # noqa: F401 (first of all, so that its import is not counted)
+import torch  # noqa: F401 (imported first, so that its import is not timed)
 from protocol import Absent, Batches, serve
 
 
 def view_transforms(view: dict) -> list:
-    """One view as a list of transforms."""
+    """Return the transforms of one view."""
     from ffcv_ssl import transforms as T
 
     size = view["size"]
@@ -29,7 +29,7 @@ def view_transforms(view: dict) -> list:
 
 
 def pipeline(job: dict) -> list:
-    """The job's views as one pipeline."""
+    """Return the pipeline of all views of a job."""
     from ffcv_ssl.transforms import MultiView
 
     if job["num_views"] == 1:
@@ -40,9 +40,9 @@ def pipeline(job: dict) -> list:
 
 
 class Ours:
-    """The loader of this package."""
+    """Contestant with the loader of this package."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
@@ -73,14 +73,14 @@ class Ours:
 
 
 def require_decoder() -> None:
-    """Raise `Absent` where the native shim is asked for and was not built."""
+    """Raise `Absent` if the native decoder is selected but was not built."""
     if os.environ.get("FFCV_SSL_DECODER") == "native":
         try:
             from ffcv_ssl.codecs import native
         except ImportError:
-            raise Absent("native shim not built") from None
+            raise Absent("the native decoder was not built") from None
         if not native.decode_address():
-            raise Absent("native shim not built")
+            raise Absent("the native decoder was not built")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The chain as a user of Pillow writes it, in the worker processes of torch's DataLoader.
+"""Augmentations written with Pillow alone, in the worker processes of torch's DataLoader.
 
-The steps and their order are those of torchvision's PIL backend as SimCLR, BYOL and EMP-SSL compose it; the blur is
-`ImageFilter.GaussianBlur`, which those codebases use with Pillow.
+The operations and their order are those of torchvision's PIL backend, as SimCLR, BYOL and EMP-SSL
+compose them. The blur is `ImageFilter.GaussianBlur`, which those codebases use with Pillow.
 """
 
 import math
@@ -17,7 +17,13 @@ ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
 class PillowChain:
-    """One view of an RGB image, (3, S, S) uint8, as a job's view says."""
+    """Callable that renders one view of a PIL image as a (3, S, S) uint8 tensor.
+
+    Parameters
+    ----------
+    view
+        Entry of `job["views"]`.
+    """
 
     def __init__(self, view: dict):
         self.view = view
@@ -43,7 +49,7 @@ class PillowChain:
 
 
 def crop_box(size: tuple[int, int], spec: dict) -> tuple[int, int, int, int]:
-    """The box of a view as Pillow's (left, top, right, bottom), in an image of (width, height)."""
+    """Draw the crop box (left, top, right, bottom) of a view in an image of (width, height)."""
     if spec["crop"] == "center":
         side = max(1, int(spec["ratio"] * min(size)))
         left, top = ((length - side) // 2 for length in size)
@@ -55,7 +61,7 @@ def crop_box(size: tuple[int, int], spec: dict) -> tuple[int, int, int, int]:
 
 
 def area_box(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int, int, int]:
-    """The box of torchvision's `RandomResizedCrop`, its centre fallback included."""
+    """Draw the crop box of torchvision's `RandomResizedCrop`, including its central fallback."""
     width, height = size
     for _ in range(10):
         area = width * height * random.uniform(*scale)
@@ -90,7 +96,7 @@ def jittered(image, strengths: tuple[float, float, float, float]):
 
 
 def hue_shifted(image, turns: float):
-    """Turn the hue by a fraction of the circle, in Pillow's 8-bit HSV."""
+    """Rotate the hue by a fraction of a turn, in Pillow's 8-bit HSV."""
     from PIL import Image
 
     hue, saturation, value = image.convert("HSV").split()
@@ -99,13 +105,13 @@ def hue_shifted(image, turns: float):
 
 
 class Pillow(DataLoaderContestant):
-    """Pillow in a DataLoader."""
+    """Contestant with Pillow in a DataLoader."""
 
     def make_chains(self, views: list[dict]) -> Iterator:
-        need("PIL", ": pip install pillow")
+        need("PIL", "; install pillow")
         self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
         self.notes += (
-            ["blur is Pillow's own, by box filters"] if any(view["blur"] for view in views) else []
+            ["blur by Pillow's box filters"] if any(view["blur"] for view in views) else []
         )
         return (PillowChain(view) for view in views)
 

@@ -1,4 +1,7 @@
-"""The images of a .beton file as they are stored, for Pythons where no package reads the format. The file is mapped: no copy."""
+"""Minimal reader of stored images for interpreters without a package that reads `.beton` files.
+
+The file is memory-mapped, so that nothing is copied.
+"""
 
 import numpy as np
 
@@ -27,12 +30,21 @@ RAW = 1
 
 
 class StoredImages:
-    """The image field of a file of version 2.
+    """Images of one field of a `.beton` file, version 2.
+
+    Parameters
+    ----------
+    path
+        The file.
+    field
+        Name of the image field.
+    count
+        Number of images to use, from the first one. None: all.
 
     Attributes
     ----------
     is_raw
-        Whether the first image is stored as pixels and not as JPEG; the files of this benchmark hold one kind.
+        Whether the first image is stored as pixels. The files of this benchmark hold one kind only.
     """
 
     def __init__(self, path: str, field: str, count: int | None = None):
@@ -55,7 +67,7 @@ class StoredImages:
         return len(self.records)
 
     def stored(self, index: int) -> np.ndarray:
-        """The JPEG's bytes, (size,) uint8, or the pixels, (H, W, 3) uint8; read-only."""
+        """Return the bytes of a JPEG, (size,) uint8, or the pixels, (H, W, 3) uint8; read-only."""
         record, size = self.records[index], int(self.sizes[index])
         pointer = int(record["pointer"])
         values = np.asarray(self.file[pointer : pointer + size])

@@ -1,4 +1,7 @@
-"""torchvision's transforms (PIL backend, as the SSL libraries compose them) in the worker processes of torch's DataLoader."""
+"""torchvision's transforms in the worker processes of torch's DataLoader.
+
+The transforms use the PIL backend, as the common SSL libraries compose them.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,13 +12,14 @@ from protocol import need, serve
 
 
 def import_transforms():
-    """Import `torchvision.transforms`, also where the wheel is built for CUDA and torch is not.
+    """Import `torchvision.transforms`, even if the wheel was built for CUDA and torch was not.
 
-    Then its compiled operators do not load and their fake kernels cannot be registered; no transform needs them.
+    In that case the compiled operators do not load, and registering their fake kernels fails. No
+    transform needs them.
     """
     need(
         "torchvision",
-        ": --peer.torchvision.python=… names one that has it, see benchmarks/README.md",
+        "; set --peer.torchvision.python to a Python with torchvision (benchmarks/README.md)",
     )
     with contextlib.suppress(RuntimeError):
         import torchvision.transforms
@@ -26,7 +30,9 @@ def import_transforms():
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     register = torch.library.register_fake
-    torch.library.register_fake = lambda name, *rest, **options: lambda function: function  # type: ignore[assignment]
+    torch.library.register_fake = (  # type: ignore[assignment]
+        lambda name, *rest, **options: lambda function: function
+    )
     try:
         import torchvision.transforms
     finally:
@@ -35,7 +41,7 @@ def import_transforms():
 
 
 def compose(transforms, view: dict) -> Chain:
-    """The chain of one view, (3, S, S) uint8, as SimCLR, BYOL and EMP-SSL compose it from torchvision."""
+    """Compose the transforms of one view, (3, S, S) uint8, as SimCLR, BYOL and EMP-SSL do."""
     T, size = transforms, view["size"]
     if view["crop"] == "center":
         steps = [CentralSquare(view["ratio"]), T.Resize((size, size))]
@@ -60,7 +66,7 @@ def compose(transforms, view: dict) -> Chain:
 
 
 class CentralSquare:
-    """Cut the central square of `ratio` times the shorter side."""
+    """Crop to the central square of `ratio` times the shorter side."""
 
     def __init__(self, ratio: float):
         self.ratio = ratio
@@ -72,7 +78,7 @@ class CentralSquare:
 
 
 class Torchvision(DataLoaderContestant):
-    """torchvision in a DataLoader."""
+    """Contestant with torchvision in a DataLoader."""
 
     def make_chains(self, views: list[dict]) -> Iterator[Chain]:
         transforms = import_transforms()

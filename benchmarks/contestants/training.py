@@ -1,4 +1,7 @@
-"""One step of SimCLR with a small residual network on the CPU: what stands behind a loader. The same for every contestant."""
+"""One SimCLR training step of a small residual network on the CPU.
+
+Every contestant feeds the same step.
+"""
 
 from typing import Any
 
@@ -11,7 +14,7 @@ MEAN, DEVIATION = 118.0, 58.0
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut; halves the sides."""
+    """Two 3x3 convolutions and a shortcut; halves height and width."""
 
     def __init__(self, channels: int, out_channels: int):
         super().__init__()
@@ -26,7 +29,7 @@ class Block(nn.Module):
 
 
 class SimClrStep:
-    """Network, projector and optimizer; a call with (B, 2, 3, S, S) uint8 views makes one step."""
+    """Training step with network and optimizer; called with (B, 2, 3, S, S) uint8 views."""
 
     def __init__(self, width: int, threads: int):
         torch.set_num_threads(threads)
@@ -47,7 +50,7 @@ class SimClrStep:
         (images,) = views
         x = (
             images.transpose(0, 1).flatten(0, 1).float().sub_(MEAN).div_(DEVIATION)
-        )  # all first views, then all second ones
+        )  # all first views, then all second views
         z = F.normalize(self.network(x))
         similarity = (z @ z.T / TEMPERATURE).fill_diagonal_(-torch.inf)
         half = len(z) // 2

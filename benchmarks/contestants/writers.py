@@ -1,6 +1,7 @@
-"""A writer of .beton files: `--flavour=ffcv` or `--flavour=ours`. An epoch is one file, from the first line to the last byte handed over.
+"""Writers of `.beton` files: `--flavor=ffcv` or `--flavor=ours`. An epoch is one complete file.
 
-A dataset is what a user of each package has: FFCV gets PIL images (as torchvision's folders give them), ours gets the paths.
+Each package gets the dataset that its users have: FFCV gets PIL images, as torchvision's
+`ImageFolder` returns them; ffcv_ssl gets paths.
 """
 
 import sys
@@ -13,7 +14,7 @@ LABEL = 0
 
 
 class Paths(Sequence):
-    """The paths of a job, `repeat` times one after the other."""
+    """Paths of a job, repeated up to its number of images."""
 
     def __init__(self, job: dict):
         self.paths = job["paths"]
@@ -27,7 +28,7 @@ class Paths(Sequence):
 
 
 class Decoded(Paths):
-    """The same images as PIL objects."""
+    """The same images as decoded PIL images."""
 
     def __getitem__(self, index: int) -> tuple:
         from PIL import Image
@@ -37,26 +38,26 @@ class Decoded(Paths):
 
 
 class Writer:
-    """The writer of either package; `job["options"]` are the arguments of its image field."""
+    """Contestant with the writer of either package; `job["options"]` configures its image field."""
 
-    def __init__(self, flavour: str):
-        self.flavour = flavour
+    def __init__(self, flavor: str):
+        self.flavor = flavor
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
     def prepare(self, job: dict) -> None:
-        need(self.module, f": --ffcv-python=… names a Python that has {self.module}")
+        need(self.module, f"; set --ffcv-python to a Python with {self.module}")
         self.job = job
-        self.dataset = Decoded(job) if self.flavour == FFCV else Paths(job)
+        self.dataset = Decoded(job) if self.flavor == FFCV else Paths(job)
 
     @property
     def module(self) -> str:
-        return "ffcv" if self.flavour == FFCV else "ffcv_ssl"
+        return "ffcv" if self.flavor == FFCV else "ffcv_ssl"
 
     def batches(self) -> Batches:
-        """Yield an empty first batch, then write the file: all its images are one batch."""
+        """Yield an empty first batch, then write the file and yield its images as one batch."""
         yield 0, []
-        if self.flavour == FFCV:
+        if self.flavor == FFCV:
             from ffcv.fields import IntField, RGBImageField
             from ffcv.writer import DatasetWriter
 
@@ -74,9 +75,9 @@ class Writer:
 
 
 if __name__ == "__main__":
-    flavour = sys.argv[1].removeprefix("--flavour=")
+    flavor = sys.argv[1].removeprefix("--flavor=")
     serve(
-        lambda: Writer(flavour),
+        lambda: Writer(flavor),
         (
             "ffcv",
             "ffcv_ssl",

@@ -1,4 +1,4 @@
-"""The GPU benchmark, as far as it can be tested without one: what it renders is what the CPU renders."""
+"""The GPU benchmark without a GPU: its rendered views equal those of the CPU kernels."""
 
 import contextlib
 
@@ -25,7 +25,7 @@ SMALL = [
 
 @pytest.mark.parametrize("workload", SMALL, ids=lambda workload: workload.name)
 def test_batch__is_compared_with_the_cpu(workload, monkeypatch):
-    """A batch that was rendered right has distance 0; one wrong value is found and measured in levels."""
+    """A correct batch has distance 0; one wrong value is measured in levels."""
     batch = gpu_views.Batch(ReferenceDevice(torch.device("cpu")), workload, workload.count)
     assert batch.distance() == (0, 0.0)
     assert batch.num_views == workload.count * len(workload.pipeline[0].pipelines)
@@ -51,7 +51,7 @@ def test_batch__is_compared_with_the_cpu(workload, monkeypatch):
 
 
 def test_workloads__have_the_sizes_of_the_goals():
-    """Patches 16 to 32 in bfloat16, and SimCLR's views in bytes."""
+    """EMP-SSL patches are bfloat16 and SimCLR views are uint8."""
     by_name = {workload.name: workload for workload in gpu_views.workloads()}
     assert by_name["emp20"].goal == by_name["emp200"].goal == 30e6
     assert by_name["simclr 224"].goal == 500e3
@@ -65,7 +65,7 @@ def test_workloads__have_the_sizes_of_the_goals():
 
 
 def test_training__is_timed_over_as_many_epochs_as_it_takes(tmp_path, monkeypatch):
-    """A file of three batches feeds warm-up and seven steps; the stall is a share."""
+    """A file of three batches feeds warm-up and seven steps; the stall is a fraction."""
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch, "autocast", lambda *arguments: contextlib.nullcontext())
     path = tmp_path / "patched.beton"
@@ -83,7 +83,7 @@ def test_training__is_timed_over_as_many_epochs_as_it_takes(tmp_path, monkeypatc
 
 
 def test_table__names_who_is_absent():
-    """A line tells speed, share of the roofline, distance to the CPU, and peers that could not be measured."""
+    """A line shows speed, roofline fraction, distance to the CPU, and absent peers."""
     row = {
         "name": "simclr 96",
         "views_per_s": 2e6,
@@ -104,7 +104,7 @@ def test_table__names_who_is_absent():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_program__without_a_gpu_says_so(capsys, monkeypatch):
-    """It ends with a sentence, not with a traceback."""
+    """Without a GPU the script ends with a message instead of a traceback."""
     monkeypatch.setattr("sys.argv", ["gpu_views.py"])
-    with pytest.raises(SystemExit, match=r"measures a GPU: .*torch finds no GPU"):
+    with pytest.raises(SystemExit, match=r"needs a GPU: .*torch finds no GPU"):
         gpu_views.main()
