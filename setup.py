@@ -14,8 +14,8 @@ from setuptools.command.build_ext import build_ext
 HERE = Path(__file__).parent
 # Native decoder. "": build it if possible; "0": never build it; "1": fail if it does not build.
 NATIVE = os.environ.get("FFCV_SSL_NATIVE", "")
-HELP = """FFCV_SSL_NATIVE=1: building the native decoder failed. It needs a C compiler, the headers of
-Python, and libjpeg-turbo 2.1 or later with its header.
+HELP = """FFCV_SSL_NATIVE=1: building the native decoder failed.
+It needs a C compiler, the headers of Python, and libjpeg-turbo 2.1 or later with its header.
 Debian: gcc python3-dev libjpeg62-turbo-dev. Ubuntu: gcc python3-dev libjpeg-turbo8-dev.
 Fedora: gcc python3-devel libjpeg-turbo-devel. Homebrew: jpeg-turbo pkg-config."""
 
@@ -24,14 +24,12 @@ class BuildNative(build_ext):
     """Build the optional native decoder; skip it silently if it cannot be built."""
 
     def build_extension(self, extension):
-        """Build with captured output, which is shown only if the build fails under FFCV_SSL_NATIVE=1."""
+        """Build with captured output; show it only if the build fails with FFCV_SSL_NATIVE=1."""
         with tempfile.TemporaryFile("w+") as output:
             try:
                 with output_to(output):
                     super().build_extension(extension)
-            except (
-                Exception
-            ) as error:  # the error type depends on the system
+            except Exception as error:  # the error type depends on the system
                 if NATIVE == "1":
                     output.seek(0)
                     raise SystemExit(f"{output.read()}\n{error}\n{HELP}") from error

@@ -1,4 +1,4 @@
-"""The architecture: packages import only what `docs/architecture.md` allows, heavy imports wait, jit options stand in one place."""
+"""The architecture: allowed imports, deferred heavy imports, one module with jit options."""
 
 import ast
 import re
@@ -13,15 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ffcv_ssl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOR_ALL = {"errors", "system", "__version__", "ffcv_ssl"}
-JIT = (
-    "kernels._jit"  # how kernels are compiled and cached; every package that compiles may import it
-)
+JIT = "kernels._jit"  # compilation and cache of kernels; every package that compiles may import it
 RE_EXPORTS = {"writer", "reader", "views", "fields.decoders", "fields.rgb_image", "fields.basics"}
 ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \|([^|]*)\|$", re.MULTILINE)
 
 
 def allowed_imports():
-    """Package or module of the table → packages that it may import; None: all."""
+    """Return the packages that each row of the table may import. None: all."""
     text = (ROOT / "docs" / "architecture.md").read_text()
     return {
         name: None if "all" in cell else set(re.findall(r"`(\w+)`", cell))
@@ -33,13 +31,13 @@ MAY_IMPORT = allowed_imports()
 
 
 def module_name(path):
-    """Dotted name below the package; a package's __init__ is the package."""
+    """Return the dotted module name of a path, relative to the package."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path, within_functions=True):
-    """Modules of this package that a file imports, dotted; imports for type checkers alone do not count."""
+    """Yield the modules of this package that a file imports, without imports for type checkers."""
     tree = ast.parse(path.read_text())
     skipped = {
         id(node)
@@ -64,7 +62,7 @@ def imports(path, within_functions=True):
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_imports__are_those_of_the_table(path):
-    """A package imports only what the table allows; modules that re-export, and `interop`, may import all but `cli`."""
+    """Packages follow the table; re-exporting modules and `interop` may not import `cli`."""
     name = module_name(path)
     package = name.partition(".")[0]
     for imported in imports(path):
@@ -81,7 +79,7 @@ def test_imports__are_those_of_the_table(path):
 
 
 def test_imports__have_no_circles():
-    """No modules import each other in a circle, directly or through others."""
+    """No modules import each other in a circle, directly or indirectly."""
     names = {module_name(path) for path in FILES}
     graph = {
         module_name(path): set(imports(path, within_functions=False)) & names - {module_name(path)}
@@ -95,7 +93,7 @@ def test_imports__have_no_circles():
 
 @pytest.mark.parametrize("name", sorted(RE_EXPORTS))
 def test_re_exports__hold_nothing_else(name):
-    """A module that re-exports holds a docstring, imports and `__all__`, nothing else."""
+    """A re-exporting module contains only a docstring, imports and `__all__`."""
     path = PACKAGE / (name.replace(".", "/") + ".py")
     for node in ast.parse(path.read_text()).body:
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -106,15 +104,15 @@ def test_re_exports__hold_nothing_else(name):
 
 
 def test_table__has_a_row_for_every_package():
-    """`docs/architecture.md` names every folder and module of the package that is no re-export, and none that does not exist."""
+    """`docs/architecture.md` lists exactly the packages and modules that define something."""
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"interop"}
     modules = {path.stem for path in PACKAGE.glob("*.py")} - RE_EXPORTS - {"__init__", "errors"}
     assert set(MAY_IMPORT) == folders | modules
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_jit_options__stand_in_one_place(path):
-    """No parallel loops, no cache of Numba's own, no unresolved symbols, no generated code."""
+def test_jit_options__are_in_one_module(path):
+    """No parallel loops, no cache by Numba, no unresolved symbols, no generated code."""
     if module_name(path) == "kernels._jit":
         return
     text = path.read_text()
@@ -128,7 +126,7 @@ def test_jit_options__stand_in_one_place(path):
 
 
 def loaded_by(module):
-    """Modules that importing `module` loads in a fresh interpreter."""
+    """Return the modules that an import of `module` loads in a fresh interpreter."""
     program = f"import sys, {module}; print(*sys.modules)"
     return set(
         subprocess.run(
@@ -149,7 +147,7 @@ def loaded_by(module):
     ],
 )
 def test_heavy_imports__wait_until_they_are_used(module, absent):
-    """Importing a module loads none of the packages that it does not need at once."""
+    """Importing a module loads no heavy package that it does not need immediately."""
     assert not loaded_by(module) & absent
 
 

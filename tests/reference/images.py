@@ -1,10 +1,10 @@
-"""Test images whose pixels tell where they are."""
+"""Test images whose pixels encode their position."""
 
 import numpy as np
 
 
 def coordinates(height, width, seed=0):
-    """(height, width, 3) uint8: rows in red, columns in green, noise in blue."""
+    """Return (height, width, 3) uint8 with rows in red, columns in green, noise in blue."""
     y, x = np.mgrid[:height, :width]
     noise = np.random.default_rng(seed).integers(0, 256, (height, width))
     return np.stack(
@@ -13,7 +13,7 @@ def coordinates(height, width, seed=0):
 
 
 def photo_like(height, width, seed=0):
-    """(height, width, 3) uint8: smooth colours with edges, over the whole range."""
+    """Return (height, width, 3) uint8 with smooth colors and edges over the whole range."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = [

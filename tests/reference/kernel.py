@@ -1,4 +1,4 @@
-"""Call the view kernel on one image, by the names of its columns."""
+"""Calls of the view kernel on one image with named parameters."""
 
 import math
 
@@ -23,7 +23,7 @@ def kernel_row(
     threshold=256,
     resample=col.BILINEAR,
 ):
-    """A row from the arguments of `tests.reference.chain.render`."""
+    """Return a kernel row from the arguments of `tests.reference.chain.render`."""
     row = col.NEUTRAL.copy()
     row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]] = box
     row[col.FLIP], row[col.GRAY], row[col.THRESHOLD], row[col.RESAMPLE] = (
@@ -32,7 +32,7 @@ def kernel_row(
         threshold,
         resample,
     )
-    row[col.ORDER] = sum(step * 4**place for place, step in enumerate(order))
+    row[col.ORDER] = sum(step * 4**position for position, step in enumerate(order))
     row[[col.BRIGHTNESS, col.CONTRAST, col.SATURATION, col.HUE]] = factors
     if radius:
         row[col.RADIUS], row[col.FALLOFF] = radius, math.exp(-1 / (2 * sigma**2))

@@ -1,4 +1,4 @@
-"""Today's files as they would be without what has been added to the format."""
+"""Current files converted to earlier versions of the format."""
 
 import tempfile
 import zlib
@@ -12,13 +12,13 @@ TRAILER_SIZE = 32
 
 
 def without_block(data: bytes) -> bytes:
-    """The file as FFCV writes it: no extension block."""
+    """Return the file as FFCV writes it, without an extension block."""
     start = _block_start(data)
     return _with_table_at(data[:start] + data[_table(data) :], start)
 
 
 def without_value_checksums(data: bytes) -> bytes:
-    """The file as version 0.1.0 wrote it at first: checksums of pages, index and table, none of values."""
+    """Return the file as written by the first 0.1.0: without checksums of values."""
     block = read_extension(lambda offset, size: data[offset : offset + size], parse_header(data))
     start = _block_start(data)
     json_length = int.from_bytes(data[start : start + 8], "little")

@@ -11,7 +11,7 @@ import pytest
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counts processes in /proc")
 def test_kills__leave_old_or_new_files_and_runs_that_resume(tmp_path):
-    """Nine kills of conversions and two of a training leave nothing torn, nothing alive and nothing that stays."""
+    """Nine kills of conversions and two of a training leave no damaged file and no process."""
     script = Path(__file__).with_name("kill.py")
     command = [
         sys.executable,
