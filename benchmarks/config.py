@@ -177,5 +177,5 @@ def _choices(name: str, text: str, known: tuple[str, ...]) -> list[str]:
     chosen = [word.strip() for word in text.split(",") if word.strip()]
     for word in chosen:
         if word not in known:
-            raise ValueError(f"{name}: unknown name '{word}'. Known names: {', '.join(known)}.")
+            raise ValueError(f"{name}: no '{word}'. Known: {', '.join(known)}.")
     return chosen

@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def photos(folder: Path, seed: int = 0) -> list[Image]:
 
 
 def measure(
-    images: list[Image], functions: dict[str, Callable], which: str, repeats: int
+    images: list[Image], functions: dict[str, Callable[..., object]], which: str, repeats: int
 ) -> dict[str, np.ndarray]:
     """Return the CPU milliseconds of every variant, (images, repeats) float64.
 
@@ -152,7 +153,11 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="JSON file for the medians")
     options = parser.parse_args()
-    result: dict = {"machine": machine.describe(), "repeats": options.repeats, "milliseconds": {}}
+    result: dict[str, Any] = {
+        "machine": machine.describe(),
+        "repeats": options.repeats,
+        "milliseconds": {},
+    }
     images, functions = photos(options.data), variants()
     for which in ("one view", "two views"):
         times = measure(images, functions, which, options.repeats)

@@ -117,7 +117,7 @@ def writer(way: str) -> Value:
 
     def value(result: Result, key: str) -> float | None:
         results = result.get("writer", {}).get("results", ())
-        chosen = next((each for each in results if each["name"] == way), {"rows": []})
+        chosen: Result = next((each for each in results if each["name"] == way), {"rows": []})
         own, ffcv = (row_of(chosen, name) for name in (key, "ffcv"))
         return ratio(own, ffcv) if own and ffcv else None
 

@@ -48,7 +48,7 @@ def write(path: Path, mode: str, images: list[Any]) -> None:
 def measure_training(device: Device, folder: Path, steps: int) -> list[dict[str, Any]]:
     """Return the images per second and the stall of two models behind the loader."""
     patched, photos = write_files(folder)
-    half = {"normalize": NORMALIZE, "dtype": "bfloat16"}
+    half: dict[str, Any] = {"normalize": NORMALIZE, "dtype": "bfloat16"}
     runs = [
         (
             "emp20, ResNet-18",

@@ -66,7 +66,7 @@ class Workload:
 
 def workloads() -> list[Workload]:
     """Return the workloads: patches for EMP-SSL and views for SimCLR."""
-    half = {"normalize": NORMALIZE, "dtype": "bfloat16"}
+    half: dict[str, Any] = {"normalize": NORMALIZE, "dtype": "bfloat16"}
     return [
         Workload("emp20", 100, PATCHED, emp_ssl(n=20, **half), 30e6),
         Workload("emp200", 100, PATCHED, emp_ssl(n=200, **half), 30e6),
@@ -102,12 +102,12 @@ class Batch:
         )
         sources = np.stack((origins, np.full_like(origins, 3 * width)), axis=-1)
         arrays = self.images.reshape(-1), sources, self.rows
-        table = device.table(self.plan.lut)
-        self.out = device.empty((int(np.prod(self.plan.shape(count))),), table.dtype)
+        levels = device.table(self.plan.lut)
+        self.out = device.empty((int(np.prod(self.plan.shape(count))),), levels.dtype)
         self._totals = device.zeros(self.rows.shape[:2], torch.int32)
         self._tensors = [
             *(torch.from_numpy(array).to(device.device) for array in arrays),
-            table,
+            levels,
             *self._work_tensors(),
         ]
         # Convert the arguments once: in a loop of short launches this would dominate the time.
@@ -235,7 +235,7 @@ def measure_rendering(device: Device, seconds: float) -> tuple[list[dict[str, An
     return results, bandwidth
 
 
-def peers(workload: Workload) -> dict[str, Callable[[tuple[int, int]], Callable] | None]:
+def peers(workload: Workload) -> dict[str, Callable[[tuple[int, int], float], Callable[..., Any]]]:
     """Return the peers that can render a workload on a GPU.
 
     kornia draws parameters per sample; torchvision v2 draws one set per batch.
@@ -272,7 +272,12 @@ def torchvision_chain(size: tuple[int, int], blur: float) -> Callable[[torch.Ten
     return v2.Compose(steps)
 
 
-def peer_speed(make: Callable, workload: Workload, device: Device, seconds: float) -> float | str:
+def peer_speed(
+    make: Callable[[tuple[int, int], float], Callable[..., Any]],
+    workload: Workload,
+    device: Device,
+    seconds: float,
+) -> float | str:
     """Return the views per second of a peer on the same images, or the reason for its absence."""
     try:
         plan = plan_images("image", {"image": workload.pipeline}, workload.size)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -152,7 +153,7 @@ def patches(source: Path | None, folder: Path, count: int) -> Images:
     return stored_images(path, count, f"{source.stem if source else 'drawn'}, raw")
 
 
-def write(path: Path, field: RGBImageField, dataset: Sequence) -> float:
+def write(path: Path, field: RGBImageField, dataset: Sequence[Any]) -> float:
     """Write images and labels with all available cores; return the elapsed seconds."""
     began = time.perf_counter()
     DatasetWriter(

@@ -169,13 +169,14 @@ PATCH = View(
 )
 STEP_TITLE = "step by step: "
 CHAIN_STEPS: dict[str, View] = {"crop": View(224)}
-for _step, _change in (
+_changes: tuple[tuple[str, dict[str, Any]], ...] = (
     ("flip", {"flip": 0.5}),
     ("grey", {"gray": 0.2}),
     ("jitter", {"jitter_p": 0.8}),
     ("blur", {"blur": 0.5}),
     ("solarize", {"solarize": 0.2}),
-):
+)
+for _step, _change in _changes:
     CHAIN_STEPS[_step] = replace([*CHAIN_STEPS.values()][-1], **_change)
 
 WORKLOADS = {

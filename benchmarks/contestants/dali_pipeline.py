@@ -7,6 +7,9 @@ cleanly: a DALI reader would start the next epoch before the clock stops.
 # DALI evaluates the inner conditions per sample; Python evaluates the outer ones once.
 # ruff: noqa: SIM102
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from protocol import Batches, need, serve
 from stored import StoredImages
@@ -22,7 +25,7 @@ class Dali:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         for module in ("nvidia", "nvidia.dali"):
             need(module, "; set --peer.dali.python to a Python with DALI")
         from nvidia.dali import fn, pipeline_def, types
@@ -44,7 +47,7 @@ class Dali:
             device_id=None,
             enable_conditionals=True,
         )
-        def graph():
+        def graph() -> tuple[Any, ...]:
             stored = fn.external_source(
                 source, batch=True, cycle="raise", dtype=types.UINT8, ndim=3 if images.is_raw else 1
             )
@@ -67,7 +70,7 @@ class Dali:
                 pass
             raise
 
-    def next_views(self) -> tuple | None:
+    def next_views(self) -> tuple[Any, ...] | None:
         """Return the next batch, or None at the end of the epoch."""
         try:
             return self.pipe.run()
@@ -79,7 +82,7 @@ class Dali:
 class ShapeOnly:
     """Shape and dtype of a DALI batch under NumPy's attribute names, without a copy."""
 
-    def __init__(self, tensor):
+    def __init__(self, tensor: Any):
         self.tensor = tensor
         self.shape = tuple(tensor.shape())
         self.dtype = np.dtype(np.uint8)
@@ -99,7 +102,7 @@ class ShuffledEpochs:
         self.count, self.batch_size, self.repeated = count, batch_size, repeated
         self.rng = np.random.default_rng(0)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         self.order = self.rng.permutation(self.count) % len(self.values)
         self.position, self.is_ended = 0, False
         return self
@@ -116,7 +119,7 @@ class ShuffledEpochs:
         )
 
 
-def render(fn, types, view: dict, stored, decoded):
+def render(fn: Any, types: Any, view: dict[str, Any], stored: Any, decoded: Any) -> Any:
     """Render one view, (3, S, S) uint8; flip and layout change are fused, as in DALI's examples."""
     size = view["size"]
     if view["crop"] == "center":
@@ -144,7 +147,7 @@ def render(fn, types, view: dict, stored, decoded):
     return fn.crop_mirror_normalize(image, dtype=types.UINT8, output_layout="CHW", mirror=mirror)
 
 
-def colors(fn, types, view: dict, image):
+def colors(fn: Any, types: Any, view: dict[str, Any], image: Any) -> Any:
     """Apply jitter, gray, blur and solarization, each only to the samples drawn for it."""
     if view["jitter_p"]:
         brightness, contrast, saturation, hue = view["jitter"]
@@ -173,7 +176,7 @@ def colors(fn, types, view: dict, image):
     return image
 
 
-def chosen(fn, types, p: float):
+def chosen(fn: Any, types: Any, p: float) -> Any:
     """Draw a Boolean with probability `p` for every sample."""
     return fn.random.coin_flip(probability=p, dtype=types.BOOL)
 

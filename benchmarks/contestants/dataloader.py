@@ -11,14 +11,14 @@ from stored import StoredImages
 Chain = Callable[[Any], torch.Tensor]
 
 
-class StoredViews(torch.utils.data.Dataset):
+class StoredViews(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
     """Dataset of the views of each position of an epoch.
 
     An item is a tuple of (V, 3, S, S) uint8 tensors, one for each size, or one (3, S, S) tensor for
     a single view.
     """
 
-    def __init__(self, job: dict, chains: list[tuple[Chain, int]]):
+    def __init__(self, job: dict[str, Any], chains: list[tuple[Chain, int]]):
         self.job, self.chains = job, chains
         self.images: StoredImages | None = None
 
@@ -43,7 +43,7 @@ class StoredViews(torch.utils.data.Dataset):
         )
 
 
-class Shuffled(torch.utils.data.Sampler):
+class Shuffled(torch.utils.data.Sampler[int]):
     """Positions of an epoch in a new random order, until the end or until `is_ended` is set."""
 
     def __init__(self, count: int):
@@ -70,11 +70,11 @@ class DataLoaderContestant:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def make_chains(self, views: list[dict]) -> Iterator[Chain]:
+    def make_chains(self, views: list[dict[str, Any]]) -> Iterator[Chain]:
         """Return the transforms of each entry of `job["views"]`."""
         raise NotImplementedError
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         counts = [view["count"] for view in job["views"]]
         chains = list(zip(self.make_chains(job["views"]), counts, strict=True))
         self.order = Shuffled(job["num_images"])

@@ -7,6 +7,7 @@ over repeated sample ids, which is the same work.
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 import torch  # noqa: F401 (imported first, so that its import is not timed)
@@ -25,7 +26,7 @@ class FfcvLoader:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         self.require_flavor()
         from ffcv.loader import Loader, OrderOption
 
@@ -82,7 +83,9 @@ class FfcvLoader:
                 "to another Python"
             )
 
-    def pipelines(self, field: str, operations: list[list]) -> tuple[dict, dict]:
+    def pipelines(
+        self, field: str, operations: list[list[Any]]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the loader's pipelines and options for one list of operations per view."""
         names = [field, *(f"{field}_{number}" for number in range(2, len(operations) + 1))]
         if self.flavor == SSL:
@@ -97,7 +100,7 @@ class FfcvLoader:
             for name, o in zip(names, operations, strict=True)
         }, {}
 
-    def operations(self, job: dict, view: dict) -> list:
+    def operations(self, job: dict[str, Any], view: dict[str, Any]) -> list[Any]:
         """Return the operations of one view, as far as the package has them."""
         import ffcv.transforms as T
         from ffcv.fields import rgb_image as decoders
@@ -119,7 +122,7 @@ class FfcvLoader:
         chain += self.colors(T, view)
         return [*chain, T.ToTensor(), T.ToTorchImage()]
 
-    def area(self, job: dict) -> int:
+    def area(self, job: dict[str, Any]) -> int:
         """Return the pixels per image; all images must have the same size."""
         records = StoredImages(job["path"], job["field"], job["stored"]).records
         (area, *others) = np.unique(records["height"].astype(int) * records["width"])
@@ -127,7 +130,7 @@ class FfcvLoader:
             raise Absent("no crop of fixed size, which images of different sizes need")
         return int(area)
 
-    def colors(self, T, view: dict) -> list:
+    def colors(self, T: Any, view: dict[str, Any]) -> list[Any]:
         """Return the operations for jitter, gray, blur and solarization."""
         brightness, contrast, saturation, _ = view["jitter"]
         if self.flavor == STOCK:
@@ -163,7 +166,7 @@ class FfcvLoader:
             self.notes.append(text)
 
 
-def sample_ids(job: dict) -> np.ndarray:
+def sample_ids(job: dict[str, Any]) -> np.ndarray:
     """Return the sample ids of an epoch, which repeat the stored images."""
     return np.arange(job["num_images"], dtype="uint64") % np.uint64(job["stored"])
 

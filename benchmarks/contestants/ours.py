@@ -2,19 +2,20 @@
 
 import os
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 import torch  # noqa: F401 (imported first, so that its import is not timed)
 from protocol import Absent, Batches, serve
 
 
-def view_transforms(view: dict) -> list:
+def view_transforms(view: dict[str, Any]) -> list[Any]:
     """Return the transforms of one view."""
     from ffcv_ssl import transforms as T
 
     size = view["size"]
     if view["crop"] == "center":
-        chain = [T.CenterCrop(size, ratio=view["ratio"])]
+        chain: list[Any] = [T.CenterCrop(size, ratio=view["ratio"])]
     elif view["crop"] == "patch":
         chain = [T.RandomPatchCrop(size, patch=view["patch"])]
     else:
@@ -28,7 +29,7 @@ def view_transforms(view: dict) -> list:
     return chain + ([T.RandomSolarization(view["solarize"])] if view["solarize"] else [])
 
 
-def pipeline(job: dict) -> list:
+def pipeline(job: dict[str, Any]) -> list[Any]:
     """Return the pipeline of all views of a job."""
     from ffcv_ssl.transforms import MultiView
 
@@ -46,7 +47,7 @@ class Ours:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         require_decoder()
         from ffcv_ssl.loader import Loader, OrderOption
 

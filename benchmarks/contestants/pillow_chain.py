@@ -7,10 +7,11 @@ compose them. The blur is `ImageFilter.GaussianBlur`, which those codebases use 
 import math
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from dataloader import DataLoaderContestant
+from dataloader import Chain, DataLoaderContestant
 from protocol import need, serve
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
@@ -25,10 +26,10 @@ class PillowChain:
         Entry of `job["views"]`.
     """
 
-    def __init__(self, view: dict):
+    def __init__(self, view: dict[str, Any]):
         self.view = view
 
-    def __call__(self, image) -> torch.Tensor:
+    def __call__(self, image: Any) -> torch.Tensor:
         from PIL import Image, ImageFilter, ImageOps
 
         spec, size = self.view, self.view["size"]
@@ -48,7 +49,7 @@ class PillowChain:
         return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
 
 
-def crop_box(size: tuple[int, int], spec: dict) -> tuple[int, int, int, int]:
+def crop_box(size: tuple[int, int], spec: dict[str, Any]) -> tuple[int, int, int, int]:
     """Draw the crop box (left, top, right, bottom) of a view in an image of (width, height)."""
     if spec["crop"] == "center":
         side = max(1, int(spec["ratio"] * min(size)))
@@ -76,7 +77,7 @@ def area_box(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, in
     return left, top, left + w, top + h
 
 
-def jittered(image, strengths: tuple[float, float, float, float]):
+def jittered(image: Any, strengths: tuple[float, float, float, float]) -> Any:
     """Change brightness, contrast, saturation and hue in random order."""
     from PIL import ImageEnhance
 
@@ -95,7 +96,7 @@ def jittered(image, strengths: tuple[float, float, float, float]):
     return image
 
 
-def hue_shifted(image, turns: float):
+def hue_shifted(image: Any, turns: float) -> Any:
     """Rotate the hue by a fraction of a turn, in Pillow's 8-bit HSV."""
     from PIL import Image
 
@@ -107,7 +108,7 @@ def hue_shifted(image, turns: float):
 class Pillow(DataLoaderContestant):
     """Contestant with Pillow in a DataLoader."""
 
-    def make_chains(self, views: list[dict]) -> Iterator:
+    def make_chains(self, views: list[dict[str, Any]]) -> Iterator[Chain]:
         need("PIL", "; install pillow")
         self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
         self.notes += (

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
+from typing import Any
 
 import numpy as np
 from protocol import Absent, Batches, need, serve
@@ -26,7 +27,7 @@ class PlainDecode:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         self.images = StoredImages(job["path"], job["field"], job["stored"])
         if self.images.is_raw:
             raise Absent("raw images need no decode")

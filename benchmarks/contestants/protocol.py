@@ -36,7 +36,7 @@ class Contestant(Protocol):
     lacks: list[str]  # operations of the job that the contestant leaves out
     notes: list[str]  # operations that it implements differently
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         """Import the packages and build the loader; raise `Absent` if that is impossible."""
 
     def batches(self) -> Batches:
@@ -70,7 +70,7 @@ class Session:
         self.contestant, self.packages = make(), packages
         self.consume: Consume = ignore
 
-    def prepare(self, job: dict) -> dict:
+    def prepare(self, job: dict[str, Any]) -> dict[str, Any]:
         """Build the loader and render its first batch; report the seconds since the request.
 
         torch is already imported. The rest of the epoch is warm-up, for at most `epoch_s` seconds.
@@ -98,7 +98,7 @@ class Session:
             "versions": {name: version for name in self.packages if (version := installed(name))},
         }
 
-    def epoch(self) -> dict:
+    def epoch(self) -> dict[str, Any]:
         """Run one epoch; report the seconds to the first batch, and seconds and images after it."""
         began = time.perf_counter()
         batches = self.contestant.batches()
@@ -112,13 +112,13 @@ class Session:
             raise RuntimeError(f"the epoch had {first + images} images, expected {self.num_images}")
         return {"start_s": start_s, "seconds": seconds, "images": images}
 
-    def load(self) -> dict:
+    def load(self) -> dict[str, Any]:
         """Import only ffcv_ssl's loader; report the memory of the idle process."""
         import ffcv_ssl.loader  # noqa: F401
 
         return self.memory()
 
-    def memory(self) -> dict:
+    def memory(self) -> dict[str, Any]:
         """Report the resident memory of this process in bytes: current and peak."""
         with open("/proc/self/statm") as statm:
             now = int(statm.read().split()[1]) * resource.getpagesize()

@@ -5,13 +5,14 @@ The transforms use the PIL backend, as the common SSL libraries compose them.
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from dataloader import Chain, DataLoaderContestant
 from protocol import need, serve
 
 
-def import_transforms():
+def import_transforms() -> Any:
     """Import `torchvision.transforms`, even if the wheel was built for CUDA and torch was not.
 
     In that case the compiled operators do not load, and registering their fake kernels fails. No
@@ -30,9 +31,7 @@ def import_transforms():
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     register = torch.library.register_fake
-    torch.library.register_fake = (  # type: ignore[assignment]
-        lambda name, *rest, **options: lambda function: function
-    )
+    torch.library.register_fake = lambda name, *rest, **options: lambda function: function
     try:
         import torchvision.transforms
     finally:
@@ -40,7 +39,7 @@ def import_transforms():
     return torchvision.transforms
 
 
-def compose(transforms, view: dict) -> Chain:
+def compose(transforms: Any, view: dict[str, Any]) -> Chain:
     """Compose the transforms of one view, (3, S, S) uint8, as SimCLR, BYOL and EMP-SSL do."""
     T, size = transforms, view["size"]
     if view["crop"] == "center":
@@ -71,7 +70,7 @@ class CentralSquare:
     def __init__(self, ratio: float):
         self.ratio = ratio
 
-    def __call__(self, image):
+    def __call__(self, image: Any) -> Any:
         side = max(1, int(self.ratio * min(image.size)))
         left, top = ((length - side) // 2 for length in image.size)
         return image.crop((left, top, left + side, top + side))
@@ -80,7 +79,7 @@ class CentralSquare:
 class Torchvision(DataLoaderContestant):
     """Contestant with torchvision in a DataLoader."""
 
-    def make_chains(self, views: list[dict]) -> Iterator[Chain]:
+    def make_chains(self, views: list[dict[str, Any]]) -> Iterator[Chain]:
         transforms = import_transforms()
         self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
         return (compose(transforms, view) for view in views)

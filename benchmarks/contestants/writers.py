@@ -6,6 +6,7 @@ Each package gets the dataset that its users have: FFCV gets PIL images, as torc
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from protocol import Batches, need, serve
 
@@ -13,24 +14,24 @@ FFCV, OURS = "ffcv", "ours"
 LABEL = 0
 
 
-class Paths(Sequence):
+class Paths(Sequence[tuple[Any, int]]):
     """Paths of a job, repeated up to its number of images."""
 
-    def __init__(self, job: dict):
+    def __init__(self, job: dict[str, Any]):
         self.paths = job["paths"]
         self.count = job["num_images"]
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> tuple:
+    def __getitem__(self, index: int) -> tuple[Any, int]:
         return self.paths[index % len(self.paths)], LABEL
 
 
 class Decoded(Paths):
     """The same images as decoded PIL images."""
 
-    def __getitem__(self, index: int) -> tuple:
+    def __getitem__(self, index: int) -> tuple[Any, int]:
         from PIL import Image
 
         path, label = super().__getitem__(index)
@@ -45,7 +46,7 @@ class Writer:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         need(self.module, f"; set --ffcv-python to a Python with {self.module}")
         self.job = job
         self.dataset = Decoded(job) if self.flavor == FFCV else Paths(job)
