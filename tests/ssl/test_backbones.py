@@ -11,7 +11,7 @@ import torch
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import BACKBONES, backbone, resnet18, resnet34, resnet50, resnet101
-from ffcv_ssl.ssl.backbones import Conv2d
+from ffcv_ssl.ssl.resnet import Conv2d
 
 TORCHVISION = Path(__file__).parent / "torchvision_names.txt"
 
