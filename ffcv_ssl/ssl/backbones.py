@@ -29,7 +29,7 @@ def check_backbone_name(name: str) -> None:
     Raises
     ------
     ConfigError
-        If there is no backbone with this name. Models of timm are not looked up.
+        If there is no backbone with this name. The function does not look up models of timm.
     """
     if name not in BACKBONES and not name.startswith(TIMM):
         raise ConfigError(f"no backbone '{name}'. Backbones: {', '.join(BACKBONES)}, {TIMM}NAME.")
@@ -59,10 +59,11 @@ def backbone(name: str, width: int = 64, stem: str = "imagenet") -> nn.Module:
         or the built module has no `num_features`.
     """
     check_backbone_name(name)
-    if name.startswith(TIMM):
-        network = _timm_backbone(name.removeprefix(TIMM))
-    else:
-        network = BACKBONES[name](width, stem)
+    network = (
+        _timm_backbone(name.removeprefix(TIMM))
+        if name.startswith(TIMM)
+        else BACKBONES[name](width, stem)
+    )
     if not isinstance(getattr(network, "num_features", None), int):
         raise ConfigError(
             f"the backbone '{name}' lacks num_features, the length of its feature vectors."

@@ -49,11 +49,11 @@ class LARS(Optimizer):
     Let p be a parameter, g its gradient, w the weight decay and η the trust coefficient `eta`. The
     step is that of SGD with the gradient replaced by
 
-    - `clip=True` (EMP-SSL, solo-learn): (g + w p) * min(η‖p‖ / (‖g‖ + w‖p‖ + eps) / lr, 1). `lr` is an
-      upper limit of the layer-wise rate, not a factor. If ‖p‖ or ‖g‖ is 0, the gradient is g, without
-      weight decay, as in the released code.
-    - `clip=False` (FFCV-SSL, VICReg, Barlow Twins): (g + w p) * η‖p‖ / ‖g + w p‖, or g + w p if one of
-      the norms is 0.
+    - `clip=True` (EMP-SSL, solo-learn): (g + w p) * min(η‖p‖ / (‖g‖ + w‖p‖ + eps) / lr, 1).
+      `lr` is an upper limit of the layer-wise rate, not a factor. If ‖p‖ or ‖g‖ is 0, the gradient
+      is g, without weight decay, as in the released code.
+    - `clip=False` (FFCV-SSL, VICReg, Barlow Twins): (g + w p) * η‖p‖ / ‖g + w p‖, or g + w p if
+      one of the norms is 0.
 
     All norms stay on the device: a step needs no synchronization with the host.
 

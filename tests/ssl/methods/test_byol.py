@@ -213,7 +213,7 @@ def test_byol__refuses_bad_arguments():
     with pytest.raises(ConfigError, match="at least 2 views"):
         small_byol()(small_views(1))
     for momentum in (-0.1, 1.01, math.nan):
-        with pytest.raises(ConfigError, match="momentum lies in"):
+        with pytest.raises(ConfigError, match="momentum must be in"):
             small_byol(momentum=momentum)
     with pytest.raises(ConfigError, match=r"one shape, got \(4, 2, 8\) and \(4, 2, 1\)"):
         byol_loss(torch.randn(4, 2, 8), torch.randn(4, 2, 1))

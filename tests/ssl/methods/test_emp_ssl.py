@@ -112,5 +112,5 @@ def test_emp_ssl__patch_features_come_from_pre_feature():
 
 def test_emp_ssl__refuses_a_distortion_that_is_none():
     """eps_sq must be positive."""
-    with pytest.raises(ConfigError, match="above 0, got -1"):
+    with pytest.raises(ConfigError, match="must be > 0, got -1"):
         EmpSSL(nn.Identity(), EmpProjector(4, 8, 4), Normalize([0.0] * 3, [1.0] * 3), eps_sq=-1)

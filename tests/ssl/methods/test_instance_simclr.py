@@ -1,4 +1,4 @@
-"""Instance-level SimCLR against a naive loop in float64, and its noise in grey levels."""
+"""Instance-level SimCLR against a naive loop in float64, and its noise in gray levels."""
 
 import pytest
 import torch
@@ -80,7 +80,7 @@ def test_instance_simclr__other_images_do_not_matter():
 
 @pytest.mark.parametrize("std", [4.0, 16.0])
 @pytest.mark.parametrize("constants", [CIFAR, ([0.0] * 3, [255.0] * 3)])
-def test_gaussian_noise__is_in_grey_levels(std, constants):
+def test_gaussian_noise__is_in_gray_levels(std, constants):
     """Undone the normalization, the noise has the asked deviation per channel and no mean, and two draws differ."""
     mean, deviation = (torch.tensor(values)[None, :, None, None] for values in constants)
     images = torch.full((8, 3, 64, 64), 100, dtype=torch.uint8)
@@ -114,7 +114,7 @@ def test_instance_simclr__refuses_what_makes_no_sense():
     """One view, no noise and no temperature are ConfigErrors."""
     with pytest.raises(ConfigError, match="at least 2 views, got 1"):
         linear_method()(torch.zeros(2, 1, 3, 2, 2, dtype=torch.uint8))
-    with pytest.raises(ConfigError, match=r"in grey levels, got 0\.0"):
+    with pytest.raises(ConfigError, match=r"in gray levels, got 0\.0"):
         linear_method(noise=0.0)
     with pytest.raises(ConfigError, match=r"temperature must be positive, got 0\.0"):
         linear_method(temperature=0.0)

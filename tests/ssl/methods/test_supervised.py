@@ -77,5 +77,5 @@ def test_supervised__asks_for_labels():
     assert not Method.uses_labels
     with pytest.raises(ConfigError, match="at least 2 classes, got 1"):
         linear_method(num_classes=1)
-    with pytest.raises(ConfigError, match=r"share in \[0, 1\), got 3"):
+    with pytest.raises(ConfigError, match=r"label_smoothing must be in \[0, 1\), got 3"):
         linear_method(label_smoothing=3)

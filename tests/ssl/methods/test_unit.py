@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ffcv_ssl.ssl import barlow_twins_loss, emp_ssl_loss, nt_xent
-from ffcv_ssl.ssl.methods.unit import SHORTEST, unit
+from ffcv_ssl.ssl.methods.method import SHORTEST, unit
 
 LOSSES = {
     "nt_xent": lambda z: nt_xent(z, 0.5),
