@@ -56,9 +56,8 @@ def nt_xent(embeddings: Tensor, temperature: float, decoupled: bool = False) -> 
     image = torch.arange(num_images, device=z.device).repeat_interleave(num_views)
     same_image = image[:, None] == image[None, :]
     positive = same_image & ~is_self
-    log_partition = logits.masked_fill(same_image if decoupled else is_self, -torch.inf).logsumexp(
-        dim=1
-    )
+    excluded = same_image if decoupled else is_self
+    log_partition = logits.masked_fill(excluded, -torch.inf).logsumexp(dim=1)
     mean_positive = logits.masked_fill(~positive, 0).sum(dim=1) / (num_views - 1)
     return (log_partition - mean_positive).mean()
 
