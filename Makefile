@@ -1,13 +1,19 @@
-# make install   a virtual environment in .venv with the versions of constraints.txt
-# make test      the test suite
-# make native    builds the native decoder (C compiler, libjpeg-turbo's header), then the tests of all that decodes, with it
-# make demo      images → .beton → SimCLR and EMP-SSL → one table and one picture; DATA=folder SIZE=32 for your own images
-# make bench     images per second against plain decode and every peer that is installed; DATA=folder or .beton, BENCH='--help' for options
-# make interop   files both ways between this package and FFCV 1.0.2 (needs a C++ compiler and Debian packages)
-# make fuzz      hostile files through everything that reads them; FUZZ='--help' for options, FUZZ='--count=200000' for the long run
-# make soak      two hours of epochs with early exits and errors, while memory, descriptors and threads are watched; SOAK_MINUTES=120
-# make kill      200 SIGKILLs of the writer and as many of the training, at random moments; KILLS=50 SEED=1 for others
-# make check     formatter, linter, types
+# make install   create a virtual environment in .venv with the versions of constraints.txt
+# make test      run the test suite
+# make native    build the native decoder (needs a C compiler and libjpeg-turbo's header) and run the
+#                tests of all code that decodes with it
+# make demo      write images to a .beton file and train SimCLR and EMP-SSL; DATA=folder SIZE=32 for
+#                your own images
+# make bench     measure images per second of the loader and every installed peer; DATA=folder or
+#                .beton file, BENCH='--help' for options
+# make interop   check that this package and FFCV 1.0.2 read each other's files (needs a C++ compiler
+#                and Debian packages)
+# make fuzz      feed malformed files to all readers; FUZZ='--help' for options, FUZZ='--count=200000'
+#                for a long run
+# make soak      run epochs with early exits and errors for two hours and monitor memory, descriptors
+#                and threads; SOAK_MINUTES=120
+# make kill      kill writers and trainings 200 times each at random moments; KILLS=50 SEED=1
+# make check     run formatter, linter and type checker
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,7 +39,7 @@ $(VENV)/installed: setup.py $(CONSTRAINTS)
 test: install
 	$(BIN)/python -m pytest
 
-# FFCV_SSL_DECODER=native: a decoder that was built but is not in use is an error, not the next rung of the ladder.
+# With FFCV_SSL_DECODER=native a missing native decoder is an error; there is no fallback.
 native: install
 	PYTHON=$(BIN)/python bash tests/codecs/build_native.sh
 	env -u FFCV_SSL_NATIVE FFCV_SSL_DECODER=native $(BIN)/python -m pytest $(DECODING_TESTS)

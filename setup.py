@@ -1,4 +1,4 @@
-"""Packaging metadata; lower bounds only, the versions that were tested stand in constraints.txt."""
+"""Packaging metadata. It has lower bounds only; constraints.txt lists the tested versions."""
 
 import os
 import shutil
@@ -12,22 +12,24 @@ from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
-NATIVE = os.environ.get("FFCV_SSL_NATIVE", "")  # the native decoder is built where it can be; "0": never; "1": or else an error
-HELP = """FFCV_SSL_NATIVE=1: the native decoder does not build. It needs a C compiler, the headers of Python, and libjpeg-turbo 2.1 or later
-with its header. Debian: gcc python3-dev libjpeg62-turbo-dev. Ubuntu: gcc python3-dev libjpeg-turbo8-dev.
+# Native decoder. "": build it if possible; "0": never build it; "1": fail if it does not build.
+NATIVE = os.environ.get("FFCV_SSL_NATIVE", "")
+HELP = """FFCV_SSL_NATIVE=1: building the native decoder failed.
+It needs a C compiler, the headers of Python, and libjpeg-turbo 2.1 or later with its header.
+Debian: gcc python3-dev libjpeg62-turbo-dev. Ubuntu: gcc python3-dev libjpeg-turbo8-dev.
 Fedora: gcc python3-devel libjpeg-turbo-devel. Homebrew: jpeg-turbo pkg-config."""
 
 
 class BuildNative(build_ext):
-    """Build the optional native decoder, without a word where compiler, header or library are missing."""
+    """Build the optional native decoder; skip it silently if it cannot be built."""
 
     def build_extension(self, extension):
-        """Build with all output held back; it is shown only where FFCV_SSL_NATIVE=1 asked for what cannot be built."""
+        """Build with captured output; show it only if the build fails with FFCV_SSL_NATIVE=1."""
         with tempfile.TemporaryFile("w+") as output:
             try:
                 with output_to(output):
                     super().build_extension(extension)
-            except Exception as error:  # no compiler, not executable, failing: each system has its own
+            except Exception as error:  # the error type depends on the system
                 if NATIVE == "1":
                     output.seek(0)
                     raise SystemExit(f"{output.read()}\n{error}\n{HELP}") from error
@@ -35,7 +37,7 @@ class BuildNative(build_ext):
 
 @contextmanager
 def output_to(file):
-    """Send what this process and its children write to a file."""
+    """Redirect the output of this process and its children to a file."""
     sys.stdout.flush(), sys.stderr.flush()
     saved = [(descriptor, os.dup(descriptor)) for descriptor in (1, 2)]
     try:
@@ -50,7 +52,7 @@ def output_to(file):
 
 
 def native_decoder():
-    """Describe the extension; pkg-config says where libjpeg is, if it stands in no usual place."""
+    """Return the extension; pkg-config locates libjpeg outside the default folders."""
     flags = {"--cflags": [], "--libs": ["-ljpeg"]}
     for option in flags if shutil.which("pkg-config") else ():
         result = subprocess.run(["pkg-config", option, "libjpeg"], capture_output=True, text=True)
@@ -72,10 +74,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    # Recipes and benchmarks live at the top of the repository, where a researcher looks for them, and travel in the wheel.
+    # Recipes and benchmarks are top-level folders of the repository and part of the wheel.
     packages=[
         *find_packages(include=["ffcv_ssl", "ffcv_ssl.*"]),
-        *("ffcv_ssl.recipes", "ffcv_ssl.recipes.demo", "ffcv_ssl.benchmarks", "ffcv_ssl.benchmarks.contestants"),
+        *(
+            "ffcv_ssl.recipes",
+            "ffcv_ssl.recipes.demo",
+            "ffcv_ssl.benchmarks",
+            "ffcv_ssl.benchmarks.contestants",
+        ),
     ],
     package_dir={"ffcv_ssl.recipes": "recipes", "ffcv_ssl.benchmarks": "benchmarks"},
     ext_modules=[] if NATIVE == "0" else [native_decoder()],

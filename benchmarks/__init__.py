@@ -1,1 +1,4 @@
-"""Measurements of the loader and of its peers. The folder is installed as `ffcv_ssl.benchmarks`; its scripts run from the checkout."""
+"""Benchmarks of the loader and its peers.
+
+The folder is installed as `ffcv_ssl.benchmarks`. The scripts also run from a checkout.
+"""

@@ -1,8 +1,10 @@
 """Images per second: this loader, its peers, and plain decode of the same bytes.
 
-    python benchmarks/bench.py [FILE] [--run.workloads=crop1,simclr2] [--peer.ffcv.python=…] [--help]
+    python benchmarks/bench.py [FILE] [--run.workloads=crop1,simclr2] [--peer.ffcv.python=…]
+    python benchmarks/bench.py --help
 
-The same program as `ffcv-ssl bench`; `make bench` runs it. README.md beside it says what is compared.
+`ffcv-ssl bench` and `make bench` run the same program. `benchmarks/README.md` describes the
+comparison.
 """
 
 from ffcv_ssl.cli.commands.bench import main

@@ -1,10 +1,12 @@
-"""What does each trick of partial decoding bring, for each decoder?
+"""Benefit of each technique of partial decoding, for each decoder.
 
     python benchmarks/decode_planning.py --data=FOLDER_OF_JPEGS [--repeats=9] [--out=FILE.json]
 
-The JPEGs are brought to a longest side of 500 and encoded with quality 90, as our writer does. Needed is the box of one view of
-`RandomResizedCrop(scale=(0.08, 1))`, or the box around two. Times are CPU time of the calling thread, for every image the median of the
-repeats, the variants in turns; then the mean over the images. Every variant's box is compared with the whole decode first.
+The JPEGs are resized to a longest side of 500 and encoded with quality 90, as the writer does. The
+decoded box is that of one view of `RandomResizedCrop(scale=(0.08, 1))`, or the bounding box of two.
+Times are CPU time of the calling thread: the median over the repeats for each image, with
+alternating variants, then the mean over the images. Each variant is first checked against the full
+decode.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +31,7 @@ MAX_RESOLUTION, QUALITY = 500, 90
 
 
 class Image:
-    """One JPEG, its size, the boxes that are needed, and memory for its pixels."""
+    """One JPEG, its size, the boxes to decode, and memory for its pixels."""
 
     def __init__(self, data: bytes, boxes: dict[str, Box]):
         self.data, self.boxes = np.frombuffer(data, np.uint8).copy(), boxes
@@ -38,7 +41,7 @@ class Image:
 
 
 def variants() -> dict[str, Callable[[Image, Box], object]]:
-    """Return the decoders: functions of an image and a box."""
+    """Return the decoders as functions of an image and a box."""
     decoders = dict(available_decoders())
     simplejpeg = decoders["simplejpeg"]
     functions: dict[str, Callable[[Image, Box], object]] = {
@@ -52,7 +55,7 @@ def variants() -> dict[str, Callable[[Image, Box], object]]:
     address, handle = native.decode_address(), native.Handle()
 
     def cut(image: Image, box: Box, denominator: int = 1) -> int:
-        decoder = address, handle.address  # of the handle itself, which must live on
+        decoder = address, handle.address  # the closure keeps the handle alive
         return decode_box(
             decoder, image.data, image.size, box, denominator, image.scratch, image.out.reshape(-1)
         )
@@ -80,11 +83,12 @@ def variants() -> dict[str, Callable[[Image, Box], object]]:
 
 
 def _whole_rows(image: Image, box: Box) -> Box:
+    """Extend a box to the full width of the image."""
     return box[0], 0, box[2], image.size[1]
 
 
 def photos(folder: Path, seed: int = 0) -> list[Image]:
-    """Encode the JPEGs below a folder as our writer does, and draw their boxes."""
+    """Encode the JPEGs of a folder as the writer does, and draw their boxes."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     encoded = [encode_jpeg(resize(load_rgb(path), MAX_RESOLUTION), QUALITY) for path in paths]
     sizes = np.array([decode_jpeg(data).shape[:2] for data in encoded])
@@ -109,9 +113,12 @@ def photos(folder: Path, seed: int = 0) -> list[Image]:
 
 
 def measure(
-    images: list[Image], functions: dict[str, Callable], which: str, repeats: int
+    images: list[Image], functions: dict[str, Callable[..., object]], which: str, repeats: int
 ) -> dict[str, np.ndarray]:
-    """CPU milliseconds of every variant, (images, repeats), after one round that compiles and checks."""
+    """Return the CPU milliseconds of every variant, (images, repeats) float64.
+
+    A first round compiles and checks the results.
+    """
     times = {name: np.empty((len(images), repeats)) for name in functions}
     for i, image in enumerate(images):
         box = image.boxes[which]
@@ -131,22 +138,26 @@ def measure(
 
 
 def main() -> None:
-    """Print one table; with --out also write its numbers."""
+    """Print one table; with `--out` also write its numbers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder of JPEGs, searched at any depth"
+        "--data", type=Path, required=True, help="folder of JPEGs, searched recursively"
     )
     parser.add_argument(
         "--repeats",
         type=int,
         default=9,
-        help="measurements of every image and variant (default: 9)",
+        help="measurements per image and variant (default: 9)",
     )
-    parser.add_argument("--out", type=Path, help="JSON with the medians")
+    parser.add_argument("--out", type=Path, help="JSON file for the medians")
     options = parser.parse_args()
-    result: dict = {"machine": machine.describe(), "repeats": options.repeats, "milliseconds": {}}
+    result: dict[str, Any] = {
+        "machine": machine.describe(),
+        "repeats": options.repeats,
+        "milliseconds": {},
+    }
     images, functions = photos(options.data), variants()
     for which in ("one view", "two views"):
         times = measure(images, functions, which, options.repeats)
@@ -156,13 +167,15 @@ def main() -> None:
     size = np.mean([image.data.size for image in images]) / 1e3
     print(machine.as_text(result["machine"]))
     print(
-        f"{native.extension_module().LIBRARY if native.decode_address() else 'no native decoder'}; {len(images)} images of {size:.1f} kB on average\n"
+        f"{native.extension_module().LIBRARY if native.decode_address() else 'no native decoder'}; "
+        f"{len(images)} images of {size:.1f} kB on average\n"
     )
     print(f"{'CPU ms per image':36}" + "".join(f"{which:>20}" for which in result["milliseconds"]))
     for name in functions:
         line = f"{name:36}"
         for times in result["milliseconds"].values():
-            line += f"{times[name]:12.3f} ({times[name] / times[name.partition(',')[0] + ', whole image']:.2f})"
+            full = times[name.partition(",")[0] + ", whole image"]
+            line += f"{times[name]:12.3f} ({times[name] / full:.2f})"
         print(line)
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Who takes part: programs of `contestants/`, each with the Python, environment and threads it runs with."""
+"""Contestants: programs of `contestants/` with their Python, environment and threads."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,33 +8,33 @@ from typing import Any
 from ffcv_ssl.benchmarks.process import ContestantProcess
 
 OURS, CEILING, PEER = "ours", "ceiling", "peer"
-DECODER = "FFCV_SSL_DECODER"
+DECODER_VARIABLE = "FFCV_SSL_DECODER"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant: its row in the tables.
+    """A contestant, which is one row of the tables.
 
     Parameters
     ----------
     key
-        In the JSON.
+        Identifier in the JSON file.
     name
-        In the tables.
+        Label in the tables.
     kind
-        "ours", "ceiling" (plain decode) or "peer".
+        `"ours"`, `"ceiling"` (plain decode) or `"peer"`.
     program
-        File in `contestants/` and its arguments.
+        File in `contestants/`, followed by its arguments.
     python
-        Interpreter; None: this one.
+        Interpreter. None: the running one.
     environment
-        Variables to add.
+        Environment variables to add.
     loader
-        Further arguments of our loader.
+        Additional arguments of the ffcv_ssl loader.
     needs_jpeg
-        Whether the row says nothing about images stored as pixels.
+        Whether the contestant is left out for images stored as pixels.
     workers
-        Threads or processes; None: as the run says.
+        Threads or processes. None: the number of the run.
     """
 
     key: str
@@ -48,78 +48,101 @@ class Entry:
     workers: int | None = None
 
     def start(self, more_environment: Mapping[str, str] | None = None) -> ContestantProcess:
-        """Start the program."""
+        """Start the program.
+
+        Parameters
+        ----------
+        more_environment
+            Environment variables that override those of the entry.
+        """
         environment = {**self.environment, **(more_environment or {})}
-        return ContestantProcess(self.python or sys.executable, self.program, environment, foreign=self.python is not None)
+        return ContestantProcess(
+            self.python or sys.executable,
+            self.program,
+            environment,
+            foreign=self.python is not None,
+        )
 
 
-def ours(rung: str, name: str, decode: str | None = None, workers: int | None = None) -> Entry:
-    """Our loader with one decoder, by default with its default `decode=`."""
-    key = f"ours_{'pip' if rung == 'simplejpeg' else rung}"
+def ours(decoder: str, name: str, decode: str | None = None, workers: int | None = None) -> Entry:
+    """Return an ffcv_ssl entry with the given decoder.
+
+    Without `decode` the loader uses its default value.
+    """
+    key = f"ours_{'pip' if decoder == 'simplejpeg' else decoder}"
     return Entry(
         key=key + (f"_{decode}" if decode else "") + (f"_{workers}" if workers else ""),
         name=f"ffcv_ssl, {name}" + (f', decode="{decode}"' if decode else "") + _threads(workers),
         kind=OURS,
         program=["ours.py"],
-        environment={DECODER: rung},
+        environment={DECODER_VARIABLE: decoder},
         loader={"decode": decode} if decode else {},
-        needs_jpeg=rung == "native" or bool(decode),
+        needs_jpeg=decoder == "native" or bool(decode),
         workers=workers,
     )
 
 
-def plain_decode(rung: str, workers: int | None = None) -> Entry:
-    """Plain decode with one decoder."""
+def plain_decode(decoder: str, workers: int | None = None) -> Entry:
+    """Return a plain-decode entry with the given decoder."""
     return Entry(
-        key=f"decode_{rung}" + (f"_{workers}" if workers else ""),
-        name=f"plain decode, {rung}" + _threads(workers),
+        key=f"decode_{decoder}" + (f"_{workers}" if workers else ""),
+        name=f"plain decode, {decoder}" + _threads(workers),
         kind=CEILING,
         program=["plain_decode.py"],
-        environment={DECODER: rung},
+        environment={DECODER_VARIABLE: decoder},
         needs_jpeg=True,
         workers=workers,
     )
 
 
 def _threads(workers: int | None) -> str:
-    """The end of a name that says how many threads."""
+    """Return the suffix of a label that gives the number of threads."""
     return f", {workers} thread{'s' if workers > 1 else ''}" if workers else ""
 
 
-RUNGS = {"simplejpeg": "pip install", "native": "native shim"}
+DECODER_LABELS = {"simplejpeg": "pip install", "native": "native decoder"}
 
 
 def entries(pythons: Mapping[str, str | None], decode_options: Sequence[str] = ()) -> list[Entry]:
-    """All contestants, ours first.
+    """Return all contestants, ffcv_ssl first.
 
     Parameters
     ----------
     pythons
-        Peer → interpreter; None: this one.
+        Peer to interpreter. None: the running one.
     decode_options
-        Values of our loader's `decode=` that get rows of their own.
+        Values of `decode=` that get ffcv_ssl rows of their own.
     """
     peers = {
-        "ffcv": ("FFCV", ["ffcv_loader.py", "--flavour=ffcv"]),
-        "ffcv_ssl_fb": ("FFCV-SSL", ["ffcv_loader.py", "--flavour=ffcv-ssl"]),
+        "ffcv": ("FFCV", ["ffcv_loader.py", "--flavor=ffcv"]),
+        "ffcv_ssl_fb": ("FFCV-SSL", ["ffcv_loader.py", "--flavor=ffcv-ssl"]),
         "dali": ("DALI, CPU", ["dali_pipeline.py"]),
         "torchvision": ("torchvision, DataLoader", ["torchvision_chain.py"]),
         "pillow": ("Pillow, DataLoader", ["pillow_chain.py"]),
     }
     return [
-        *(ours(rung, name) for rung, name in RUNGS.items()),
-        *(ours(rung, name, decode) for decode in decode_options for rung, name in RUNGS.items()),
-        *(Entry(key, name, PEER, program, python=pythons.get(key)) for key, (name, program) in peers.items()),
-        *(plain_decode(rung) for rung in RUNGS),
+        *(ours(decoder, name) for decoder, name in DECODER_LABELS.items()),
+        *(
+            ours(decoder, name, decode)
+            for decode in decode_options
+            for decoder, name in DECODER_LABELS.items()
+        ),
+        *(
+            Entry(key, name, PEER, program, python=pythons.get(key))
+            for key, (name, program) in peers.items()
+        ),
+        *(plain_decode(decoder) for decoder in DECODER_LABELS),
     ]
 
 
 def scaling_entries(cores: int) -> list[Entry]:
-    """Ours and plain decode with 1, 2, 4, … threads up to the cores."""
-    threads = sorted({1, cores, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)})
+    """Return ffcv_ssl and plain decode with 1, 2, 4, … threads, up to the number of cores."""
+    threads = sorted(
+        {1, cores, *(2**power for power in range(cores.bit_length()) if 2**power <= cores)}
+    )
     return [
         make
-        for rung, name in RUNGS.items()
+        for decoder, name in DECODER_LABELS.items()
         for count in threads
-        for make in (ours(rung, name, workers=count), plain_decode(rung, workers=count))
+        for make in (ours(decoder, name, workers=count), plain_decode(decoder, workers=count))
     ]

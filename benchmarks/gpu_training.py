@@ -1,4 +1,7 @@
-"""Does a model wait for views that the GPU renders, and does memory stay flat? The part of `gpu_views.py` that begins with a file."""
+"""End-to-end part of `gpu_views.py`: training steps behind the loader, and GPU memory over time.
+
+Both measurements start from a `.beton` file.
+"""
 
 import itertools
 import time
@@ -13,7 +16,7 @@ from ffcv_ssl.benchmarks.images import JPEG_QUALITY, DrawnPhotos
 from ffcv_ssl.codecs.encode import encode_jpeg
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.render.device import Device
+from ffcv_ssl.loader.render.gpu_device import Device
 from ffcv_ssl.ssl.backbones import backbone
 from ffcv_ssl.transforms import ToDevice
 from ffcv_ssl.views import emp_ssl, simclr
@@ -25,7 +28,7 @@ WARM_STEPS = 5
 
 
 def write_files(folder: Path) -> tuple[Path, Path]:
-    """Write 10,000 raw images of 32 x 32, and 4,096 JPEGs, of which 64 are different; both with a label."""
+    """Write 10,000 raw 32x32 images and 4,096 JPEGs (64 different ones), both with labels."""
     patched, photos = folder / "patched.beton", folder / "photos.beton"
     noise = np.random.default_rng(0).integers(0, 256, (10_000, *SIZE, 3), dtype=np.uint8)
     write(patched, "raw", list(noise))
@@ -35,31 +38,44 @@ def write_files(folder: Path) -> tuple[Path, Path]:
 
 
 def write(path: Path, mode: str, images: list[Any]) -> None:
-    """Write images and their numbers, in this process: one with a GPU should not fork."""
+    """Write images and their indices without worker processes, because CUDA forbids forking."""
     fields = {"image": RGBImageField(mode, check="header"), "label": IntField()}
-    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset([(image, i) for i, image in enumerate(images)])
+    DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset(
+        [(image, i) for i, image in enumerate(images)]
+    )
 
 
-def measure_training(device: Device, folder: Path, steps: int) -> list[dict]:
-    """Return images per second and stall of two models behind the loader."""
+def measure_training(device: Device, folder: Path, steps: int) -> list[dict[str, Any]]:
+    """Return the images per second and the stall of two models behind the loader."""
     patched, photos = write_files(folder)
-    half = {"normalize": NORMALIZE, "dtype": "bfloat16"}
+    half: dict[str, Any] = {"normalize": NORMALIZE, "dtype": "bfloat16"}
     runs = [
-        ("emp20, ResNet-18", patched, 100, emp_ssl(n=20, **half), backbone("resnet18", stem="cifar"), 0.01),
+        (
+            "emp20, ResNet-18",
+            patched,
+            100,
+            emp_ssl(n=20, **half),
+            backbone("resnet18", stem="cifar"),
+            0.01,
+        ),
         ("simclr2, ResNet-50", photos, 256, simclr(224, **half), backbone("resnet50"), None),
     ]
     results = []
     for name, path, batch_size, pipeline, model, goal in runs:
         pipelines = {"image": [ToDevice(device.device), *pipeline]}
-        with Loader(path, batch_size, order=OrderOption.RANDOM, seed=0, pipelines=pipelines) as loader:
+        with Loader(
+            path, batch_size, order=OrderOption.RANDOM, seed=0, pipelines=pipelines
+        ) as loader:
             row = {"name": name, "goal": goal, **train(loader, model.to(device.device), steps)}
         results.append(row)
-        print(f"{name:24}{row['images_per_s']:12,.0f} images/s  stall {row['stall']:.1%}", flush=True)
+        print(
+            f"{name:24}{row['images_per_s']:12,.0f} images/s  stall {row['stall']:.1%}", flush=True
+        )
     return results
 
 
 def train(loader: Loader, model: torch.nn.Module, steps: int) -> dict[str, float]:
-    """Time steps behind the loader, over as many epochs as they take, and as many with one batch."""
+    """Time training steps with batches of the loader, then with one repeated batch."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 
     def step(views: torch.Tensor) -> None:
@@ -82,13 +98,30 @@ def train(loader: Loader, model: torch.nn.Module, steps: int) -> dict[str, float
     batches = itertools.chain.from_iterable(itertools.repeat(loader))
     alone = timed(itertools.repeat(next(batches)))
     behind = timed(batches)
-    return {"images_per_s": loader.batch_size / behind, "stall": max(0.0, 1 - alone / behind), "step_s": alone}
+    return {
+        "images_per_s": loader.batch_size / behind,
+        "stall": max(0.0, 1 - alone / behind),
+        "step_s": alone,
+    }
 
 
 def measure_memory(device: Device, folder: Path) -> dict[str, int]:
-    """Return what torch has reserved on the GPU after 50 and after 1,050 batches, and how often it asked CUDA for memory in between."""
+    """Measure the GPU memory that torch holds while batches are loaded.
+
+    Returns
+    -------
+    dict
+        Reserved bytes after 50 and after 1,050 batches, and the number of CUDA allocations between.
+    """
     pipelines = {"image": [ToDevice(device.device), *emp_ssl(n=20)]}
-    with Loader(folder / "patched.beton", 100, order=OrderOption.RANDOM, seed=0, pipelines=pipelines, cache="device") as loader:
+    with Loader(
+        folder / "patched.beton",
+        100,
+        order=OrderOption.RANDOM,
+        seed=0,
+        pipelines=pipelines,
+        cache="device",
+    ) as loader:
         batches = itertools.chain.from_iterable(itertools.repeat(loader))
         marks = []
         for count in (50, 1000):
@@ -97,5 +130,8 @@ def measure_memory(device: Device, folder: Path) -> dict[str, int]:
             used = torch.cuda.memory_stats(device.device)
             marks.append((used["reserved_bytes.all.current"], used["num_device_alloc"]))
     (before, calls_before), (after, calls_after) = marks
-    print(f"memory: {before / 1e6:,.0f} MB after 50 batches, {after / 1e6:,.0f} MB after 1,050, {calls_after - calls_before} allocations")
+    print(
+        f"memory: {before / 1e6:,.0f} MB after 50 batches, {after / 1e6:,.0f} MB after 1,050, "
+        f"{calls_after - calls_before} allocations"
+    )
     return {"after_50": before, "after_1050": after, "allocations": calls_after - calls_before}

@@ -1,9 +1,13 @@
-"""The stored images: a .beton file that was given, or one that is written from a folder of JPEGs, an array file, or drawn images."""
+"""Images of a benchmark run: a given `.beton` file, or one written for the run.
+
+The run writes a file from a folder of JPEGs, an array file or drawn images.
+"""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,7 +25,23 @@ PATCHED_SIZE = (32, 32)
 
 @dataclass(frozen=True)
 class Images:
-    """A file, its image field, the names of all its fields, how many images take part, what they are in words, whether they are raw."""
+    """Images of one file.
+
+    Parameters
+    ----------
+    path
+        The `.beton` file.
+    field
+        Name of the image field.
+    fields
+        Names of all fields.
+    count
+        Number of images used.
+    text
+        Description for the tables.
+    is_raw
+        Whether the images are stored as pixels.
+    """
 
     path: Path
     field: str
@@ -31,13 +51,15 @@ class Images:
     is_raw: bool
 
 
-class JpegFolder(Sequence):
-    """All JPEGs below a folder, `count` at most; labels are 0."""
+class JpegFolder(Sequence[tuple[str, int]]):
+    """Paths of at most `count` JPEGs of a folder, searched recursively; every label is 0."""
 
     def __init__(self, folder: Path, count: int):
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"})[:count]
+        self.paths = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"}
+        )[:count]
         if not self.paths:
-            raise ConfigError(f"{folder}: no .jpg or .jpeg below this folder.")
+            raise ConfigError(f"{folder}: no .jpg or .jpeg file in this folder or below.")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -46,8 +68,11 @@ class JpegFolder(Sequence):
         return str(self.paths[index]), 0
 
 
-class DrawnPhotos(Sequence):
-    """`count` drawn images with about the detail of a photo: noise of six octaves, 50 kB each as JPEG of quality 90."""
+class DrawnPhotos(Sequence[tuple[np.ndarray, int]]):
+    """`count` synthetic images with about the detail of a photo.
+
+    Each sums six octaves of noise and takes 50 kB as a JPEG of quality 90.
+    """
 
     def __init__(self, count: int, size: tuple[int, int] = DRAWN_SIZE):
         self.count, self.size = count, size
@@ -61,20 +86,29 @@ class DrawnPhotos(Sequence):
         total = np.full((height, width, 3), 128, dtype=np.float32)
         for octave in range(6):
             cells = rng.integers(0, 256, (3 << octave, 4 << octave, 3), dtype=np.uint8)
-            layer = np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
+            layer = np.asarray(
+                Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC),
+                dtype=np.float32,
+            )
             total += (layer - 128) * 0.6 / 1.25**octave
         return np.clip(total, 0, 255).astype(np.uint8), 0
 
 
-class ArrayImages(Sequence):
-    """(N, H, W, 3) uint8 images, the first `count` of the array `images` (or the first array) of an .npz file."""
+class ArrayImages(Sequence[tuple[np.ndarray, int]]):
+    """The first `count` images of an `.npz` file.
+
+    The file holds a (N, H, W, 3) uint8 array named `images`, or as its first array.
+    """
 
     def __init__(self, path: Path, count: int):
         with np.load(path) as arrays:
             name = "images" if "images" in arrays.files else arrays.files[0]
             self.images = arrays[name][:count]
         if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
-            raise ConfigError(f"{path}: '{name}' is {self.images.dtype} {self.images.shape}; wanted uint8 (N, H, W, 3).")
+            raise ConfigError(
+                f"{path}: array '{name}' is {self.images.dtype} {self.images.shape}; "
+                "expected uint8 (N, H, W, 3)."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,40 +118,63 @@ class ArrayImages(Sequence):
 
 
 def photos(source: Path | None, folder: Path, count: int) -> Images:
-    """JPEGs: of a .beton file, of a folder (500 pixels, quality 90, encoded again with restart markers) or drawn; `count` at most."""
+    """Return at most `count` JPEG images.
+
+    They come from a `.beton` file, from a folder of JPEGs, or are drawn. Folders and drawn images
+    are written to `folder` with longest side 500, quality 90 and restart markers.
+    """
     if source is not None and source.is_file():
         return stored_images(source, count, "as the file has them")
     path = folder / "photos.beton"
-    field = RGBImageField(write_mode="jpg", max_resolution=MAX_RESOLUTION, jpeg_quality=JPEG_QUALITY, reencode="always")
+    field = RGBImageField(
+        write_mode="jpg",
+        max_resolution=MAX_RESOLUTION,
+        jpeg_quality=JPEG_QUALITY,
+        reencode="always",
+    )
     write(path, field, JpegFolder(source, count) if source else DrawnPhotos(count))
-    return stored_images(path, count, f"{'photos' if source else 'drawn'}, longest side {MAX_RESOLUTION}, q{JPEG_QUALITY}")
+    return stored_images(
+        path,
+        count,
+        f"{'photos' if source else 'drawn'}, longest side {MAX_RESOLUTION}, q{JPEG_QUALITY}",
+    )
 
 
 def patches(source: Path | None, folder: Path, count: int) -> Images:
-    """Small images stored as pixels: of a .beton file, of an .npz file or drawn; `count` at most."""
+    """Return at most `count` small raw images from a `.beton` file or `.npz` file, or drawn."""
     if source is not None and source.suffix != ".npz":
         return stored_images(source, count, "as the file has them")
     path = folder / "patches.beton"
-    write(path, RGBImageField(write_mode="raw"), ArrayImages(source, count) if source else DrawnPhotos(count, PATCHED_SIZE))
+    write(
+        path,
+        RGBImageField(write_mode="raw"),
+        ArrayImages(source, count) if source else DrawnPhotos(count, PATCHED_SIZE),
+    )
     return stored_images(path, count, f"{source.stem if source else 'drawn'}, raw")
 
 
-def write(path: Path, field: RGBImageField, dataset: Sequence) -> float:
-    """Write a file of images and labels, with all allowed cores, and return the seconds that it took."""
+def write(path: Path, field: RGBImageField, dataset: Sequence[Any]) -> float:
+    """Write images and labels with all available cores; return the elapsed seconds."""
     began = time.perf_counter()
-    DatasetWriter(str(path), {"image": field, "label": IntField()}, progress=False).from_indexed_dataset(dataset)
+    DatasetWriter(
+        str(path), {"image": field, "label": IntField()}, progress=False
+    ).from_indexed_dataset(dataset)
     return time.perf_counter() - began
 
 
 def stored_images(path: Path, count: int, kind: str) -> Images:
-    """The first `count` images of a file's first image field, and what they are: how many, median size, bytes each."""
+    """Return the first `count` images of the first image field of a file."""
     with Reader(str(path)) as reader:
         fields = list(reader.fields)
-        field = next((name for name in fields if isinstance(reader.fields[name], RGBImageField)), None)
+        field = next(
+            (name for name in fields if isinstance(reader.fields[name], RGBImageField)), None
+        )
         if field is None:
             raise ConfigError(f"{path}: no image field. Fields: {', '.join(fields)}.")
         count = min(count, reader.num_samples)
         records, sizes = reader.records[field][:count], reader.extents(field)[1][:count]
         width, height = (int(np.median(records[side])) for side in ("width", "height"))
         text = f"{count:,} images, {kind}, median {width}x{height}, {sizes.mean() / 1000:.1f} kB"
-    return Images(path.resolve(), field, fields, count, text, bool((records["mode"] == MODE_RAW).all()))
+    return Images(
+        path.resolve(), field, fields, count, text, bool((records["mode"] == MODE_RAW).all())
+    )

@@ -1,4 +1,4 @@
-"""What an import costs, in fresh processes: `ffcv_ssl` on top of torch, and its doors from nothing.
+"""Import times in fresh processes: `ffcv_ssl` after torch, and its public modules alone.
 
 python benchmarks/import_time.py [--repeats=7]
 """
@@ -12,7 +12,7 @@ import sys
 from ffcv_ssl.benchmarks import machine
 
 HEAVY = ("torch", "numba", "cv2", "matplotlib", "tensorboard")
-CASES = {  # name: (imported before the clock starts, timed)
+CASES = {  # label: (module imported before the clock starts, timed module)
     "torch": ("", "torch"),
     "ffcv_ssl, after torch": ("torch", "ffcv_ssl"),
     "ffcv_ssl.loader, after torch": ("torch", "ffcv_ssl.loader"),
@@ -33,22 +33,32 @@ print(json.dumps([time.perf_counter() - began, [name for name in heavy if name i
 
 
 def main() -> None:
+    """Measure every case and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=7, help="fresh processes for each import (default 7)")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="fresh processes per import (default: 7)"
+    )
     repeats = parser.parse_args().repeats
     print(machine.as_text(machine.describe()), end="\n\n")
     print(f"{'import':<32}{'median s':>10}{'[min - max]':^18}  heavy modules loaded")
     for name, (before, timed) in CASES.items():
-        runs = [import_once(before, timed) for _ in range(repeats + 1)][1:]  # the first one fills the disk cache
+        runs = [import_once(before, timed) for _ in range(repeats + 1)][
+            1:
+        ]  # the first run fills the disk cache
         seconds = [run[0] for run in runs]
         spread = f"[{min(seconds):.3f} - {max(seconds):.3f}]"
-        print(f"{name:<32}{statistics.median(seconds):>10.3f}{spread:^18}  {', '.join(runs[0][1]) or 'none'}")
+        print(
+            f"{name:<32}{statistics.median(seconds):>10.3f}{spread:^18}"
+            f"  {', '.join(runs[0][1]) or 'none'}"
+        )
 
 
 def import_once(before: str, timed: str) -> tuple[float, list[str]]:
-    """Return the seconds that one import took in a process of its own, and the heavy modules that were loaded then."""
+    """Time one import in a fresh process; return its seconds and the heavy modules it loaded."""
     command = [sys.executable, "-c", PROGRAM, json.dumps([before, timed, HEAVY])]
-    seconds, loaded = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    seconds, loaded = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    )
     return seconds, loaded
 
 

@@ -1,18 +1,28 @@
-"""What a measurement was made on: without it a number means nothing."""
+"""Description of the machine and the software versions of a measurement."""
 
 import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from ffcv_ssl.system.cores import allowed_cores
 
-PACKAGES = ("ffcv_ssl", "torch", "numba", "numba-cuda", "numpy", "pillow", "simplejpeg", "opencv-python")
+PACKAGES = (
+    "ffcv_ssl",
+    "torch",
+    "numba",
+    "numba-cuda",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "opencv-python",
+)
 
 
-def describe() -> dict:
-    """Return cores, CPU, load of the last minute, versions and commit, fit for JSON."""
+def describe() -> dict[str, Any]:
+    """Return cores, CPU, load of the last minute, versions and commit, JSON-serializable."""
     return {
         "cores": allowed_cores(),
         "cpu": _cpu_name(),
@@ -24,16 +34,20 @@ def describe() -> dict:
     }
 
 
-def as_text(machine: dict) -> str:
+def as_text(machine: dict[str, Any]) -> str:
     """Return the description in three lines."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if version)
+    versions = ", ".join(
+        f"{name} {version}" for name, version in machine["versions"].items() if version
+    )
     return (
-        f"{machine['cores']} cores, {machine['cpu']}, load {machine['load_average']} when it began\n"
+        f"{machine['cores']} cores, {machine['cpu']}, "
+        f"load {machine['load_average']} at the start\n"
         f"Python {machine['python']}, {versions}\ncommit {machine['commit']}"
     )
 
 
 def _cpu_name() -> str:
+    """Return the model name of the CPU."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -43,6 +57,7 @@ def _cpu_name() -> str:
 
 
 def _version(name: str) -> str | None:
+    """Return the version of an installed distribution, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -50,6 +65,7 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str:
+    """Return the commit of the checkout, or `unknown`."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     result = subprocess.run(command, capture_output=True, text=True)
     return result.stdout.strip() or "unknown"

@@ -1,4 +1,7 @@
-"""The parent's side of a contestant's process: start it, ask with a time limit, end it with everything that it started."""
+"""Parent side of a contestant's process.
+
+The parent starts the process, sends requests with a time limit, and kills the whole process group.
+"""
 
 import contextlib
 import json
@@ -15,13 +18,13 @@ from typing import Any
 from ffcv_ssl.errors import FfcvSslError
 
 CONTESTANTS = Path(__file__).parent / "contestants"
-PARENTS_OWN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of this Python, not of another one
-TAIL = 3  # lines of standard error that explain a death
+PARENTS_OWN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # not passed on to another interpreter
+TAIL = 3  # last lines of standard error to report
 CHUNK = 1 << 16
 
 
 class ContestantLost(FfcvSslError):
-    """A contestant's process ended, or did not answer in time."""
+    """A contestant's process ended, or did not reply in time."""
 
 
 class ContestantProcess:
@@ -34,9 +37,9 @@ class ContestantProcess:
     arguments
         Name of the program in `contestants/`, then its arguments.
     environment
-        Variables to add.
+        Environment variables to add.
     foreign
-        Whether the interpreter is not this one, so that this one's import paths must not reach it.
+        Whether the interpreter is another one than this. It then does not inherit the import paths.
 
     Raises
     ------
@@ -44,9 +47,15 @@ class ContestantProcess:
         If the interpreter cannot be started.
     """
 
-    def __init__(self, python: str, arguments: Sequence[str], environment: Mapping[str, str], foreign: bool):
+    def __init__(
+        self, python: str, arguments: Sequence[str], environment: Mapping[str, str], foreign: bool
+    ):
         program, *rest = arguments
-        inherited = {name: value for name, value in os.environ.items() if not (foreign and name in PARENTS_OWN)}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not (foreign and name in PARENTS_OWN)
+        }
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (close() closes it)
         self._unread = b""
         try:
@@ -64,16 +73,28 @@ class ContestantProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process and of its group."""
+        """Id of the process and of its process group."""
         return self._process.pid
 
     def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send a request and wait for the reply.
 
+        Parameters
+        ----------
+        request
+            JSON-serializable; the key `do` names the action.
+        timeout_s
+            Time limit in seconds.
+
+        Returns
+        -------
+        dict
+            The reply.
+
         Raises
         ------
         ContestantLost
-            If the process dies or the time is over; `close` it then.
+            If the process dies or exceeds the time limit. Call `close` then.
         """
         deadline = time.monotonic() + timeout_s
         try:
@@ -82,9 +103,11 @@ class ContestantProcess:
         except OSError:
             raise ContestantLost(f"died: {self._last_words()}") from None
         while b"\n" not in self._unread:
-            readable, _, _ = select.select([self._process.stdout], [], [], max(0, deadline - time.monotonic()))
+            readable, _, _ = select.select(
+                [self._process.stdout], [], [], max(0, deadline - time.monotonic())
+            )
             if not readable:
-                raise ContestantLost(f"no answer to '{request['do']}' within {timeout_s:.0f} s")
+                raise ContestantLost(f"no reply to '{request['do']}' within {timeout_s:.0f} s")
             received = os.read(self._process.stdout.fileno(), CHUNK)
             if not received:
                 raise ContestantLost(f"died: {self._last_words()}")
@@ -102,8 +125,12 @@ class ContestantProcess:
                 stream.close()
 
     def _last_words(self) -> str:
-        """How the process ended, and the last lines of its standard error."""
+        """Return the exit status and the last lines of standard error."""
         status = self._process.wait()
         self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line.strip()
+            for line in self._errors.read().decode(errors="replace").splitlines()
+            if line.strip()
+        ]
         return " | ".join([f"status {status}", *lines[-TAIL:]])

@@ -1,4 +1,7 @@
-"""Measure a workload: every contestant in its process, taking turns epoch by epoch, so that noise of the machine meets all of them."""
+"""Measure a workload with every contestant in a process of its own.
+
+The contestants alternate epoch by epoch, so that noise of the machine affects all of them.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,31 +16,55 @@ OK, ABSENT, FAILED = "ok", "absent", "failed"
 PER_EPOCH = ("start_s", "seconds", "images")
 
 
-class Turns:
-    """One contestant's part in a workload. What goes wrong becomes the status and the reason of its row, and ends its process.
+class ContestantRun:
+    """One contestant in one workload.
+
+    An error becomes the status and the reason of the row, and ends the process.
+
+    Parameters
+    ----------
+    entry
+        The contestant.
+    workers
+        Threads or processes, unless the entry sets its own number.
+    timeout_s
+        Time limit for each reply, seconds.
+    environment
+        Environment variables to add.
 
     Attributes
     ----------
     row
-        Fit for JSON: key, name, kind, status ("ok", "absent", "failed"), reason, and what the
-        contestant said of itself. A list with a number per epoch: `start_s`, seconds from `iter()`
-        to the first batch; `seconds` and `images`, of all that came behind it.
+        JSON-serializable: key, name, kind, status (`"ok"`, `"absent"`, `"failed"`), reason, and
+        what the contestant reports. Lists with one number per epoch: `start_s`, seconds from
+        `iter()` to the first batch; `seconds` and `images` after the first batch.
     """
 
-    def __init__(self, entry: Entry, workers: int, timeout_s: float, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        entry: Entry,
+        workers: int,
+        timeout_s: float,
+        environment: Mapping[str, str] | None = None,
+    ):
         self.timeout_s = timeout_s
-        self.row: dict[str, Any] = {"key": entry.key, "name": entry.name, "kind": entry.kind, "workers": entry.workers or workers}
+        self.row: dict[str, Any] = {
+            "key": entry.key,
+            "name": entry.name,
+            "kind": entry.kind,
+            "workers": entry.workers or workers,
+        }
         self.row |= {"status": OK, "reason": "", **{name: [] for name in PER_EPOCH}}
         self._process: ContestantProcess | None = None
         self._entry, self._environment = entry, environment
 
     @property
     def is_running(self) -> bool:
-        """Whether it takes part, so far."""
+        """Whether the contestant still takes part."""
         return self.row["status"] == OK
 
     def start(self, workload: Workload, images: Images, epochs: Epochs) -> None:
-        """Start the process, build the loader, go through one epoch as warm-up."""
+        """Start the process, build the loader and run one warm-up epoch."""
         self.open()
         self.prepare(workload, images, epochs)
 
@@ -49,19 +76,19 @@ class Turns:
             self._stop(ABSENT, str(error))
 
     def prepare(self, workload: Workload, images: Images, epochs: Epochs) -> None:
-        """Build the loader and go through one epoch as warm-up."""
+        """Build the loader and run one warm-up epoch."""
         job = workload.job(images, self.row["workers"], epochs)
         job |= {"loader": dict(self._entry.loader)}
         self.row |= self.ask({"do": "prepare", "job": job})
 
     def epoch(self) -> None:
-        """Go through one epoch and note its numbers."""
+        """Run one epoch and record its numbers."""
         if reply := self.ask({"do": "epoch"}):
             for name in PER_EPOCH:
                 self.row[name].append(reply[name])
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a request; empty where there was none, or it was a refusal."""
+        """Send a request and return the reply, or an empty dict if the contestant stopped."""
         if self._process is None or not self.is_running:
             return {}
         try:
@@ -81,6 +108,7 @@ class Turns:
             self._process = None
 
     def _stop(self, status: str, reason: str) -> None:
+        """Record why the contestant stopped, and end its process."""
         self.row.update(status=status, reason=reason)
         self.close()
 
@@ -92,26 +120,44 @@ def measure(
     workers: int,
     epochs: Epochs,
     timeout_s: float,
-    say: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Let every contestant render one epoch as warm-up and then, in turn, timed ones.
+    """Measure all contestants: one warm-up epoch each, then alternating timed epochs.
 
-    While one works the others wait for their pipe. One that is absent, fails or exceeds the time limit keeps its row, with the reason.
+    While one contestant works, the others wait for a request. A contestant that is absent, fails or
+    exceeds the time limit keeps its row, with the reason.
+
+    Parameters
+    ----------
+    workload
+        Views and batches to render.
+    images
+        Images to load.
+    contestants
+        Contestants to measure.
+    workers
+        Threads or worker processes per contestant (>= 1).
+    epochs
+        Number and length of the epochs.
+    timeout_s
+        Time limit for each reply, seconds.
+    progress
+        Receives lines of progress.
 
     Returns
     -------
     dict
-        Fit for JSON: the workload, and a row per contestant with its numbers.
+        JSON-serializable: the workload, and one row per contestant with its numbers.
     """
     with ExitStack() as resources:
-        turns = [Turns(entry, workers, timeout_s) for entry in contestants]
-        for turn in turns:
-            resources.callback(turn.close)
-            turn.start(workload, images, epochs)
-            say(f"  {workload.name}: {turn.row['name']}: {turn.row['reason'] or 'ready'}")
+        runs = [ContestantRun(entry, workers, timeout_s) for entry in contestants]
+        for run in runs:
+            resources.callback(run.close)
+            run.start(workload, images, epochs)
+            progress(f"  {workload.name}: {run.row['name']}: {run.row['reason'] or 'ready'}")
         for _ in range(epochs.count):
-            for turn in turns:
-                turn.epoch()
+            for run in runs:
+                run.epoch()
     return {
         "name": workload.name,
         "title": workload.title,
@@ -121,5 +167,5 @@ def measure(
         "stored": images.count,
         "views": workload.num_views,
         "batch_size": workload.batch_size,
-        "rows": [turn.row for turn in turns],
+        "rows": [run.row for run in runs],
     }

@@ -1,4 +1,4 @@
-"""Door: FFCV's path to the reader."""
+"""Re-export of `BetonReader` under FFCV's import path and name."""
 
 from ffcv_ssl.beton.reader import BetonReader as Reader
 

@@ -1,4 +1,4 @@
-"""Door: FFCV's path to the writer."""
+"""Re-export of `DatasetWriter` and `WriteReport` under FFCV's import path."""
 
 from ffcv_ssl.beton.writer.dataset_writer import DatasetWriter, WriteReport
 

@@ -1,4 +1,4 @@
-"""What all rooms' tests share."""
+"""Fixtures and markers shared by all tests."""
 
 import importlib.util
 from pathlib import Path
@@ -9,7 +9,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what this machine cannot run: GPU tests without a GPU, interop without FFCV, real images where they are absent."""
+    """Skip GPU tests without a GPU, interop without FFCV, and tests of absent real images."""
     if any(item.get_closest_marker("gpu") for item in items):
         import torch
 
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Folder of the real images; tests that use it carry the marker of the same name."""
+    """Return the folder of the real images; tests that use it need the marker `shared_data`."""
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the real images beside the checkout")
     return SHARED_DATA

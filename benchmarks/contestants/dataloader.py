@@ -1,4 +1,4 @@
-"""What Pillow and torchvision share: a data set of stored images behind torch's DataLoader, as most PyTorch programs have it."""
+"""Shared code of the Pillow and torchvision contestants: stored images in a DataLoader."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -11,10 +11,14 @@ from stored import StoredImages
 Chain = Callable[[Any], torch.Tensor]
 
 
-class StoredViews(torch.utils.data.Dataset):
-    """All views of the image at a position of an epoch: one (V, 3, S, S) uint8 tensor for every size, (3, S, S) for a single view."""
+class StoredViews(torch.utils.data.Dataset[tuple[torch.Tensor, ...]]):
+    """Dataset of the views of each position of an epoch.
 
-    def __init__(self, job: dict, chains: list[tuple[Chain, int]]):
+    An item is a tuple of (V, 3, S, S) uint8 tensors, one for each size, or one (3, S, S) tensor for
+    a single view.
+    """
+
+    def __init__(self, job: dict[str, Any], chains: list[tuple[Chain, int]]):
         self.job, self.chains = job, chains
         self.images: StoredImages | None = None
 
@@ -24,17 +28,23 @@ class StoredViews(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         from PIL import Image
 
-        if self.images is None:  # mapped by each worker process for itself
+        if self.images is None:  # each worker process maps the file itself
             self.images = StoredImages(self.job["path"], self.job["field"])
         values = self.images.stored(index % self.job["stored"])
-        image = Image.fromarray(values) if values.ndim == 3 else Image.open(io.BytesIO(values)).convert("RGB")
+        image = (
+            Image.fromarray(values)
+            if values.ndim == 3
+            else Image.open(io.BytesIO(values)).convert("RGB")
+        )
         if self.job["num_views"] == 1:
             return (self.chains[0][0](image),)
-        return tuple(torch.stack([chain(image) for _ in range(count)]) for chain, count in self.chains)
+        return tuple(
+            torch.stack([chain(image) for _ in range(count)]) for chain, count in self.chains
+        )
 
 
-class Shuffled(torch.utils.data.Sampler):
-    """The positions of an epoch in a new random order each time, to the end or until `is_ended`."""
+class Shuffled(torch.utils.data.Sampler[int]):
+    """Positions of an epoch in a new random order, until the end or until `is_ended` is set."""
 
     def __init__(self, count: int):
         self.count, self.is_ended = count, False
@@ -51,17 +61,20 @@ class Shuffled(torch.utils.data.Sampler):
 
 
 class DataLoaderContestant:
-    """A chain behind torch's DataLoader; its worker processes live on between epochs, so their start is not counted."""
+    """Contestant with torch's DataLoader.
 
-    def __init__(self):
+    Its worker processes persist between epochs, so their start is not timed.
+    """
+
+    def __init__(self) -> None:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def make_chains(self, views: list[dict]) -> Iterator[Chain]:
-        """The chain of each entry of `job["views"]`."""
+    def make_chains(self, views: list[dict[str, Any]]) -> Iterator[Chain]:
+        """Return the transforms of each entry of `job["views"]`."""
         raise NotImplementedError
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         counts = [view["count"] for view in job["views"]]
         chains = list(zip(self.make_chains(job["views"]), counts, strict=True))
         self.order = Shuffled(job["num_images"])
@@ -80,6 +93,6 @@ class DataLoaderContestant:
                 yield len(views[0]), list(views)
         except GeneratorExit:
             self.order.is_ended = True
-            for _ in epoch:  # what the worker processes have begun
+            for _ in epoch:  # drain the prefetched batches
                 pass
             raise

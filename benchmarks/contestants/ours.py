@@ -1,20 +1,21 @@
-"""ffcv_ssl's own loader, its threads in this process. FFCV_SSL_DECODER in the environment picks the decoder."""
+"""The ffcv_ssl loader, with threads in this process. `FFCV_SSL_DECODER` selects the decoder."""
 
 import os
 from contextlib import closing
+from typing import Any
 
 import numpy as np
-import torch  # noqa: F401 (first of all, so that its import is not counted)
+import torch  # noqa: F401 (imported first, so that its import is not timed)
 from protocol import Absent, Batches, serve
 
 
-def view_transforms(view: dict) -> list:
-    """One view as a list of transforms."""
+def view_transforms(view: dict[str, Any]) -> list[Any]:
+    """Return the transforms of one view."""
     from ffcv_ssl import transforms as T
 
     size = view["size"]
     if view["crop"] == "center":
-        chain = [T.CenterCrop(size, ratio=view["ratio"])]
+        chain: list[Any] = [T.CenterCrop(size, ratio=view["ratio"])]
     elif view["crop"] == "patch":
         chain = [T.RandomPatchCrop(size, patch=view["patch"])]
     else:
@@ -22,27 +23,31 @@ def view_transforms(view: dict) -> list:
     chain += [T.RandomHorizontalFlip(view["flip"])] if view["flip"] else []
     chain += [T.RandomColorJitter(view["jitter_p"], *view["jitter"])] if view["jitter_p"] else []
     chain += [T.RandomGrayscale(view["gray"])] if view["gray"] else []
-    chain += [T.GaussianBlur(view["blur"], view["kernel"], tuple(view["sigma"]))] if view["blur"] else []
+    chain += (
+        [T.GaussianBlur(view["blur"], view["kernel"], tuple(view["sigma"]))] if view["blur"] else []
+    )
     return chain + ([T.RandomSolarization(view["solarize"])] if view["solarize"] else [])
 
 
-def pipeline(job: dict) -> list:
-    """The job's views as one pipeline."""
+def pipeline(job: dict[str, Any]) -> list[Any]:
+    """Return the pipeline of all views of a job."""
     from ffcv_ssl.transforms import MultiView
 
     if job["num_views"] == 1:
         return view_transforms(job["views"][0])
-    return [MultiView([view_transforms(view) for view in job["views"] for _ in range(view["count"])])]
+    return [
+        MultiView([view_transforms(view) for view in job["views"] for _ in range(view["count"])])
+    ]
 
 
 class Ours:
-    """The loader of this package."""
+    """Contestant with the loader of this package."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         require_decoder()
         from ffcv_ssl.loader import Loader, OrderOption
 
@@ -54,7 +59,9 @@ class Ours:
             seed=0,
             indices=np.arange(job["num_images"]) % job["stored"],
             drop_last=False,
-            pipelines={name: pipeline(job) if name == job["field"] else None for name in job["fields"]},
+            pipelines={
+                name: pipeline(job) if name == job["field"] else None for name in job["fields"]
+            },
             **job["loader"],
         )
 
@@ -67,14 +74,14 @@ class Ours:
 
 
 def require_decoder() -> None:
-    """Raise `Absent` where the native shim is asked for and was not built."""
+    """Raise `Absent` if the native decoder is selected but was not built."""
     if os.environ.get("FFCV_SSL_DECODER") == "native":
         try:
             from ffcv_ssl.codecs import native
         except ImportError:
-            raise Absent("native shim not built") from None
+            raise Absent("the native decoder was not built") from None
         if not native.decode_address():
-            raise Absent("native shim not built")
+            raise Absent("the native decoder was not built")
 
 
 if __name__ == "__main__":

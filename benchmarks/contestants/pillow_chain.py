@@ -1,32 +1,41 @@
-"""The chain as a user of Pillow writes it, in the worker processes of torch's DataLoader.
+"""Augmentations written with Pillow alone, in the worker processes of torch's DataLoader.
 
-The steps and their order are those of torchvision's PIL backend as SimCLR, BYOL and EMP-SSL compose it; the blur is
-`ImageFilter.GaussianBlur`, which those codebases use with Pillow.
+The operations and their order are those of torchvision's PIL backend, as SimCLR, BYOL and EMP-SSL
+compose them. The blur is `ImageFilter.GaussianBlur`, which those codebases use with Pillow.
 """
 
 import math
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from dataloader import DataLoaderContestant
+from dataloader import Chain, DataLoaderContestant
 from protocol import need, serve
 
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 
 
 class PillowChain:
-    """One view of an RGB image, (3, S, S) uint8, as a job's view says."""
+    """Callable that renders one view of a PIL image as a (3, S, S) uint8 tensor.
 
-    def __init__(self, view: dict):
+    Parameters
+    ----------
+    view
+        Entry of `job["views"]`.
+    """
+
+    def __init__(self, view: dict[str, Any]):
         self.view = view
 
-    def __call__(self, image) -> torch.Tensor:
+    def __call__(self, image: Any) -> torch.Tensor:
         from PIL import Image, ImageFilter, ImageOps
 
         spec, size = self.view, self.view["size"]
-        image = image.crop(crop_box(image.size, spec)).resize((size, size), Image.Resampling.BILINEAR)
+        image = image.crop(crop_box(image.size, spec)).resize(
+            (size, size), Image.Resampling.BILINEAR
+        )
         if random.random() < spec["flip"]:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if random.random() < spec["jitter_p"]:
@@ -40,8 +49,8 @@ class PillowChain:
         return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
 
 
-def crop_box(size: tuple[int, int], spec: dict) -> tuple[int, int, int, int]:
-    """The box of a view as Pillow's (left, top, right, bottom), in an image of (width, height)."""
+def crop_box(size: tuple[int, int], spec: dict[str, Any]) -> tuple[int, int, int, int]:
+    """Draw the crop box (left, top, right, bottom) of a view in an image of (width, height)."""
     if spec["crop"] == "center":
         side = max(1, int(spec["ratio"] * min(size)))
         left, top = ((length - side) // 2 for length in size)
@@ -53,7 +62,7 @@ def crop_box(size: tuple[int, int], spec: dict) -> tuple[int, int, int, int]:
 
 
 def area_box(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, int, int, int]:
-    """The box of torchvision's `RandomResizedCrop`, its centre fallback included."""
+    """Draw the crop box of torchvision's `RandomResizedCrop`, including its central fallback."""
     width, height = size
     for _ in range(10):
         area = width * height * random.uniform(*scale)
@@ -68,13 +77,15 @@ def area_box(size: tuple[int, int], scale: tuple[float, float]) -> tuple[int, in
     return left, top, left + w, top + h
 
 
-def jittered(image, strengths: tuple[float, float, float, float]):
+def jittered(image: Any, strengths: tuple[float, float, float, float]) -> Any:
     """Change brightness, contrast, saturation and hue in random order."""
     from PIL import ImageEnhance
 
     brightness, contrast, saturation, hue = strengths
     steps = [
-        lambda v: ImageEnhance.Brightness(v).enhance(random.uniform(1 - brightness, 1 + brightness)),
+        lambda v: ImageEnhance.Brightness(v).enhance(
+            random.uniform(1 - brightness, 1 + brightness)
+        ),
         lambda v: ImageEnhance.Contrast(v).enhance(random.uniform(1 - contrast, 1 + contrast)),
         lambda v: ImageEnhance.Color(v).enhance(random.uniform(1 - saturation, 1 + saturation)),
         lambda v: hue_shifted(v, random.uniform(-hue, hue)),
@@ -85,8 +96,8 @@ def jittered(image, strengths: tuple[float, float, float, float]):
     return image
 
 
-def hue_shifted(image, turns: float):
-    """Turn the hue by a fraction of the circle, in Pillow's 8-bit HSV."""
+def hue_shifted(image: Any, turns: float) -> Any:
+    """Rotate the hue by a fraction of a turn, in Pillow's 8-bit HSV."""
     from PIL import Image
 
     hue, saturation, value = image.convert("HSV").split()
@@ -95,12 +106,14 @@ def hue_shifted(image, turns: float):
 
 
 class Pillow(DataLoaderContestant):
-    """Pillow in a DataLoader."""
+    """Contestant with Pillow in a DataLoader."""
 
-    def make_chains(self, views: list[dict]) -> Iterator:
-        need("PIL", ": pip install pillow")
+    def make_chains(self, views: list[dict[str, Any]]) -> Iterator[Chain]:
+        need("PIL", "; install pillow")
         self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
-        self.notes += ["blur is Pillow's own, by box filters"] if any(view["blur"] for view in views) else []
+        self.notes += (
+            ["blur by Pillow's box filters"] if any(view["blur"] for view in views) else []
+        )
         return (PillowChain(view) for view in views)
 
 

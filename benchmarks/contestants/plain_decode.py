@@ -1,7 +1,8 @@
-"""The ceiling: each stored JPEG decoded whole, once, from memory, in as many threads, and nothing else.
+"""Upper bound: each stored JPEG is decoded in full, once, from memory, and nothing else is done.
 
-No file, no views, no batch; every thread decodes into one buffer of its own that stays in its cache. A loader that decodes whole images
-cannot be faster. FFCV_SSL_DECODER picks the decoder, simplejpeg or native (the shim of ffcv_ssl). Raw images need no decode.
+There are no files, views or batches. Every thread decodes into one buffer, which stays in its
+cache. A loader that decodes full images cannot be faster. `FFCV_SSL_DECODER` selects the decoder:
+`simplejpeg` or `native`. Raw images need no decode.
 """
 
 import ctypes
@@ -9,41 +10,45 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
+from typing import Any
 
 import numpy as np
 from protocol import Absent, Batches, need, serve
 from stored import StoredImages
 
 NATIVE_ARGUMENTS = 11
-LOOK_S = 0.05  # between two looks at what is done
+POLL_S = 0.05  # interval at which finished images are counted
 
 
 class PlainDecode:
-    """Threads that decode."""
+    """Contestant with threads that only decode."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lacks: list[str] = []
         self.notes: list[str] = []
 
-    def prepare(self, job: dict) -> None:
+    def prepare(self, job: dict[str, Any]) -> None:
         self.images = StoredImages(job["path"], job["field"], job["stored"])
         if self.images.is_raw:
             raise Absent("raw images need no decode")
         self.jpegs = [self.images.stored(index).copy() for index in range(len(self.images))]
-        make = {"simplejpeg": simplejpeg_decoder, "native": native_decoder}[os.environ["FFCV_SSL_DECODER"]]
+        make = {"simplejpeg": simplejpeg_decoder, "native": native_decoder}[
+            os.environ["FFCV_SSL_DECODER"]
+        ]
         self.num_images, self.workers = job["num_images"], job["workers"]
         self.rng = np.random.default_rng(0)
         self.decoders = [make(self.images.records) for _ in range(self.workers)]
         self.threads = ThreadPoolExecutor(self.workers)
 
     def batches(self) -> Batches:
-        """Yield an empty first batch: there is no start. Then yield how many images are done, now and then.
+        """Yield an empty first batch, then periodically the number of finished images.
 
-        The threads know of no batches; all stored images come equally often, in random order.
+        The empty batch marks that there is no start. The threads decode all stored images equally
+        often, in random order.
         """
         yield 0, []
         order = self.rng.permutation(self.num_images) % len(self.jpegs)
-        indices = iter(order.tolist())  # next() of it is one step under the interpreter's lock
+        indices = iter(order.tolist())  # next() is atomic under the GIL
         done, is_ended = [0] * self.workers, Event()
 
         def work(thread: int, decode: Callable[[int, np.ndarray], None]) -> None:
@@ -54,12 +59,12 @@ class PlainDecode:
                 done[thread] += 1
 
         threads = [self.threads.submit(work, *each) for each in enumerate(self.decoders)]
-        running, given = set(threads), 0
+        running, reported = set(threads), 0
         try:
             while running:
-                _, running = wait(threads, LOOK_S)
-                if count := sum(done) - given:
-                    given += count
+                _, running = wait(threads, POLL_S)
+                if count := sum(done) - reported:
+                    reported += count
                     yield count, []
         finally:
             is_ended.set()
@@ -68,8 +73,8 @@ class PlainDecode:
 
 
 def simplejpeg_decoder(records: np.ndarray) -> Callable[[int, np.ndarray], None]:
-    """Decode with simplejpeg into one buffer."""
-    need("simplejpeg", ": pip install simplejpeg")
+    """Return a function that decodes with simplejpeg into one buffer."""
+    need("simplejpeg", "; install simplejpeg")
     from simplejpeg import decode_jpeg
 
     buffer = largest(records)
@@ -81,20 +86,32 @@ def simplejpeg_decoder(records: np.ndarray) -> Callable[[int, np.ndarray], None]
 
 
 def native_decoder(records: np.ndarray) -> Callable[[int, np.ndarray], None]:
-    """Decode whole images with the native shim, called by its address; ctypes releases the interpreter's lock."""
+    """Return a function that decodes full images with the native decoder, without the GIL."""
     try:
         from ffcv_ssl.codecs import native
     except ImportError:
-        raise Absent("native shim not built") from None
+        raise Absent("the native decoder was not built") from None
     if not (address := native.decode_address()):
-        raise Absent("native shim not built")
+        raise Absent("the native decoder was not built")
     call = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * NATIVE_ARGUMENTS)(address)
     handle, buffer = native.Handle(), largest(records)
     sizes = [(int(record["height"]), int(record["width"])) for record in records]
 
     def decode(index: int, jpeg: np.ndarray) -> None:
         height, width = sizes[index]
-        status = call(handle.address, jpeg.ctypes.data, jpeg.size, buffer.ctypes.data, height, width, 0, 0, height, width, 1)
+        status = call(
+            handle.address,
+            jpeg.ctypes.data,
+            jpeg.size,
+            buffer.ctypes.data,
+            height,
+            width,
+            0,
+            0,
+            height,
+            width,
+            1,
+        )
         if status:
             raise RuntimeError(f"image {index}: {handle.message()}")
 
@@ -102,8 +119,10 @@ def native_decoder(records: np.ndarray) -> Callable[[int, np.ndarray], None]:
 
 
 def largest(records: np.ndarray) -> np.ndarray:
-    """A buffer for any of the images, 1-D uint8."""
-    return np.empty(int((records["height"].astype(np.int64) * records["width"]).max()) * 3, np.uint8)
+    """Allocate a 1-D uint8 buffer that holds the largest image."""
+    return np.empty(
+        int((records["height"].astype(np.int64) * records["width"]).max()) * 3, np.uint8
+    )
 
 
 if __name__ == "__main__":

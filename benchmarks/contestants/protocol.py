@@ -1,13 +1,14 @@
-"""One contestant in a process of its own: requests and replies, one JSON object a line, over standard input and output.
+"""Protocol of a contestant's process: one JSON object per line on standard input and output.
 
-The clock of an epoch has three marks. It starts at `iter()`; the first batch is the end of the
-start; `seconds` and `images` count what comes behind the first batch, to the last one. So the start
-of an epoch is a number of its own, and the rate is that of work which is under way.
+The clock of an epoch starts at `iter()`. The time to the first batch is the start of the epoch.
+`seconds` and `images` count the batches after the first one. The start is reported separately, and
+the rate is that of a loader in steady state.
 
-An epoch ends with its last image, or early: with the first batch that comes `epoch_s` seconds or more
-behind the first one and is at least the tenth one. Images are counted exactly either way.
+An epoch ends with its last image, or early: with the first batch that arrives at least `epoch_s`
+seconds after the first one and is at least the tenth. The images are counted exactly in both cases.
 
-Nothing here or beside it imports ffcv_ssl but `ours.py` and `plain_decode.py`: these scripts run in Pythons where it is not installed.
+Of the scripts in this folder only `ours.py` and `plain_decode.py` import ffcv_ssl: the others run
+in interpreters where it is not installed.
 """
 
 import json
@@ -22,28 +23,31 @@ from typing import Any, Protocol
 Batch = tuple[int, list[Any]]  # number of images, their views: arrays or tensors
 Batches = Generator[Batch, None, None]
 Consume = Callable[[list[Any]], None]
-LEAST_BATCHES = 10  # of an epoch that ends early: half a batch in flight is then a twentieth at most
+MIN_BATCHES = 10  # before an early end: half a batch in flight is then at most 5 %
 
 
 class Absent(Exception):
-    """This contestant cannot take part; the text says why."""
+    """The contestant cannot take part, for the reason in the message."""
 
 
 class Contestant(Protocol):
-    """A loader that can do a job: see `workloads.Workload.job` for what a job holds."""
+    """Loader of a job; `workloads.Workload.job` describes jobs."""
 
-    lacks: list[str]  # operations of the job that it leaves out
-    notes: list[str]  # where it does the same in another way
+    lacks: list[str]  # operations of the job that the contestant leaves out
+    notes: list[str]  # operations that it implements differently
 
-    def prepare(self, job: dict) -> None:
-        """Import what is needed and build the loader; `Absent` if that cannot be."""
+    def prepare(self, job: dict[str, Any]) -> None:
+        """Import the packages and build the loader; raise `Absent` if that is impossible."""
 
     def batches(self) -> Batches:
-        """Go through one epoch. A generator: where it is closed early, it ends what is under way."""
+        """Generate the batches of one epoch. Closing the generator early drains the loader."""
 
 
 def serve(make: Callable[[], Contestant], packages: tuple[str, ...]) -> None:
-    """Answer requests until the parent closes the pipe. What libraries print goes to standard error."""
+    """Answer requests until the parent closes the pipe.
+
+    Output of libraries is redirected to standard error.
+    """
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     session = Session(make, packages)
@@ -60,17 +64,17 @@ def serve(make: Callable[[], Contestant], packages: tuple[str, ...]) -> None:
 
 
 class Session:
-    """What a parent may ask for."""
+    """Actions that the parent may request."""
 
     def __init__(self, make: Callable[[], Contestant], packages: tuple[str, ...]):
         self.contestant, self.packages = make(), packages
         self.consume: Consume = ignore
 
-    def prepare(self, job: dict) -> dict:
-        """Build the loader and render its first batch; seconds since the request, torch being imported already.
+    def prepare(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Build the loader and render its first batch; report the seconds since the request.
 
-        The rest of the epoch is warm-up, for `epoch_s` seconds; with 0 nothing else is wanted of
-        this process, and it is ended with its loader at work.
+        torch is already imported. The rest of the epoch is warm-up, for at most `epoch_s` seconds.
+        With 0 there is no warm-up, and the parent kills this process next.
         """
         self.num_images, self.epoch_s = job["num_images"], job["epoch_s"]
         began = time.perf_counter()
@@ -81,7 +85,7 @@ class Session:
         delivered = [describe(array) for array in views]
         self.unfinished = batches
         if self.epoch_s:
-            go_on(batches, ignore, self.epoch_s, least=0)
+            consume_batches(batches, ignore, self.epoch_s, min_batches=0)
         if job.get("train"):
             from training import SimClrStep
 
@@ -94,45 +98,53 @@ class Session:
             "versions": {name: version for name in self.packages if (version := installed(name))},
         }
 
-    def epoch(self) -> dict:
-        """Go through one epoch: seconds to its first batch, then seconds and images of the others."""
+    def epoch(self) -> dict[str, Any]:
+        """Run one epoch; report the seconds to the first batch, and seconds and images after it."""
         began = time.perf_counter()
         batches = self.contestant.batches()
         first, views = next(batches)
         start_s = time.perf_counter() - began
         self.consume(views)
-        seconds, images, is_whole = go_on(batches, self.consume, self.epoch_s, LEAST_BATCHES - 1)
+        seconds, images, is_whole = consume_batches(
+            batches, self.consume, self.epoch_s, MIN_BATCHES - 1
+        )
         if is_whole and first + images != self.num_images:
-            raise RuntimeError(f"an epoch of {first + images} images, not of {self.num_images}")
+            raise RuntimeError(f"the epoch had {first + images} images, expected {self.num_images}")
         return {"start_s": start_s, "seconds": seconds, "images": images}
 
-    def load(self) -> dict:
-        """Import ffcv_ssl's loader and nothing else: what an idle process of it takes."""
+    def load(self) -> dict[str, Any]:
+        """Import only ffcv_ssl's loader; report the memory of the idle process."""
         import ffcv_ssl.loader  # noqa: F401
 
         return self.memory()
 
-    def memory(self) -> dict:
-        """Resident memory of this process in bytes: now, and at its peak since it began."""
+    def memory(self) -> dict[str, Any]:
+        """Report the resident memory of this process in bytes: current and peak."""
         with open("/proc/self/statm") as statm:
             now = int(statm.read().split()[1]) * resource.getpagesize()
         return {"now": now, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def go_on(batches: Batches, consume: Consume, limit_s: float, least: int) -> tuple[float, int, bool]:
-    """Take the further batches of an epoch, to its end or to the time limit, then close it.
+def consume_batches(
+    batches: Batches, consume: Consume, limit_s: float, min_batches: int
+) -> tuple[float, int, bool]:
+    """Consume the remaining batches of an epoch, to its end or to the time limit.
 
     Parameters
     ----------
+    batches
+        Remaining batches; closed at the time limit.
+    consume
+        Called with the views of every batch.
     limit_s
         Seconds after which the epoch ends early.
-    least
-        Batches to take before that.
+    min_batches
+        Minimum number of batches before that.
 
     Returns
     -------
     tuple
-        Seconds to the last batch taken, images in these batches, whether they are all there are.
+        Seconds to the last batch consumed, images in these batches, whether the epoch is complete.
     """
     images = number = 0
     seconds = 0.0
@@ -140,29 +152,29 @@ def go_on(batches: Batches, consume: Consume, limit_s: float, least: int) -> tup
     for count, views in batches:
         consume(views)
         images, number, seconds = images + count, number + 1, time.perf_counter() - began
-        if seconds >= limit_s and number >= least:
+        if seconds >= limit_s and number >= min_batches:
             batches.close()
             return seconds, images, False
     return seconds, images, True
 
 
 def ignore(views: list[Any]) -> None:
-    """Take the views and do nothing."""
+    """Do nothing with the views."""
 
 
 def describe(array: Any) -> str:
-    """Dtype and shape of an array or tensor: `uint8 (32, 3, 224, 224)`."""
+    """Return dtype and shape of an array or tensor, as in `uint8 (32, 3, 224, 224)`."""
     return f"{str(array.dtype).removeprefix('torch.')} {tuple(array.shape)}"
 
 
 def need(module: str, hint: str) -> None:
-    """Raise `Absent` where a module is not installed."""
+    """Raise `Absent` if a module is not installed; `hint` completes the message."""
     if util.find_spec(module) is None:
-        raise Absent(f"no module '{module}' in its Python{hint}")
+        raise Absent(f"module '{module}' is not installed in {sys.executable}{hint}")
 
 
 def installed(name: str) -> str | None:
-    """The version of a distribution, or None."""
+    """Return the version of an installed distribution, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

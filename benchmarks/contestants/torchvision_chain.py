@@ -1,19 +1,27 @@
-"""torchvision's transforms (PIL backend, as the SSL libraries compose them) in the worker processes of torch's DataLoader."""
+"""torchvision's transforms in the worker processes of torch's DataLoader.
+
+The transforms use the PIL backend, as the common SSL libraries compose them.
+"""
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from dataloader import Chain, DataLoaderContestant
 from protocol import need, serve
 
 
-def import_transforms():
-    """Import `torchvision.transforms`, also where the wheel is built for CUDA and torch is not.
+def import_transforms() -> Any:
+    """Import `torchvision.transforms`, even if the wheel was built for CUDA and torch was not.
 
-    Then its compiled operators do not load and their fake kernels cannot be registered; no transform needs them.
+    In that case the compiled operators do not load, and registering their fake kernels fails. No
+    transform needs them.
     """
-    need("torchvision", ": --peer.torchvision.python=… names one that has it, see benchmarks/README.md")
+    need(
+        "torchvision",
+        "; set --peer.torchvision.python to a Python with torchvision (benchmarks/README.md)",
+    )
     with contextlib.suppress(RuntimeError):
         import torchvision.transforms
 
@@ -23,7 +31,7 @@ def import_transforms():
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     register = torch.library.register_fake
-    torch.library.register_fake = lambda name, *rest, **options: lambda function: function  # type: ignore[assignment]
+    torch.library.register_fake = lambda name, *rest, **options: lambda function: function
     try:
         import torchvision.transforms
     finally:
@@ -31,8 +39,8 @@ def import_transforms():
     return torchvision.transforms
 
 
-def compose(transforms, view: dict) -> Chain:
-    """The chain of one view, (3, S, S) uint8, as SimCLR, BYOL and EMP-SSL compose it from torchvision."""
+def compose(transforms: Any, view: dict[str, Any]) -> Chain:
+    """Compose the transforms of one view, (3, S, S) uint8, as SimCLR, BYOL and EMP-SSL do."""
     T, size = transforms, view["size"]
     if view["crop"] == "center":
         steps = [CentralSquare(view["ratio"]), T.Resize((size, size))]
@@ -41,29 +49,37 @@ def compose(transforms, view: dict) -> Chain:
     else:
         steps = [T.RandomResizedCrop(size, scale=tuple(view["scale"]))]
     steps += [T.RandomHorizontalFlip(view["flip"])] if view["flip"] else []
-    steps += [T.RandomApply([T.ColorJitter(*view["jitter"])], view["jitter_p"])] if view["jitter_p"] else []
+    steps += (
+        [T.RandomApply([T.ColorJitter(*view["jitter"])], view["jitter_p"])]
+        if view["jitter_p"]
+        else []
+    )
     steps += [T.RandomGrayscale(view["gray"])] if view["gray"] else []
-    steps += [T.RandomApply([T.GaussianBlur(view["kernel"], tuple(view["sigma"]))], view["blur"])] if view["blur"] else []
+    steps += (
+        [T.RandomApply([T.GaussianBlur(view["kernel"], tuple(view["sigma"]))], view["blur"])]
+        if view["blur"]
+        else []
+    )
     steps += [T.RandomSolarize(128, view["solarize"])] if view["solarize"] else []
     return T.Compose([*steps, T.PILToTensor()])
 
 
 class CentralSquare:
-    """Cut the central square of `ratio` times the shorter side."""
+    """Crop to the central square of `ratio` times the shorter side."""
 
     def __init__(self, ratio: float):
         self.ratio = ratio
 
-    def __call__(self, image):
+    def __call__(self, image: Any) -> Any:
         side = max(1, int(self.ratio * min(image.size)))
         left, top = ((length - side) // 2 for length in image.size)
         return image.crop((left, top, left + side, top + side))
 
 
 class Torchvision(DataLoaderContestant):
-    """torchvision in a DataLoader."""
+    """Contestant with torchvision in a DataLoader."""
 
-    def make_chains(self, views: list[dict]) -> Iterator[Chain]:
+    def make_chains(self, views: list[dict[str, Any]]) -> Iterator[Chain]:
         transforms = import_transforms()
         self.notes += ["hue has 8 bits"] if any(view["jitter_p"] for view in views) else []
         return (compose(transforms, view) for view in views)

@@ -1,4 +1,7 @@
-"""One step of SimCLR with a small residual network on the CPU: what stands behind a loader. The same for every contestant."""
+"""One SimCLR training step of a small residual network on the CPU.
+
+Every contestant feeds the same step.
+"""
 
 from typing import Any
 
@@ -11,7 +14,7 @@ MEAN, DEVIATION = 118.0, 58.0
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut; halves the sides."""
+    """Two 3x3 convolutions and a shortcut; halves height and width."""
 
     def __init__(self, channels: int, out_channels: int):
         super().__init__()
@@ -26,20 +29,28 @@ class Block(nn.Module):
 
 
 class SimClrStep:
-    """Network, projector and optimizer; a call with (B, 2, 3, S, S) uint8 views makes one step."""
+    """Training step with network and optimizer; called with (B, 2, 3, S, S) uint8 views."""
 
     def __init__(self, width: int, threads: int):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
-        stem = nn.Sequential(nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        stem = nn.Sequential(
+            nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        )
         blocks = [Block(width * 2**i, width * 2 ** (i + 1)) for i in range(3)]
-        head = nn.Sequential(nn.Linear(8 * width, 8 * width), nn.ReLU(), nn.Linear(8 * width, PROJECTION))
+        head = nn.Sequential(
+            nn.Linear(8 * width, 8 * width), nn.ReLU(), nn.Linear(8 * width, PROJECTION)
+        )
         self.network = nn.Sequential(stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
         self.optimizer = torch.optim.SGD(self.network.parameters(), lr=0.05, momentum=0.9)
 
     def __call__(self, views: list[Any]) -> None:
         (images,) = views
-        x = images.transpose(0, 1).flatten(0, 1).float().sub_(MEAN).div_(DEVIATION)  # all first views, then all second ones
+        x = (
+            images.transpose(0, 1).flatten(0, 1).float().sub_(MEAN).div_(DEVIATION)
+        )  # all first views, then all second views
         z = F.normalize(self.network(x))
         similarity = (z @ z.T / TEMPERATURE).fill_diagonal_(-torch.inf)
         half = len(z) // 2

@@ -1,4 +1,4 @@
-"""The .beton file: written whole or not at all, checked when opened, read by position."""
+"""The .beton file format: atomic writing, validation on opening, positioned reads, verification."""
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.beton.verify import Problem

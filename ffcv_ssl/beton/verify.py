@@ -1,4 +1,4 @@
-"""Go through a whole file and report what is broken."""
+"""Verification of a whole file: page checksums and decoding of every value."""
 
 from __future__ import annotations
 
@@ -22,9 +22,18 @@ _SAMPLES_PER_TASK = 256
 
 @dataclass(frozen=True)
 class Problem:
-    """Something broken in a file: a value of one sample, or (both None) a whole page.
+    """A damaged value or page of a file.
 
-    With `is_harmless` the value is all there, and only blemished: it loads.
+    Parameters
+    ----------
+    sample_id
+        Index of the sample in the file; None for a damaged page.
+    field
+        Name of the field; None for a damaged page.
+    message
+        Description of the damage.
+    is_harmless
+        Whether the value decodes completely in spite of an irregularity.
     """
 
     sample_id: int | None
@@ -33,33 +42,59 @@ class Problem:
     is_harmless: bool = False
 
 
-def find_problems(reader: BetonReader, extension: Extension | None, records_end: int, decode: bool) -> Iterator[Problem]:
-    """Yield the broken pages, in file order, then the values that cannot be decoded, in order of samples."""
+def find_problems(
+    reader: BetonReader, extension: Extension | None, records_end: int, decode: bool
+) -> Iterator[Problem]:
+    """Compare page checksums, decode values, and yield what is damaged.
+
+    Parameters
+    ----------
+    reader
+        Reader of the file.
+    extension
+        Extension block of the file; None skips the page checksums.
+    records_end
+        File offset where the records end.
+    decode
+        Whether to decode every value.
+
+    Yields
+    ------
+    Problem
+        Damaged pages in file order, then damaged values in sample order.
+    """
     if extension is not None:
-        yield from _broken_pages(reader, extension, records_end)
+        yield from _damaged_pages(reader, extension, records_end)
     if decode:
         starts = range(0, reader.num_samples, _SAMPLES_PER_TASK)
         with ThreadPoolExecutor(allowed_cores()) as pool:
-            for problems in pool.map(partial(_broken_values, reader), starts):
+            for problems in pool.map(partial(_damaged_values, reader), starts):
                 yield from problems
 
 
-def _broken_pages(reader: BetonReader, extension: Extension, records_end: int) -> Iterator[Problem]:
+def _damaged_pages(
+    reader: BetonReader, extension: Extension, records_end: int
+) -> Iterator[Problem]:
+    """Yield the pages whose checksum differs from that of the extension block."""
+
+    def read_into(offset: int, buffer: memoryview) -> None:
+        reader.read_into(offset, len(buffer), buffer)
+
     first = extension.start - len(extension.page_checksums) * reader.page_size
     ranges = page_ranges(first, extension.start, reader.page_size, records_end)
-    for number, ((start, end), stored) in enumerate(zip(ranges, extension.page_checksums, strict=True)):
-        found = range_checksum(lambda offset, piece: reader.read_into(offset, len(piece), piece), start, end)
-        if found != stored:
-            yield Problem(
-                None,
-                None,
-                f"page {number} (offsets {start} to {end}, {_samples_between(reader, start, end)}): "
-                f"its checksum is {found:08x}, {stored:08x} was written.",
+    pairs = zip(ranges, extension.page_checksums, strict=True)
+    for number, ((start, end), expected) in enumerate(pairs):
+        actual = range_checksum(read_into, start, end)
+        if actual != expected:
+            message = (
+                f"page {number} (offsets {start} to {end}, {_samples_in(reader, start, end)}): "
+                f"its checksum is {actual:08x}, expected {expected:08x}."
             )
+            yield Problem(None, None, message)
 
 
-def _samples_between(reader: BetonReader, start: int, end: int) -> str:
-    """Which samples have values in a range of the file, in words."""
+def _samples_in(reader: BetonReader, start: int, end: int) -> str:
+    """Describe which samples have values in a range of the file."""
     touched = np.zeros(reader.num_samples, dtype=bool)
     for name, field in reader.fields.items():
         if field.pointer_name is not None:
@@ -68,11 +103,13 @@ def _samples_between(reader: BetonReader, start: int, end: int) -> str:
     samples = np.flatnonzero(touched)
     if len(samples) == 0:
         return "no samples"
-    return f"sample {samples[0]}" if len(samples) == 1 else f"{len(samples)} samples from {samples[0]} to {samples[-1]}"
+    if len(samples) == 1:
+        return f"sample {samples[0]}"
+    return f"{len(samples)} samples from {samples[0]} to {samples[-1]}"
 
 
-def _broken_values(reader: BetonReader, start: int) -> list[Problem]:
-    """Decode every value of one run of samples."""
+def _damaged_values(reader: BetonReader, start: int) -> list[Problem]:
+    """Decode every value of one group of samples; return the problems."""
     problems = []
     for sample_id in range(start, min(start + _SAMPLES_PER_TASK, reader.num_samples)):
         for name in reader.fields:

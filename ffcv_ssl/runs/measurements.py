@@ -1,19 +1,12 @@
 """Measurements of one run, collected in a JSON file beside it: measuring again replaces what was measured before."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.system.atomic import replacing, resolve_target
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that `path` holds the old or the new content, never a part."""
-    with replacing(resolve_target(path)) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
-        file.write(content)
+from ffcv_ssl.system.atomic import write_whole
 
 
 def read_entries(path: Path) -> list[dict[str, Any]]:

@@ -1,19 +1,36 @@
-"""Schedules of learning rate and momentum as plain functions of the share of training done."""
+"""Schedules of the learning rate and the momentum, as functions of training progress."""
 
 import math
 
 
 def warmup_cosine(progress: float, warmup: float = 0.0, final: float = 0.0) -> float:
-    """Factor of the base learning rate: linear from 0 to 1 during warm-up, then half a cosine down to `final`.
+    """Return the factor of the base learning rate: linear warm-up, then cosine decay.
+
+    The factor rises from 0 to 1 during warm-up and then falls along half a cosine to `final`. It
+    stays at `final` for `progress` > 1.
 
     Parameters
     ----------
     progress
-        Share of training done, 0..1: step / steps, or elapsed / allowed time.
+        Fraction of training done, 0 to 1: step / steps, or elapsed time / allowed time.
     warmup
-        Share of training spent warming up, in [0, 1).
+        Fraction of training used for warm-up, in [0, 1).
     final
-        Factor at the end, in [0, 1].
+        Factor at the end of training, in [0, 1].
+
+    Returns
+    -------
+    Factor in [0, 1].
+
+    References
+    ----------
+    Cosine: Loshchilov and Hutter, arXiv 1608.03983, equation 5. Warm-up: Goyal et al., arXiv
+    1706.02677.
+
+    Examples
+    --------
+    >>> [round(warmup_cosine(p, warmup=0.1), 3) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
     """
     if progress < warmup:
         return progress / warmup
@@ -22,17 +39,21 @@ def warmup_cosine(progress: float, warmup: float = 0.0, final: float = 0.0) -> f
 
 
 def rising_momentum(progress: float, momentum: float) -> float:
-    """Momentum of a moving average: from `momentum` to 1 along half a cosine.
+    """Return BYOL's momentum of the moving average: from `momentum` to 1 along half a cosine.
 
     Parameters
     ----------
     progress
-        Share of training done, 0..1.
+        Fraction of training done, 0 to 1.
     momentum
-        At the start, in [0, 1].
+        Momentum at the start, in [0, 1].
+
+    Returns
+    -------
+    1 - (1 - momentum) * (cos(π * progress) + 1) / 2.
 
     References
     ----------
-    Grill et al., arXiv 2006.07733, implementation details: 1 - (1 - momentum) (cos(π progress) + 1) / 2.
+    Grill et al., arXiv 2006.07733, implementation details.
     """
     return 1 - (1 - momentum) * warmup_cosine(progress)

@@ -1,1 +1,1 @@
-"""What the operating system offers, in the form that this package needs: paths, files, cores, signals."""
+"""Operating system services: paths, names, files, temporary files, cores and signals."""

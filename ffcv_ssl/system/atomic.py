@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, whenever the program ends."""
+"""Atomic replacement of files: a reader of the path sees the old or the new file, never a part."""
 
 from __future__ import annotations
 
@@ -12,22 +12,69 @@ from ffcv_ssl.system.paths import local_path
 from ffcv_ssl.system.temporary import temporary_file, temporary_name
 
 
-def resolve_target(path: str | os.PathLike) -> str:
-    """The absolute path that a new file will take, links followed; OSError if nothing can be put there."""
+def resolve_target(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the absolute path that a new file will take, with symbolic links resolved.
+
+    Parameters
+    ----------
+    path
+        Path of the file to write; `~` is expanded.
+
+    Raises
+    ------
+    ConfigError
+        If the path is not a local path.
+    OSError
+        If the folder does not exist or is not writable, or the path is not a regular file.
+    """
     target = os.path.realpath(local_path(path))
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "the folder to write to does not exist", folder)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "nothing can be written into this folder", folder)
+        raise PermissionError(errno.EACCES, "the folder to write to is not writable", folder)
     if os.path.exists(target) and not os.path.isfile(target):
-        raise OSError(errno.EISDIR, "there is something else than a file at this path", target)
+        raise OSError(errno.EISDIR, "the path exists and is not a regular file", target)
     return target
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file atomically: `path` holds either the old or the new content.
+
+    Parameters
+    ----------
+    path
+        Path of the file; `~` is expanded.
+    content
+        All bytes of the new file.
+
+    Raises
+    ------
+    ConfigError, OSError
+        As `resolve_target`. OSError also if the bytes cannot be written.
+    """
+    with (
+        replacing(resolve_target(path)) as descriptor,
+        os.fdopen(descriptor, "wb", closefd=False) as file,
+    ):
+        file.write(content)
 
 
 @contextmanager
 def replacing(target: str) -> Iterator[int]:
-    """Give the descriptor of a new file beside `target`; put it in the target's place when the block ends, remove it if that fails."""
+    """Replace a file when the block succeeds; leave it unchanged when the block fails.
+
+    Parameters
+    ----------
+    target
+        Path as returned by `resolve_target`.
+
+    Yields
+    ------
+    int
+        Descriptor of an empty temporary file in the same folder, open for reading and writing. At
+        the end of the block it is flushed to disk and renamed to `target`.
+    """
     folder = os.path.dirname(target)
     with temporary_file(folder) as (temporary, descriptor):
         yield descriptor
@@ -38,37 +85,47 @@ def replacing(target: str) -> Iterator[int]:
 
 @contextmanager
 def replacing_with_list(target: str, list_path: str) -> Iterator[tuple[int, bytearray]]:
-    """`replacing` for a file and the list that belongs to it, in the same folder; an empty list is none.
+    """Replace a file together with the list file that belongs to it.
 
-    Two renames are never one step, so for a moment there is no list at all: the old one is put aside, the file takes its place, then the
-    new list. A process killed in that moment leaves the old or the new file without a list, never with the other's. (How many samples
-    were skipped stands in the file's metadata.) The next conversion to `target` puts both right; the next of any file in the folder
-    removes the list that was put aside.
+    Two renames are not atomic. The old list is therefore renamed to a temporary name first, then
+    the file is replaced, then the new list takes its name. A process that is killed in between
+    leaves a file without a list, but never a file beside the list of another one. The next write to
+    `target` completes the pair. The next write to any file in the folder removes the old list.
+
+    Parameters
+    ----------
+    target
+        Path of the file, as returned by `resolve_target`.
+    list_path
+        Path of the list, in the same folder.
 
     Yields
     ------
-    Descriptor of the new file, and the bytes of its new list, to be filled.
+    tuple
+        Descriptor of an empty temporary file as in `replacing`, and a bytearray that the block
+        fills with the content of the list. If it stays empty, no list is written and an existing
+        one is removed.
     """
     folder = os.path.dirname(target)
-    listed = bytearray()
+    list_content = bytearray()
     with temporary_file(folder) as (new_file, descriptor):
-        yield descriptor, listed
+        yield descriptor, list_content
         os.fsync(descriptor)
         with temporary_file(folder) as (new_list, list_descriptor):
-            write_exactly(list_descriptor, 0, listed)
+            write_exactly(list_descriptor, 0, list_content)
             os.fsync(list_descriptor)
-            _rename_both(new_file, target, new_list if listed else None, list_path)
+            _rename_both(new_file, target, new_list if list_content else None, list_path)
         _sync_folder(folder)
 
 
 def _rename_both(new_file: str, target: str, new_list: str | None, list_path: str) -> None:
-    """Put the old list aside, the file in its place, then the new list; the old list comes back if the file cannot be renamed."""
+    """Rename file and list; restore the old list if the file cannot be renamed."""
     old_list = temporary_name(os.path.dirname(target))
     if os.path.lexists(list_path):
-        os.replace(list_path, old_list)  # and no sync here: the moment without a list is three calls long
+        os.replace(list_path, old_list)  # no sync: keeps the interval without a list short
     try:
         os.replace(new_file, target)
-    finally:  # whatever comes, a signal's exception too: the list that belongs to the file
+    finally:  # also after an exception from a signal handler: keep the list that matches the file
         with suppress(FileNotFoundError):
             if os.path.lexists(new_file):
                 os.replace(old_list, list_path)
@@ -79,10 +136,10 @@ def _rename_both(new_file: str, target: str, new_list: str | None, list_path: st
 
 
 def _sync_folder(folder: str) -> None:
-    """Make the renaming itself survive a power cut, where the file system can."""
+    """Flush a rename to disk, so that it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems refuse to sync folders
+        with suppress(OSError):  # some network file systems do not support fsync on folders
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""Number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def allowed_cores() -> int:
-    """Cores by CPU affinity and cgroup quota (as `taskset` and containers set them), at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that CPU affinity and cgroup quota allow, at least 1.
+
+    `taskset`, batch systems and containers set these limits. A fractional quota is rounded down.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     quota = _cgroup_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def _cgroup_quota() -> float | None:
-    """Cores' worth of time that the control group grants, version 2 or 1; None if there is no limit."""
+    """Return the CPU quota of the control group (version 2 or 1) in cores; None without a limit."""
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -25,6 +31,5 @@ def _cgroup_quota() -> float | None:
             period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text().strip()
         except OSError:
             return None
-    if not (quota.isdigit() and period.isdigit() and int(period) > 0):  # "max" and -1 mean no limit
-        return None
-    return int(quota) / int(period)
+    is_limited = quota.isdigit() and period.isdigit() and int(period) > 0  # not "max" or "-1"
+    return int(quota) / int(period) if is_limited else None

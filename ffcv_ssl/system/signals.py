@@ -1,4 +1,4 @@
-"""Signals that end a process, as exceptions: what it has begun is cleaned up."""
+"""Termination signals as exceptions, so that `finally` blocks run before the process ends."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Each ends a process that has no handler for it: sent by `kill`, by a terminal that is closed, by Ctrl-\.
-ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
+# Signals that terminate a process by default: `kill`, a closed terminal and Ctrl-\ send them.
+ENDING_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
 
 
 @contextmanager
 def unwinding_on_signals() -> Iterator[None]:
-    """Turn SIGTERM, SIGHUP and SIGQUIT, where each would just end the process, into SystemExit(128 + its number): `finally` blocks run."""
-    taken = []
-    if threading.current_thread() is threading.main_thread():
-        taken = [number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    """Convert SIGTERM, SIGHUP and SIGQUIT into SystemExit(128 + signal number) inside the block.
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    Signals that the program handles or ignores keep their handlers. Outside the main thread the
+    context manager does nothing, because Python runs signal handlers in the main thread only.
+    """
+    converted = []
+    if threading.current_thread() is threading.main_thread():
+        converted = [each for each in ENDING_SIGNALS if signal.getsignal(each) is signal.SIG_DFL]
+
+    def raise_exit(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     try:
-        for number in taken:
-            signal.signal(number, leave)
+        for number in converted:
+            signal.signal(number, raise_exit)
         yield
     finally:
-        for number in taken:
+        for number in converted:
             signal.signal(number, signal.SIG_DFL)

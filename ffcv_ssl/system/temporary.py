@@ -1,4 +1,8 @@
-"""Temporary files beside their targets: held by a lock while they are written, removed when their process was killed."""
+"""Temporary files next to their targets, with removal of files that killed processes left behind.
+
+A process holds a lock on its temporary file, and the operating system releases the lock when the
+process ends. A lock is reliable where a process id is not: another process may reuse the id.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +20,45 @@ from functools import lru_cache
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # not a POSIX system: nothing is removed there
+except ImportError:  # not a POSIX system: leftover files are not removed
     flock = None  # type: ignore[assignment]
 
 logger = logging.getLogger("ffcv_ssl")
 
 _NAME = re.compile(r"\.ffcv_ssl-([0-9a-f]{8})-[0-9a-f]{16}\.tmp")
-_QUIET_S = 24 * 3600.0  # what another machine has not touched for so long is left over
+_MIN_IDLE_SECONDS = 24 * 3600.0  # before a file of another machine counts as abandoned
 _OPEN = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def temporary_name(folder: str) -> str:
-    """A path in `folder` that no file has; it names this machine since it was last started."""
-    return os.path.join(folder, f".ffcv_ssl-{_machine()}-{secrets.token_hex(8)}.tmp")
+    """Return an unused path in a folder; its name identifies this machine since its last boot.
+
+    Parameters
+    ----------
+    folder
+        Path of the folder.
+    """
+    return os.path.join(folder, f".ffcv_ssl-{_machine_id()}-{secrets.token_hex(8)}.tmp")
 
 
 @contextmanager
 def temporary_file(folder: str) -> Iterator[tuple[str, int]]:
-    """Path and descriptor of a new file, which is gone when the block ends unless it was renamed. Leftovers in `folder` go first."""
+    """Create a locked temporary file; delete it when the block ends unless it was renamed.
+
+    Leftover temporary files in the folder are removed first, see `remove_leftovers`.
+
+    Parameters
+    ----------
+    folder
+        Path of an existing, writable folder.
+
+    Yields
+    ------
+    tuple
+        Path and descriptor of the file, open for reading and writing.
+    """
     remove_leftovers(folder)
-    path, descriptor = _create(folder)
+    path, descriptor = _create_locked(folder)
     try:
         yield path, descriptor
     finally:
@@ -45,56 +68,64 @@ def temporary_file(folder: str) -> Iterator[tuple[str, int]]:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove the temporary files that killed processes left in `folder`, and log their sizes; what cannot be removed is named once.
+    """Remove the temporary files of killed processes from a folder.
 
-    A process holds a lock on its temporary file, which ends with the process: the number of a dead process may belong to another one,
-    a lock may not. On some network file systems locks hold on one machine only. So a file of another machine, or from before a restart,
-    also has to be untouched for a day. Where the file system has no locks, nothing is removed.
+    Each removal is logged with the size of the file; a file that cannot be removed is logged once.
+    On some network file systems a lock is visible on one machine only. A file that another machine
+    wrote, or this one before its last boot, is therefore removed only after a day without changes.
+    On file systems without locks nothing is removed.
+
+    Parameters
+    ----------
+    folder
+        Path of the folder. Nothing happens if it cannot be listed.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for path in [entry.path for entry in entries if _NAME.fullmatch(entry.name)]:
             _remove_if_abandoned(path)
 
 
-def _create(folder: str) -> tuple[str, int]:
-    """A new file with a lock on it."""
+def _create_locked(folder: str) -> tuple[str, int]:
+    """Create a file and lock it; return its path and descriptor."""
     while True:
         path = temporary_name(folder)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # the file system does not support locks
             if flock is not None:
                 flock(descriptor, LOCK_EX)
         if os.path.lexists(path):
             return path, descriptor
-        os.close(descriptor)  # another process held it for a leftover, in the moment before it was locked
+        os.close(descriptor)  # another process removed the file before it was locked: try again
 
 
 def _remove_if_abandoned(path: str) -> None:
-    """Remove one temporary file if its process is dead."""
+    """Remove a temporary file if the process that wrote it has ended."""
     if flock is None:
         return
     descriptor = None
     try:
-        descriptor = _open(path)
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        descriptor = _open_for_lock(path)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return
         flock(descriptor, LOCK_EX | LOCK_NB)
-        if f"-{_machine()}-" not in os.path.basename(path) and time.time() - found.st_mtime < _QUIET_S:
+        is_local = f"-{_machine_id()}-" in os.path.basename(path)
+        if not is_local and time.time() - status.st_mtime < _MIN_IDLE_SECONDS:
             return
         os.unlink(path)
-        logger.warning("removed %s (%.1f MiB), left by a process that was killed.", path, found.st_size / 2**20)
+        size_mib = status.st_size / 2**20
+        logger.warning("removed %s (%.1f MiB), which a killed process left behind.", path, size_mib)
     except (BlockingIOError, FileNotFoundError):
-        return  # in use, or finished meanwhile
+        return  # still in use, or removed in the meantime
     except OSError as error:
-        _say_that_it_stays(path, error.strerror or str(error))
+        _warn_not_removed(path, error.strerror or str(error))
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def _open(path: str) -> int:
-    """Open for writing, which locks on NFS need, or else for reading."""
+def _open_for_lock(path: str) -> int:
+    """Open a file for writing, which locks on NFS require, or else for reading."""
     try:
         return os.open(path, os.O_RDWR | _OPEN)
     except PermissionError:
@@ -102,15 +133,19 @@ def _open(path: str) -> int:
 
 
 @lru_cache(maxsize=1000)
-def _say_that_it_stays(path: str, reason: str) -> None:
+def _warn_not_removed(path: str, reason: str) -> None:
+    """Log once that a leftover file was not removed."""
     logger.warning(
-        "%s stays (%s): a temporary file of a process that was killed, or of another user's; remove it if none writes here.", path, reason
+        "could not remove %s (%s). It is a temporary file of a killed process or of another user; "
+        "remove it if no process writes to this folder.",
+        path,
+        reason,
     )
 
 
 @lru_cache(maxsize=1)
-def _machine() -> str:
-    """8 hex digits for this machine since it was started; containers share them, as they share locks."""
+def _machine_id() -> str:
+    """Return 8 hex digits that identify this machine since its boot, the same in all containers."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             identity = file.read()

@@ -29,7 +29,7 @@ class Views:
 
     def __post_init__(self):
         read_unset(self, image_size=0)
-        at_least(self, 1, "image_size")
+        at_least(self, 1, "size", "image_size")
         require(self.num_views >= 1, f"num_views is at least 1, got {self.num_views}.")
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The contestants' own code, as far as it needs no peer: the small reader, Pillow's boxes, the operations each one builds."""
+"""Code of the contestants that needs no peer: minimal reader, crop boxes, operations."""
 
 import random
 
@@ -14,7 +14,7 @@ from ffcv_ssl.writer import DatasetWriter
 
 @pytest.mark.parametrize("mode", ["jpg", "raw"])
 def test_stored_images__are_those_of_the_reader(tmp_path, contestant, mode):
-    """The peers' small reader finds the same bytes as ours, among fields of every alignment."""
+    """The minimal reader returns the same bytes as ours, with fields of every alignment."""
     path = tmp_path / "mixed.beton"
     fields = {
         "text": BytesField(),
@@ -25,7 +25,14 @@ def test_stored_images__are_those_of_the_reader(tmp_path, contestant, mode):
     }
     rng = np.random.default_rng(0)
     samples = [
-        (bytes(range(index)), 0.5, rng.integers(0, 256, (17 + index, 31, 3), dtype=np.uint8), np.ones(3, "f4"), index) for index in range(5)
+        (
+            bytes(range(index)),
+            0.5,
+            rng.integers(0, 256, (17 + index, 31, 3), dtype=np.uint8),
+            np.ones(3, "f4"),
+            index,
+        )
+        for index in range(5)
     ]
     DatasetWriter(path, fields, num_workers=0, progress=False).from_indexed_dataset(samples)
     stored = contestant("stored").StoredImages(str(path), "image", 4)
@@ -33,13 +40,17 @@ def test_stored_images__are_those_of_the_reader(tmp_path, contestant, mode):
     assert stored.is_raw == (mode == "raw")
     with Reader(str(path)) as reader:
         for index in range(4):
-            expected = reader.value(index, "image") if mode == "raw" else np.frombuffer(reader.read(index, "image"), np.uint8)
+            expected = (
+                reader.value(index, "image")
+                if mode == "raw"
+                else np.frombuffer(reader.read(index, "image"), np.uint8)
+            )
             np.testing.assert_array_equal(stored.stored(index), expected)
 
 
 @pytest.mark.parametrize("name", ["crop1", "linear", "emp20"])
 def test_pillow__crops_inside_the_image(contestant, name):
-    """A box lies in the image, also where no drawn one fits."""
+    """Every box lies inside the image, also if no drawn box fits."""
     box_of = contestant("pillow_chain").crop_box
     (view,) = WORKLOADS[name].views
     random.seed(0)
@@ -51,16 +62,25 @@ def test_pillow__crops_inside_the_image(contestant, name):
 
 
 def test_ours__builds_every_operation_of_a_view(contestant):
-    """The chain of a workload names each of its operations once, and none that has probability 0."""
+    """The pipeline has each operation of a workload once, and none with probability 0."""
     chain = contestant("ours").view_transforms
     names = [type(step).__name__ for step in chain(vars(WORKLOADS["ladder_solarize"].views[0]))]
-    expected = ["RandomResizedCrop", "RandomHorizontalFlip", "RandomColorJitter", "RandomGrayscale", "GaussianBlur", "RandomSolarization"]
+    expected = [
+        "RandomResizedCrop",
+        "RandomHorizontalFlip",
+        "RandomColorJitter",
+        "RandomGrayscale",
+        "GaussianBlur",
+        "RandomSolarization",
+    ]
     assert names == expected
-    assert [type(step).__name__ for step in chain(vars(WORKLOADS["linear"].views[0]))] == ["CenterCrop"]
+    assert [type(step).__name__ for step in chain(vars(WORKLOADS["linear"].views[0]))] == [
+        "CenterCrop"
+    ]
 
 
 def test_photos__are_written_with_restart_markers(tmp_path):
-    """A folder of JPEGs is encoded again with one restart marker per row of blocks, at most 500 pixels long."""
+    """JPEGs of a folder are re-encoded with restart markers and a longest side of 500."""
     from PIL import Image
 
     (tmp_path / "in").mkdir()
@@ -72,7 +92,7 @@ def test_photos__are_written_with_restart_markers(tmp_path):
 
 
 def test_jobs__are_json_that_every_view_is_in(tmp_path):
-    """A job survives JSON, and its view counts add up."""
+    """Every job is JSON-serializable, and its view counts are consistent."""
     import json
 
     images = photos(None, tmp_path, 3)
@@ -83,6 +103,6 @@ def test_jobs__are_json_that_every_view_is_in(tmp_path):
 
 
 def test_write__returns_the_seconds_it_took(tmp_path):
-    """The helper of the writer's benchmark reports a time and leaves a file."""
+    """`write` returns a positive time and creates the file."""
     assert write(tmp_path / "a.beton", RGBImageField("raw"), DrawnPhotos(2, (8, 9))) > 0
     assert (tmp_path / "a.beton").exists()

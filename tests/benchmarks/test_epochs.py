@@ -1,4 +1,4 @@
-"""What an epoch is: the same images, equally often, for every contestant, and how each ends one early."""
+"""Epochs have the same images, equally often, for every contestant, and can end early."""
 
 from collections import Counter
 
@@ -21,21 +21,23 @@ def job(tmp_path):
     return WORKLOADS["crop1"].job(images, 1, Epochs(1, COUNT))
 
 
-@pytest.mark.parametrize(("stored", "images"), [(315, 4095), (2000, 4000), (512, 4096), (20_000, 20_000), (1, 4000)])
+@pytest.mark.parametrize(
+    ("stored", "images"), [(315, 4095), (2000, 4000), (512, 4096), (20_000, 20_000), (1, 4000)]
+)
 def test_epochs__repeat_the_stored_images_whole(stored, images):
-    """An epoch has the fewest whole repetitions that make 4,000 images."""
+    """An epoch has the smallest multiple of the stored images that reaches 4,000."""
     assert Epochs(1).num_images(stored) == images
 
 
 def test_job__of_one_batch_is_refused(tmp_path):
-    """An epoch without a second batch has no rate."""
+    """An epoch of a single batch has no rate and is an error."""
     images = photos(None, tmp_path, 2)
     with pytest.raises(ConfigError, match="emp20: an epoch of 100 images is one batch of 100"):
         WORKLOADS["emp20"].job(images, 1, Epochs(1, 100))
 
 
 def test_ours__repeats_the_images_and_ends_early(contestant, job):
-    """Every stored image comes 14 times; behind an epoch that was closed comes a whole one."""
+    """Every stored image appears 14 times; a complete epoch follows one that was closed early."""
     ours = contestant("ours").Ours()
     ours.prepare(job)
     assert Counter(ours.loader.indices.tolist()) == dict.fromkeys(range(STORED), REPEATED)
@@ -46,11 +48,15 @@ def test_ours__repeats_the_images_and_ends_early(contestant, job):
 
 
 def test_plain_decode__decodes_the_same_images(contestant, job, monkeypatch):
-    """Every stored image is decoded 14 times, and none twice as often as another; the first batch is empty."""
+    """Every stored image is decoded 14 times; the first batch is empty."""
     plain_decode = contestant("plain_decode")
     monkeypatch.setenv("FFCV_SSL_DECODER", "simplejpeg")
     decoded = []
-    monkeypatch.setattr(plain_decode, "simplejpeg_decoder", lambda records: lambda index, jpeg: decoded.append(index))
+    monkeypatch.setattr(
+        plain_decode,
+        "simplejpeg_decoder",
+        lambda records: lambda index, jpeg: decoded.append(index),
+    )
     ceiling = plain_decode.PlainDecode()
     ceiling.prepare(job)
     counts = [count for count, _ in ceiling.batches()]
@@ -59,21 +65,21 @@ def test_plain_decode__decodes_the_same_images(contestant, job, monkeypatch):
 
 
 def test_plain_decode__ends_early(contestant, job, monkeypatch):
-    """Closed, its threads stop behind the image that they have."""
+    """After an early close the threads stop after their current image."""
     plain_decode = contestant("plain_decode")
     monkeypatch.setenv("FFCV_SSL_DECODER", "simplejpeg")
-    monkeypatch.setattr(plain_decode, "LOOK_S", 0.001)
-    go_on, decoded = plain_decode.Event(), []
+    monkeypatch.setattr(plain_decode, "POLL_S", 0.001)
+    proceed, decoded = plain_decode.Event(), []
 
     def decode(index, jpeg):
         if decoded:  # the second image takes until the epoch is being closed
-            go_on.wait(20)
+            proceed.wait(20)
         decoded.append(index)
 
     class Ending(plain_decode.Event):
         def set(self):
             super().set()
-            go_on.set()
+            proceed.set()
 
     monkeypatch.setattr(plain_decode, "simplejpeg_decoder", lambda records: decode)
     monkeypatch.setattr(plain_decode, "Event", Ending)
@@ -101,7 +107,7 @@ def test_plain_decode__that_fails_is_an_error(contestant, job, monkeypatch):
 
 
 def test_data_loader__repeats_the_images_and_ends_early(contestant, job):
-    """The worker process gives every stored image 14 times; an epoch that was closed leaves nothing to the next one."""
+    """Every stored image appears 14 times, also after an epoch that was closed early."""
     dataloader = contestant("dataloader")
 
     class Sizes(dataloader.DataLoaderContestant):
@@ -119,14 +125,14 @@ def test_data_loader__repeats_the_images_and_ends_early(contestant, job):
 
 
 def test_ffcv__gets_the_same_sample_ids(contestant, job):
-    """Its `indices` hold every stored id 14 times."""
+    """The `indices` hold every stored id 14 times."""
     ids = contestant("ffcv_loader").sample_ids(job)
     assert ids.dtype == np.uint64
     assert Counter(ids.tolist()) == dict.fromkeys(range(STORED), REPEATED)
 
 
 def test_dali__gets_the_same_images_and_ends_early(contestant):
-    """Its source gives every stored image 14 times in a new order; told so, it ends with the next batch."""
+    """The source yields every stored image 14 times in a new order and can end early."""
 
     class Stored(list):
         def stored(self, index):

@@ -1,10 +1,10 @@
-"""The clock of an epoch: its start apart, an early end, images counted exactly."""
+"""The clock of an epoch: separate start, early end, exact number of images."""
 
 import pytest
 
 
 class Clock:
-    """A clock that a contestant moves on."""
+    """A clock that a contestant advances."""
 
     def __init__(self):
         self.now = 0.0
@@ -14,7 +14,7 @@ class Clock:
 
 
 class Loader:
-    """A contestant whose batches take as long as they are told to."""
+    """A contestant whose batches take given times."""
 
     lacks, notes = (), ()
 
@@ -36,7 +36,7 @@ class Loader:
 
 @pytest.fixture
 def session(contestant, monkeypatch):
-    """Prepare a session of a contestant with the given batches, under a clock of its own."""
+    """Return a function that prepares a session with the given batches and a simulated clock."""
     protocol, clock = contestant("protocol"), Clock()
     monkeypatch.setattr(protocol, "time", clock)
 
@@ -49,19 +49,21 @@ def session(contestant, monkeypatch):
 
 
 def test_epoch__tells_its_start_apart(session):
-    """The first batch belongs to the start; seconds and images are those behind it."""
+    """The first batch belongs to the start; seconds and images count the later batches."""
     assert session([5, 5, 3]).epoch() == {"start_s": 7.0, "seconds": 4.0, "images": 8}
 
 
 def test_epoch__with_an_empty_first_batch_counts_everything(session):
-    """Plain decode and writers have no first batch: nothing is left out of their rate."""
+    """With an empty first batch, as of plain decode and writers, the rate counts all images."""
     reply = session([0, 5, 3], start_s=0.0).epoch()
     assert reply == {"start_s": 0.0, "seconds": 4.0, "images": 8}
 
 
-@pytest.mark.parametrize(("batch_s", "behind_the_first"), [(0.25, 20), (1.0, 9), (3.0, 9), (0.01, 99)])
+@pytest.mark.parametrize(
+    ("batch_s", "behind_the_first"), [(0.25, 20), (1.0, 9), (3.0, 9), (0.01, 99)]
+)
 def test_epoch__ends_early_behind_5_s_and_ten_batches(session, batch_s, behind_the_first):
-    """It takes whole batches until 5 s are over and there are ten; a fast contestant takes them all."""
+    """An epoch ends after 5 s and at least ten batches; a fast contestant completes it."""
     prepared = session([32] * 100, batch_s=batch_s, epoch_s=5.0)
     reply = prepared.epoch()
     assert reply["images"] == 32 * behind_the_first
@@ -70,14 +72,14 @@ def test_epoch__ends_early_behind_5_s_and_ten_batches(session, batch_s, behind_t
 
 
 def test_epoch__that_lost_images_is_an_error(session):
-    """A whole epoch must have its images; one that ended early cannot have them."""
-    with pytest.raises(RuntimeError, match="an epoch of 40 images, not of 50"):
+    """A complete epoch with a wrong number of images is an error; an early end is not."""
+    with pytest.raises(RuntimeError, match="the epoch had 40 images, expected 50"):
         session([10] * 4, num_images=50).epoch()
     assert session([10] * 40, num_images=500, epoch_s=1.0).epoch()["images"] == 90
 
 
 def test_epoch__gives_every_batch_to_the_training_step(session):
-    """The step also gets the first batch; its time counts behind it, not in the start."""
+    """The step gets every batch; its time counts after the first batch, not in the start."""
     prepared = session([5, 5, 3])
     taken = []
 
@@ -91,7 +93,7 @@ def test_epoch__gives_every_batch_to_the_training_step(session):
 
 
 def test_prepare__warms_up_for_the_seconds_of_an_epoch(session):
-    """The warm-up ends early, without the least number of batches; with 0 s it is the first batch."""
+    """The warm-up ends early without a minimum of batches; with 0 s it is the first batch."""
     prepared = session([1] * 100, epoch_s=5.0)
     assert prepared.contestant.clock.now == 100 + 7 + 3 * 2
     assert prepared.contestant.is_closed

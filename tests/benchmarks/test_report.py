@@ -1,4 +1,4 @@
-"""Statistics and tables."""
+"""Statistics and tables of benchmark results."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_ratio__counts_images_not_epochs(make_row):
 
 
 def test_ratio__compares_epochs_that_ended_early(make_row):
-    """Each epoch counts with its own images."""
+    """The rate of each epoch uses its own number of images."""
     row = make_row("a", seconds=(1.0, 4.0, 2.0), images=[50, 400, 300])
     assert report.rates(row) == [50, 100, 150]
     assert report.rate(row) == 100
@@ -27,36 +27,36 @@ def test_ratio__compares_epochs_that_ended_early(make_row):
 
 
 def test_ceiling__is_the_fastest_plain_decoder(make_result, make_row):
-    """Of several plain decoders the fastest bounds all loaders."""
+    """The fastest plain decoder is the upper bound."""
     result = make_result()
     result["rows"].insert(0, make_row("decode_simplejpeg", "ceiling", (0.3, 0.3, 0.3)))
     assert report.ceiling(result)["key"] == "decode_native"
 
 
 def test_table__keeps_contestants_that_are_absent(make_result):
-    """Nobody is dropped: the absent one has its line, and its reason is told."""
+    """An absent contestant keeps its line, and a remark gives the reason."""
     result = make_result()
     assert ["dali", "absent"] in report.table(result)
     assert "dali: absent: no module" in report.remarks(result)
 
 
 def test_table__brackets_ratios_to_peers_that_do_less(make_result):
-    """The ratio to a peer without hue stands in brackets, and the remark names what it leaves out."""
+    """The ratio to a peer without hue is in brackets, and a remark names the operation."""
     lines = report.table(make_result())
     header, ffcv = lines[0], next(line for line in lines if line[0] == "ffcv *")
     assert ffcv[header.index("pip install is")] == "(4.00x)"
-    assert ffcv[header.index("native shim is")] == "(8.00x)"
+    assert ffcv[header.index("native decoder is")] == "(8.00x)"
     assert ffcv[header.index("of decode")] == "0.06"
     assert "* ffcv leaves out hue" in report.remarks(make_result())
 
 
 def test_table__shows_rate_spread_and_views(make_result):
-    """Rates are medians over the epochs, the spread is that of the slowest and the fastest epoch."""
+    """Rates are medians over the epochs; the spread is the slowest and the fastest epoch."""
     assert report.table(make_result())[1][:4] == ["ffcv_ssl, pip install", "100", "50 - 100", "200"]
 
 
 def test_table__tells_the_start_apart(make_result):
-    """Milliseconds to the first batch have a column of their own; plain decode has no batches."""
+    """Milliseconds to the first batch have a column, which is empty for plain decode."""
     lines = report.table(make_result())
     column = lines[0].index("start, ms")
     starts = {line[0]: line[column] for line in lines[1:] if len(line) > 2}
@@ -65,28 +65,45 @@ def test_table__tells_the_start_apart(make_result):
 
 
 def test_title__tells_how_long_the_epochs_are(make_result):
-    """Images of an epoch and the seconds after which one ends early are named."""
-    assert report.title(make_result(num_images=4095)).endswith("median of 3 epochs of 4,095 images or 5 s")
+    """The title gives the images per epoch and the time limit."""
+    assert report.title(make_result(num_images=4095)).endswith(
+        "median of 3 epochs of 4,095 images or 5 s"
+    )
 
 
-def test_ladder__shows_what_each_step_adds(make_result, make_row):
-    """The first step counts whole, the next ones by what they add; a step that a peer lacks says so."""
-    steps = [make_result(f"ladder_{step}", title=f"ladder: {title}") for step, title in (("crop", "crop"), ("flip", "+ flip"))]
+def test_steps__show_what_each_step_adds(make_result, make_row):
+    """The first step shows its time, later steps their increase or that the peer lacks them."""
+    steps = [
+        make_result(f"ladder_{step}", title=f"step by step: {title}")
+        for step, title in (("crop", "crop"), ("flip", "+ flip"))
+    ]
     for step, seconds, lacks in zip(steps, (1.0, 1.5), ([], ["flip"]), strict=True):
-        step["rows"] = [make_row("ours_pip", "ours", (seconds,)), make_row("ffcv", seconds=(1.0,), lacks=lacks)]
-    _, ours, peer = report.ladder_table(steps)
+        step["rows"] = [
+            make_row("ours_pip", "ours", (seconds,)),
+            make_row("ffcv", seconds=(1.0,), lacks=lacks),
+        ]
+    _, ours, peer = report.steps_table(steps)
     assert ours == ["ours_pip", "20.00", "+10.00", "30.00"]
     assert peer == ["ffcv", "20.00", "lacks", "20.00"]
 
 
 @pytest.mark.parametrize("render", [report.as_text, report.as_markdown])
 def test_rendering__pads_short_lines(render):
-    """A line with fewer cells than the header is filled up."""
+    """A line with fewer cells than the header is padded."""
     text = render([["name", "rate"], ["absent"]])
     assert len({len(line.split("|")) for line in text.splitlines()}) == 1
 
 
 def test_scaling__compares_with_one_thread(make_row, make_result):
-    """Each family has a line, and its gain is that of the most threads over one."""
-    rows = [make_row(f"ours_pip_{count}", "ours", (2.0 / count,), workers=count, name=f"ours, {count} threads") for count in (1, 2)]
+    """Each family has a line with the speedup of the most threads over one."""
+    rows = [
+        make_row(
+            f"ours_pip_{count}",
+            "ours",
+            (2.0 / count,),
+            workers=count,
+            name=f"ours, {count} threads",
+        )
+        for count in (1, 2)
+    ]
     assert report.scaling_table(make_result(rows=rows))[1] == ["ours", "50", "100", "2.00x"]

@@ -1,4 +1,4 @@
-"""The writers' benchmark: the start of a file is told apart by a shorter one."""
+"""The benchmark of the writers: a short file separates the start from the rate."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from ffcv_ssl.benchmarks.writer_throughput import compared
 
 
 def test_compared__tells_the_start_apart(make_row):
-    """80 images in 5 s and 10 in 1.5 s: 20 images per second behind a start of a second."""
+    """80 images in 5 s and 10 in 1.5 s are 20 images per second after a start of 1 s."""
     short = make_row("ffcv", seconds=(1.5, 2.5), images=[10, 10])
     row = compared(short, make_row("ffcv", seconds=(5.0, 6.0), images=[80, 80]))
     assert row["images"] == [70, 70]
@@ -20,20 +20,22 @@ def test_compared__tells_the_start_apart(make_row):
 
 
 def test_compared__of_files_that_are_too_short_has_no_rate(make_row):
-    """Where the longer file took no longer, the row says what to do."""
-    row = compared(make_row("ours_pip", seconds=(2.0, 1.0)), make_row("ours_pip", seconds=(1.0, 2.0)))
+    """If the long file took no longer than the short one, the reason says what to do."""
+    row = compared(
+        make_row("ours_pip", seconds=(2.0, 1.0)), make_row("ours_pip", seconds=(1.0, 2.0))
+    )
     assert (row["status"], row["seconds"]) == ("failed", [])
     assert "raise --epoch" in row["reason"]
 
 
 def test_compared__keeps_why_a_writer_is_absent(make_row):
-    """A writer that is missing has its reason, whichever file it was for."""
+    """The row of an absent writer keeps its reason."""
     absent = make_row("ffcv", seconds=(), status="absent", reason="no module")
     assert compared(absent, make_row("ffcv"))["reason"] == "no module"
 
 
 def test_program__writes_files_of_both_lengths(tmp_path, monkeypatch):
-    """Every writer writes, in each round, a file of whole repetitions and one of an eighth of it."""
+    """In each round a writer writes a file of whole repetitions and one of an eighth of it."""
     out, written = tmp_path / "writer.json", []
 
     def kept(short, long):
@@ -51,12 +53,23 @@ def test_program__writes_files_of_both_lengths(tmp_path, monkeypatch):
 
 
 def test_table__tells_the_start_apart(make_row):
-    """The start has a column of its own, in milliseconds, beside the ratio of the rates."""
+    """The start has a column in milliseconds, beside the ratio of the rates."""
     rows = [make_row("ffcv", seconds=(2.0,)), make_row("ours_pip", "ours", (1.0,), start_s=[0.01])]
     for row in rows:
         row["size_bytes"] = 80_000_000
     text = writer_throughput.result_text({"name": "keep", "images": 80, "files": 10, "rows": rows})
     head, ffcv, ours = (line.split() for line in text.splitlines()[1:])
-    assert head == ["images/s", "slowest", "-", "fastest", "MB/s", "start,", "ms", "x", "FFCV", "goal"]
+    assert head == [
+        "images/s",
+        "slowest",
+        "-",
+        "fastest",
+        "MB/s",
+        "start,",
+        "ms",
+        "x",
+        "FFCV",
+        "goal",
+    ]
     assert ffcv == ["ffcv", "50", "50", "-", "50", "50", "250", "1.00"]
     assert ours == ["ours_pip", "100", "100", "-", "100", "100", "10", "2.00", "8"]

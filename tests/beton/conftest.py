@@ -1,4 +1,4 @@
-"""A small file with every field, and ways to break it."""
+"""A small file with every field type, and helpers to damage it."""
 
 import os
 import shutil
@@ -8,7 +8,15 @@ import pytest
 
 from ffcv_ssl.beton import BetonReader, DatasetWriter
 from ffcv_ssl.beton.format.layout import MIN_PAGE_SIZE
-from ffcv_ssl.fields import BytesField, FloatField, IntField, JSONField, NDArrayField, RGBImageField, TorchTensorField
+from ffcv_ssl.fields import (
+    BytesField,
+    FloatField,
+    IntField,
+    JSONField,
+    NDArrayField,
+    RGBImageField,
+    TorchTensorField,
+)
 
 FIELDS = {
     "image": RGBImageField("raw"),
@@ -22,29 +30,41 @@ FIELDS = {
 
 
 def sample(index):
-    """One sample: the image encodes coordinates and index, sizes are odd and unequal, every third text is empty."""
+    """One sample; the image encodes coordinates and index, sizes are odd and unequal.
+
+    Every third text is empty.
+    """
     rng = np.random.default_rng(index)
     rows, columns = np.mgrid[0 : 5 + 2 * index, 0:7]
     image = np.stack([rows * 9, columns * 20, rows * 0 + index], axis=-1).astype(np.uint8)
     text = bytes(rng.integers(0, 256, size=index % 3 * 4, dtype=np.uint8))
-    box, tensor = rng.normal(size=(2, 3)).astype("<f4"), rng.integers(-99, 99, size=5).astype(np.int16)
+    box, tensor = (
+        rng.normal(size=(2, 3)).astype("<f4"),
+        rng.integers(-99, 99, size=5).astype(np.int16),
+    )
     return image, index - 2, text, index / 3, {"index": index, "é": [None, 1.5]}, box, tensor
 
 
 def equal(left, right):
-    """Whether two decoded values are the same, bit for bit."""
+    """Return whether two decoded values are equal bit for bit."""
     if hasattr(left, "shape"):
         left, right = np.asarray(left), np.asarray(right)
-        return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+        return (
+            left.dtype == right.dtype
+            and left.shape == right.shape
+            and left.tobytes() == right.tobytes()
+        )
     return type(left) is type(right) and (left == right or (left != left and right != right))
 
 
 class GoodFile:
-    """The bytes of a valid file, where its sections begin, and what it holds."""
+    """The bytes of a valid file, the offsets of its sections, and its samples."""
 
     def __init__(self, path):
         self.samples = [sample(index) for index in range(6)]
-        DatasetWriter(path, FIELDS, MIN_PAGE_SIZE, 0, progress=False).from_indexed_dataset(self.samples)
+        DatasetWriter(path, FIELDS, MIN_PAGE_SIZE, 0, progress=False).from_indexed_dataset(
+            self.samples
+        )
         self.path, self.data, self.names = path, path.read_bytes(), list(FIELDS)
         with BetonReader(path) as reader:
             self.record_size = reader.records.dtype.itemsize
@@ -52,16 +72,18 @@ class GoodFile:
         self.descriptors, self.records = 24, 24 + 1041 * len(FIELDS)
         self.records_end = self.records + self.record_size * len(self.samples)
         self.table = int.from_bytes(self.data[16:24], "little")
-        self.block = self.table - int.from_bytes(self.data[self.table - 24 : self.table - 16], "little")
+        self.block = self.table - int.from_bytes(
+            self.data[self.table - 24 : self.table - 16], "little"
+        )
         self.pages = MIN_PAGE_SIZE
 
     def without_extension(self):
-        """The same file as FFCV would write it: no checksums, so that only the structure protects it."""
+        """Return the file as FFCV would write it, without extension block."""
         data = self.data[: self.block] + self.data[self.table :]
         return data[:16] + self.block.to_bytes(8, "little") + data[24:]
 
     def record_offset(self, sample_id, name):
-        """File offset of one field of one record."""
+        """Return the file offset of one field of one record."""
         return self.records + sample_id * self.record_size + self.offsets[name]
 
 
@@ -73,7 +95,7 @@ def good(tmp_path_factory):
 
 @pytest.fixture
 def write_bytes(tmp_path):
-    """Put bytes into a file, with some of them replaced: `write_bytes(data, {offset: bytes})`."""
+    """A function that writes bytes to a file, with edits: `write_bytes(data, {offset: bytes})`."""
 
     def write(data, edits=None):
         path = tmp_path / "broken.beton"
@@ -95,12 +117,14 @@ def same_value():
 
 @pytest.fixture
 def leftovers(tmp_path):
-    """Names in the test's folder and those of this process in /dev/shm, to compare before and after."""
+    """A function that lists the test folder and this process's files in /dev/shm."""
     shared_memory = "/dev/shm"
 
     def names():
-        everyones = os.listdir(shared_memory) if os.path.isdir(shared_memory) else []
-        return sorted(os.listdir(tmp_path)), sorted(name for name in everyones if f"-{os.getpid()}-" in name)
+        shared = os.listdir(shared_memory) if os.path.isdir(shared_memory) else []
+        return sorted(os.listdir(tmp_path)), sorted(
+            name for name in shared if f"-{os.getpid()}-" in name
+        )
 
     return names
 

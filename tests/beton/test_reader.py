@@ -1,4 +1,4 @@
-"""Opening good files and reading from them."""
+"""Opening valid files and reading from them."""
 
 import gc
 import multiprocessing
@@ -16,24 +16,31 @@ from ffcv_ssl.fields import BytesField
 from ffcv_ssl.reader import Reader
 
 
-def test_reader__gives_back_what_was_written(good, same_value):
-    """Every value of every field equals the one that was written, bit for bit."""
+def test_reader__returns_the_written_values(good, same_value):
+    """Every value of every field equals the written one bit for bit."""
     with BetonReader(good.path) as reader:
         assert (len(reader), list(reader.fields)) == (len(good.samples), good.names)
         for sample_id, sample in enumerate(good.samples):
             for name, value in zip(good.names, sample, strict=True):
-                assert same_value(np.asarray(reader.value(sample_id, name)) if name == "tensor" else reader.value(sample_id, name), value)
+                assert same_value(
+                    np.asarray(reader.value(sample_id, name))
+                    if name == "tensor"
+                    else reader.value(sample_id, name),
+                    value,
+                )
 
 
 def test_reader__reads_files_without_extension(good, write_bytes, same_value):
-    """A file as FFCV writes it has the same values and no metadata."""
+    """A file without extension block has the same values and no metadata."""
     with BetonReader(write_bytes(good.without_extension())) as reader:
         assert (reader.metadata, reader.class_names, reader.has_checksums) == ({}, None, False)
-        assert all(same_value(reader.value(i, "image"), sample[0]) for i, sample in enumerate(good.samples))
+        assert all(
+            same_value(reader.value(i, "image"), sample[0]) for i, sample in enumerate(good.samples)
+        )
 
 
 def test_records__are_read_only_columns(good):
-    """Scalars are read as columns, and nobody can change them."""
+    """The columns of `records` hold the scalars and cannot be changed."""
     with BetonReader(good.path) as reader:
         assert list(reader.records["label"]) == [sample[1] for sample in good.samples]
         with pytest.raises(ValueError, match="read-only"):
@@ -47,17 +54,25 @@ def test_extents__point_to_the_stored_bytes(good):
         for sample_id, (pointer, size) in enumerate(zip(pointers, sizes, strict=True)):
             buffer = np.zeros(int(size) + 2, dtype=np.uint8)
             reader.read_into(pointer, size, buffer)
-            assert buffer[: int(size)].tobytes() == reader.read(sample_id, "text") == good.samples[sample_id][2]
+            assert (
+                buffer[: int(size)].tobytes()
+                == reader.read(sample_id, "text")
+                == good.samples[sample_id][2]
+            )
             assert not buffer[int(size) :].any()
         with pytest.raises(BetonFormatError, match="'label' stores its values in the records"):
             reader.extents("label")
         assert reader.read(0, "label") == b""
 
 
-def test_reader__helps_with_names_and_numbers(good):
-    """An unknown field is FieldNotFound with a hint; sample ids outside the file are IndexError, negative ones too."""
+def test_reader__rejects_unknown_fields_and_samples(good):
+    """FieldNotFound suggests a name; sample ids outside the file, also negative, are IndexError."""
     with BetonReader(good.path) as reader:
-        for ask in (lambda name: reader.extents(name), lambda name: reader.read(0, name), lambda name: reader.value(0, name)):
+        for ask in (
+            reader.extents,
+            lambda name: reader.read(0, name),
+            lambda name: reader.value(0, name),
+        ):
             with pytest.raises(FieldNotFound, match=r"no field 'imgae'.*Did you mean 'image'"):
                 ask("imgae")
         for sample_id in (-1, 6, 10**9):
@@ -68,7 +83,7 @@ def test_reader__helps_with_names_and_numbers(good):
 
 
 def test_reader__closes(good):
-    """`close`, the end of a `with` block and garbage collection all give the descriptor back; a closed reader says so."""
+    """`close`, the end of a `with` block and garbage collection close the descriptor."""
     before = len(os.listdir("/proc/self/fd"))
     with BetonReader(good.path) as reader:
         assert len(os.listdir("/proc/self/fd")) == before + 1
@@ -81,8 +96,8 @@ def test_reader__closes(good):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_reader__leaves_no_descriptor_after_a_refusal(good, write_bytes):
-    """A file that is refused is closed again."""
+def test_reader__closes_an_invalid_file(good, write_bytes):
+    """If the constructor raises, the descriptor is closed."""
     path = write_bytes(good.data[:5000])
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(BetonFormatError):
@@ -90,8 +105,8 @@ def test_reader__leaves_no_descriptor_after_a_refusal(good, write_bytes):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_reader__keeps_its_file_when_the_path_gets_another(good, make_good, tmp_path, write_bytes):
-    """After the path is replaced or deleted, an open reader still reads the old file."""
+def test_reader__keeps_its_file_when_the_path_is_replaced(good, make_good, tmp_path, write_bytes):
+    """An open reader reads the old file after its path is replaced or deleted."""
     with BetonReader(make_good) as reader:
         os.replace(shutil.copy(write_bytes(b"something else"), tmp_path / "new"), make_good)
         assert reader.read(2, "text") == good.samples[2][2]
@@ -99,25 +114,33 @@ def test_reader__keeps_its_file_when_the_path_gets_another(good, make_good, tmp_
         assert reader.read(5, "text") == good.samples[5][2]
 
 
-def test_reader__notices_a_file_cut_short(good, make_good):
-    """Values that were there when the file was opened and are gone now are errors with the sample's id."""
+def test_reader__detects_a_truncated_file(good, make_good):
+    """A value cut off after the file was opened raises SampleError with the sample id."""
     with BetonReader(make_good) as reader:
         os.truncate(make_good, good.pages)
-        with pytest.raises(SampleError, match=r"target.beton: sample 1, field 'image'.*ended at") as caught:
+        with pytest.raises(
+            SampleError, match=r"target.beton: sample 1, field 'image'.*file ends at"
+        ) as caught:
             reader.value(1, "image")
         assert (caught.value.sample_id, caught.value.field) == (1, "image")
 
 
-def test_fingerprint__tells_files_apart(good, make_good, tmp_path, write_bytes):
-    """Copies share it; a file with another index, or without checksums, has another one."""
-    fingerprints = [BetonReader(path).fingerprint for path in (good.path, make_good, write_bytes(good.without_extension()))]
+def test_fingerprint__distinguishes_files(good, make_good, tmp_path, write_bytes):
+    """Copies share the fingerprint; a file without checksums has another one."""
+    fingerprints = [
+        BetonReader(path).fingerprint
+        for path in (good.path, make_good, write_bytes(good.without_extension()))
+    ]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
     assert len(fingerprints[0]) == 16
 
 
 def test_reader__can_be_pickled(good):
     """A pickled reader opens the file again, custom fields included."""
-    with BetonReader(good.path, {"text": BytesField}) as reader, pickle.loads(pickle.dumps(reader)) as other:
+    with (
+        BetonReader(good.path, {"text": BytesField}) as reader,
+        pickle.loads(pickle.dumps(reader)) as other,
+    ):
         assert other.fingerprint == reader.fingerprint
         assert other.fileno() != reader.fileno()
 
@@ -127,18 +150,24 @@ def _sum_after_fork(reader, results):
 
 
 def test_reader__works_in_forked_processes_and_threads(good):
-    """Eight readers at once, forked or threads, share one reader: positioned reads have no position to fight over."""
+    """Four processes and four threads share a reader, because reads have no file position."""
     context = multiprocessing.get_context("fork")
     with BetonReader(good.path) as reader:
         expected = [sample[0].nbytes for sample in good.samples]
         results = context.SimpleQueue()
-        processes = [context.Process(target=_sum_after_fork, args=(reader, results)) for _ in range(4)]
+        processes = [
+            context.Process(target=_sum_after_fork, args=(reader, results)) for _ in range(4)
+        ]
         for process in processes:
             process.start()
         wrong = []
 
         def read_all():
-            wrong.extend(i for i in range(600) if reader.read(i % 6, "image") != good.samples[i % 6][0].tobytes())
+            wrong.extend(
+                i
+                for i in range(600)
+                if reader.read(i % 6, "image") != good.samples[i % 6][0].tobytes()
+            )
 
         threads = [threading.Thread(target=read_all) for _ in range(4)]
         for thread in threads:
@@ -150,15 +179,17 @@ def test_reader__works_in_forked_processes_and_threads(good):
 
 
 @pytest.mark.parametrize("name", ["café 猫.beton", "file:with:colons", "-", "x" * 255])
-def test_reader__takes_any_path(good, tmp_path, name):
-    """Paths as strings and Path objects, not ASCII, with colons, 255 characters long."""
+def test_reader__accepts_any_path(good, tmp_path, name):
+    """Strings and Path objects, non-ASCII names, colons and 255 characters are valid."""
     path = shutil.copy(good.path, tmp_path / name)
     assert BetonReader(path).num_samples == BetonReader(str(path)).num_samples == 6
 
 
-def test_reader__reads_many_samples_without_an_object_each(good):
-    """The door has FFCV's name, and the reader's index is arrays, not lists."""
+def test_reader__index_consists_of_arrays(good):
+    """`Reader` is `BetonReader`, and its index holds arrays, not one object per sample."""
     assert Reader is BetonReader
     with Reader(good.path) as reader:
-        assert all(isinstance(array, np.ndarray) for array in (reader.records, *reader.extents("image")))
+        assert all(
+            isinstance(array, np.ndarray) for array in (reader.records, *reader.extents("image"))
+        )
         assert repr(reader).startswith("BetonReader(")

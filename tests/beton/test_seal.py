@@ -1,4 +1,4 @@
-"""Files without checksums of values get them, and stay what they were."""
+"""`seal` adds value checksums and changes nothing else."""
 
 import os
 
@@ -13,8 +13,8 @@ from tests.reference.older_files import without_block, without_value_checksums
 
 
 @pytest.mark.parametrize("older", [without_block, without_value_checksums])
-def test_sealed__holds_the_same_values_and_checks_them(good, write_bytes, same_value, older):
-    """Every value comes back, a flipped bit is an error, verify finds nothing, and metadata stays."""
+def test_sealed__has_the_same_values_and_detects_damage(good, write_bytes, same_value, older):
+    """Values and metadata are the same, `verify` finds nothing, a flipped bit is an error."""
     path = write_bytes(older(good.data))
     os.chmod(path, 0o640)
     with BetonReader(path) as before:
@@ -26,22 +26,28 @@ def test_sealed__holds_the_same_values_and_checks_them(good, write_bytes, same_v
             assert {**before.metadata, **reader.metadata} == reader.metadata
             assert reader.metadata["sealed"].startswith("ffcv_ssl")
             for i, expected in enumerate(good.samples):
-                assert all(same_value(reader.value(i, name), value) for name, value in zip(good.names, expected, strict=True))
+                assert all(
+                    same_value(reader.value(i, name), value)
+                    for name, value in zip(good.names, expected, strict=True)
+                )
             pixel = int(reader.extents("image")[0][4])
     assert os.stat(path).st_mode & 0o777 == 0o640
     data = path.read_bytes()
-    with BetonReader(write_bytes(data, {pixel: bytes([data[pixel] ^ 1])})) as reader, pytest.raises(SampleError, match="checksum"):
+    with (
+        BetonReader(write_bytes(data, {pixel: bytes([data[pixel] ^ 1])})) as reader,
+        pytest.raises(SampleError, match="checksum"),
+    ):
         reader.value(4, "image")
 
 
-def test_seal__leaves_what_has_checksums(good, make_good):
-    """A file of today is not touched."""
+def test_seal__does_not_change_a_file_with_checksums(good, make_good):
+    """A file with value checksums is not written again."""
     assert seal(make_good) is False
     assert make_good.read_bytes() == good.data
 
 
-def test_seal__refuses_broken_values(good, write_bytes, leftovers):
-    """Checksums would declare them good; the file stays as it was, the error names sample and field."""
+def test_seal__rejects_damaged_values(good, write_bytes, leftovers):
+    """The error names sample and field, and the file is unchanged."""
     with BetonReader(good.path) as reader:
         text = int(reader.extents("info")[0][3])
     path = write_bytes(without_block(good.data), {text: b"?"})
@@ -52,12 +58,14 @@ def test_seal__refuses_broken_values(good, write_bytes, leftovers):
     assert leftovers() == before
 
 
-def test_seal__a_table_in_any_order(good, write_bytes):
-    """FFCV's workers leave the table in the order in which they came; each value still gets its own checksum."""
+def test_seal__accepts_a_table_in_any_order(good, write_bytes):
+    """Each value gets its checksum also if the table is not in record order, as in FFCV's files."""
     data = without_block(good.data)
     start = int.from_bytes(data[16:24], "little")
     table = np.frombuffer(data[start:], np.uint8).reshape(-1, 24)
-    path = write_bytes(data[:start] + table[np.random.default_rng(0).permutation(len(table))].tobytes())
+    path = write_bytes(
+        data[:start] + table[np.random.default_rng(0).permutation(len(table))].tobytes()
+    )
     assert seal(path)
     with BetonReader(path) as reader:
         assert list(reader.verify()) == []
@@ -67,10 +75,12 @@ def test_seal__a_table_in_any_order(good, write_bytes):
                 assert checksums.tolist() == original.value_checksums(name).tolist()
 
 
-def test_seal__a_file_of_scalars(tmp_path):
-    """Where nothing is stored in pages the block follows the records."""
+def test_seal__accepts_a_file_of_scalars(tmp_path):
+    """Without pages the block follows the records."""
     path = tmp_path / "scalars.beton"
-    DatasetWriter(path, {"label": IntField()}, num_workers=0, progress=False).from_indexed_dataset([(i,) for i in range(9)])
+    DatasetWriter(path, {"label": IntField()}, num_workers=0, progress=False).from_indexed_dataset(
+        [(i,) for i in range(9)]
+    )
     path.write_bytes(without_block(path.read_bytes()))
     assert seal(path)
     with BetonReader(path) as reader:

@@ -1,10 +1,13 @@
-"""Boxes of an image, for tests that read a part of it."""
+"""Boxes of an image, for tests of partial decoding."""
 
 import numpy as np
 
 
 def boxes(height, width, count, seed=0):
-    """Boxes (top, left, height, width): the whole image, each corner pixel, a middle row and column, and `count` random ones."""
+    """Return boxes (top, left, height, width).
+
+    They are the whole image, each corner pixel, a middle row and column, and `count` random ones.
+    """
     middle = (height // 2, 0, 1, width), (0, width // 2, height, 1)
     corners = {(top, left, 1, 1) for top in (0, height - 1) for left in (0, width - 1)}
     rng = np.random.default_rng(seed)
@@ -15,6 +18,6 @@ def boxes(height, width, count, seed=0):
 
 
 def inside(image, box):
-    """The part of (H, W, …) that lies in a box."""
+    """Return the part of (H, W, …) inside a box."""
     top, left, height, width = box
     return image[top : top + height, left : left + width]

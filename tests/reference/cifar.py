@@ -1,4 +1,7 @@
-"""Files in the form in which Python 2 pickled CIFAR: strings are bytes, arrays are built by `numpy.core.multiarray._reconstruct`."""
+"""CIFAR files as pickled by Python 2.
+
+Strings are bytes, and `numpy.core.multiarray._reconstruct` builds the arrays.
+"""
 
 import io
 import pickle
@@ -7,23 +10,41 @@ import tarfile
 
 import numpy as np
 
-CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+CIFAR10_NAMES = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+]
 
 
 class _Python2Pickler(pickle._Pickler):
-    """Writes protocol 2 as cPickle of Python 2 did; the pure Python pickler is the one whose opcodes can be chosen."""
+    """Pickler of protocol 2 like cPickle of Python 2.
+
+    Only the pure Python pickler allows the choice of opcodes.
+    """
 
     dispatch = pickle._Pickler.dispatch.copy()
 
     def _save_string(self, value):
         data = value.encode() if isinstance(value, str) else value
-        self.write(b"U" + bytes([len(data)]) + data if len(data) < 256 else b"T" + struct.pack("<i", len(data)) + data)
+        self.write(
+            b"U" + bytes([len(data)]) + data
+            if len(data) < 256
+            else b"T" + struct.pack("<i", len(data)) + data
+        )
         self.memoize(value)
 
     dispatch[bytes] = dispatch[str] = _save_string
 
     def memoize(self, value):
-        """cPickle counts from 1."""
+        """Number memo entries from 1, as cPickle does."""
         number = len(self.memo) + 1
         self.write(self.put(number))
         self.memo[id(value)] = number, value
@@ -37,7 +58,7 @@ class _Python2Pickler(pickle._Pickler):
         self.save(array.shape)
         self.write(b"cnumpy\ndtype\n(")
         self.save(array.dtype.str[1:])
-        self.save(0)  # integers where NumPy now wants booleans
+        self.save(0)  # integers where NumPy now expects booleans
         self.save(1)
         self.write(b"tR(")
         for part in (3, "|", None, None, None, -1, -1, 0):
@@ -59,7 +80,7 @@ def python2_pickle(content):
 
 
 def batch(images, labels, labels_key="labels"):
-    """The content of one batch file, for (N, 32, 32, 3) uint8 images."""
+    """Return the content of one batch file, for (N, 32, 32, 3) uint8 images."""
     return {
         "batch_label": "some batch",
         labels_key: [int(label) for label in labels],
@@ -69,27 +90,43 @@ def batch(images, labels, labels_key="labels"):
 
 
 def official_cifar10_meta():
-    """The file `batches.meta` of CIFAR-10."""
-    return python2_pickle({"num_cases_per_batch": 10_000, "label_names": CIFAR10_NAMES, "num_vis": 3072})
+    """Return the file `batches.meta` of CIFAR-10."""
+    return python2_pickle(
+        {"num_cases_per_batch": 10_000, "label_names": CIFAR10_NAMES, "num_vis": 3072}
+    )
 
 
 def cifar10_files(images, labels, class_names):
-    """The files of CIFAR-10 by name: five training batches and one for testing, all with the same images but for their order."""
-    files = {f"data_batch_{number}": batch(np.roll(images, number, axis=0), np.roll(labels, number)) for number in range(1, 6)}
+    """Return the files of CIFAR-10 by name: five training batches and a test batch.
+
+    All batches have the same images in different order.
+    """
+    files = {
+        f"data_batch_{number}": batch(np.roll(images, number, axis=0), np.roll(labels, number))
+        for number in range(1, 6)
+    }
     files["test_batch"] = batch(images, labels)
-    files["batches.meta"] = {"label_names": list(class_names), "num_cases_per_batch": len(images), "num_vis": 3072}
+    files["batches.meta"] = {
+        "label_names": list(class_names),
+        "num_cases_per_batch": len(images),
+        "num_vis": 3072,
+    }
     return {name: python2_pickle(content) for name, content in files.items()}
 
 
 def cifar100_files(images, labels, class_names):
-    """The files of CIFAR-100 by name."""
+    """Return the files of CIFAR-100 by name."""
     content = {**batch(images, labels, "fine_labels"), "coarse_labels": [0] * len(images)}
     meta = {"fine_label_names": list(class_names), "coarse_label_names": ["things"]}
-    return {"train": python2_pickle(content), "test": python2_pickle(content), "meta": python2_pickle(meta)}
+    return {
+        "train": python2_pickle(content),
+        "test": python2_pickle(content),
+        "meta": python2_pickle(meta),
+    }
 
 
 def write_archive(path, folder, files):
-    """A `.tar.gz` of files in a folder."""
+    """Write a `.tar.gz` with files in a folder."""
     with tarfile.open(path, "w:gz") as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(f"{folder}/{name}")

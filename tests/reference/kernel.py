@@ -1,4 +1,4 @@
-"""Call the view kernel on one image, by the names of its columns."""
+"""Calls of the view kernel on one image with named parameters."""
 
 import math
 
@@ -12,13 +12,27 @@ IDENTITY = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 
 
 def kernel_row(
-    box, *, flip=False, order=(0, 1, 2, 3), factors=(1, 1, 1, 0), grayscale=False, sigma=0.0, radius=0, threshold=256, resample=col.BILINEAR
+    box,
+    *,
+    flip=False,
+    order=(0, 1, 2, 3),
+    factors=(1, 1, 1, 0),
+    grayscale=False,
+    sigma=0.0,
+    radius=0,
+    threshold=256,
+    resample=col.BILINEAR,
 ):
-    """A row from the arguments of `tests.reference.chain.render`."""
+    """Return a kernel row from the arguments of `tests.reference.chain.render`."""
     row = col.NEUTRAL.copy()
     row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]] = box
-    row[col.FLIP], row[col.GRAY], row[col.THRESHOLD], row[col.RESAMPLE] = flip, grayscale, threshold, resample
-    row[col.ORDER] = sum(step * 4**place for place, step in enumerate(order))
+    row[col.FLIP], row[col.GRAY], row[col.THRESHOLD], row[col.RESAMPLE] = (
+        flip,
+        grayscale,
+        threshold,
+        resample,
+    )
+    row[col.ORDER] = sum(step * 4**position for position, step in enumerate(order))
     row[[col.BRIGHTNESS, col.CONTRAST, col.SATURATION, col.HUE]] = factors
     if radius:
         row[col.RADIUS], row[col.FALLOFF] = radius, math.exp(-1 / (2 * sigma**2))
@@ -30,7 +44,9 @@ def render_rows(image, rows, size, lut=IDENTITY, channels_last=False):
     height, width, _ = image.shape
     out = np.empty((1, len(rows), *((*size, 3) if channels_last else (3, *size))), lut.dtype)
     scratch = make_scratch((height, width), [size])
-    render_views(image.reshape(1, height, 3 * width), np.stack(rows)[None], lut, scratch, channels_last, out)
+    render_views(
+        image.reshape(1, height, 3 * width), np.stack(rows)[None], lut, scratch, channels_last, out
+    )
     return out[0]
 
 

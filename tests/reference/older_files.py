@@ -1,4 +1,4 @@
-"""Today's files as they would be without what has been added to the format."""
+"""Current files converted to earlier versions of the format."""
 
 import tempfile
 import zlib
@@ -12,20 +12,22 @@ TRAILER_SIZE = 32
 
 
 def without_block(data: bytes) -> bytes:
-    """The file as FFCV writes it: no extension block."""
+    """Return the file as FFCV writes it, without an extension block."""
     start = _block_start(data)
     return _with_table_at(data[:start] + data[_table(data) :], start)
 
 
 def without_value_checksums(data: bytes) -> bytes:
-    """The file as version 0.1.0 wrote it at first: checksums of pages, index and table, none of values."""
+    """Return the file as written by the first 0.1.0: without checksums of values."""
     block = read_extension(lambda offset, size: data[offset : offset + size], parse_header(data))
     start = _block_start(data)
     json_length = int.from_bytes(data[start : start + 8], "little")
     json_text = data[start + 8 : start + 8 + json_length]
 
     def old_block(index_checksum):
-        return extension_to_bytes(json_text, block.page_checksums, index_checksum, block.table_checksum)
+        return extension_to_bytes(
+            json_text, block.page_checksums, index_checksum, block.table_checksum
+        )
 
     table = data[_table(data) :]
     header = _with_table_at(data[:24], start + len(old_block(0)))
@@ -52,7 +54,10 @@ def _block_start(data: bytes) -> int:
 
 def _with_table_at(data: bytes, offset: int) -> bytes:
     header = parse_header(data)
-    return Header(header.num_fields, header.page_size, header.num_samples, offset).to_bytes() + data[24:]
+    return (
+        Header(header.num_fields, header.page_size, header.num_samples, offset).to_bytes()
+        + data[24:]
+    )
 
 
 def _records_end(data: bytes) -> int:

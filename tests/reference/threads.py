@@ -1,4 +1,4 @@
-"""A fixture for rooms whose tests compute with torch."""
+"""Fixture for packages whose tests compute with torch."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,11 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Compute in one thread: the tensors are tiny, and threads that wait for each other cost most of the time on a busy machine."""
+    """Make torch compute in one thread.
+
+    The tensors of the tests are tiny. With several threads on a busy machine most of the time is
+    spent on synchronization.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

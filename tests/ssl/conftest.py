@@ -1,4 +1,4 @@
-"""Fixtures of these tests."""
+"""Fixtures for the tests of `ffcv_ssl.ssl`."""
 
 from tests.reference.threads import one_thread
 

@@ -1,4 +1,4 @@
-"""RankMe, alignment and uniformity where the answer is known."""
+"""RankMe, alignment and uniformity of embeddings with a known value."""
 
 import math
 
@@ -17,11 +17,13 @@ def test_rankme__is_the_rank_of_flat_spectra():
 
 
 def test_alignment__equals_mean_squared_distance():
-    """The closed form through the norm of the mean equals the mean over pairs of views."""
+    """The closed form equals the mean over pairs of views."""
     torch.manual_seed(0)
     embeddings = torch.randn(9, 3, 6)
     z = F.normalize(embeddings, dim=2)
-    pairs = [(z[:, i] - z[:, j]).square().sum(1).mean() for i in range(3) for j in range(3) if i != j]
+    pairs = [
+        (z[:, i] - z[:, j]).square().sum(1).mean() for i in range(3) for j in range(3) if i != j
+    ]
     assert alignment(embeddings) == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-5)
 
 
@@ -30,6 +32,8 @@ def test_uniformity__equals_naive_loop():
     torch.manual_seed(0)
     embeddings = torch.randn(12, 5)
     z = F.normalize(embeddings, dim=1)
-    terms = [math.exp(-2 * (z[i] - z[j]).square().sum().item()) for i in range(12) for j in range(i)]
+    terms = [
+        math.exp(-2 * (z[i] - z[j]).square().sum().item()) for i in range(12) for j in range(i)
+    ]
     assert uniformity(embeddings) == pytest.approx(math.log(sum(terms) / len(terms)), rel=1e-5)
     assert uniformity(torch.ones(6, 4)) == pytest.approx(0, abs=1e-6)

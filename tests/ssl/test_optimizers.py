@@ -1,4 +1,4 @@
-"""LARS against plain tensor-by-tensor references of both published forms."""
+"""LARS against tensor-by-tensor references of both published forms."""
 
 import copy
 
@@ -8,11 +8,13 @@ from torch import nn
 
 from ffcv_ssl.ssl import LARS, parameter_groups
 
-RATES = [0.3, 0.3, 0.2, 0.001, 0.0]  # from a ceiling above every trust to one below, and 0
+RATES = [0.3, 0.3, 0.2, 0.001, 0.0]  # above all layer-wise rates, below all of them, and 0
 
 
-def solo_learn_step(params, gradients, buffers, lr, momentum, nesterov, weight_decay, eta, eps=1e-8):
-    """EMP-SSL's optimizer: LARS with clipping around SGD, one tensor after the other."""
+def solo_learn_step(
+    params, gradients, buffers, lr, momentum, nesterov, weight_decay, eta, eps=1e-8
+):
+    """EMP-SSL's optimizer: LARS with clipping around SGD, one tensor at a time."""
     for i, (p, g) in enumerate(zip(params, gradients, strict=True)):
         if p.dim() > 1:
             p_norm, g_norm = p.norm().item(), g.norm().item()
@@ -24,7 +26,7 @@ def solo_learn_step(params, gradients, buffers, lr, momentum, nesterov, weight_d
 
 
 def vicreg_step(params, gradients, buffers, lr, momentum, nesterov, weight_decay, eta):
-    """FFCV-SSL's optimizer: the trust multiplies the decayed gradient inside the momentum."""
+    """FFCV-SSL's optimizer: the layer-wise rate scales the decayed gradient inside the momentum."""
     for i, (p, g) in enumerate(zip(params, gradients, strict=True)):
         if p.dim() > 1:
             g = g + weight_decay * p
@@ -35,22 +37,34 @@ def vicreg_step(params, gradients, buffers, lr, momentum, nesterov, weight_decay
 
 
 def example_tensors():
-    """Convolution, matrix, bias, one zero matrix and one whose gradient is zero, in float64."""
+    """Return a convolution, a matrix, a bias, a zero matrix and one more matrix, in float64."""
     torch.manual_seed(0)
-    params = [torch.randn(4, 3, 3, 3), torch.randn(5, 7), torch.randn(5), torch.zeros(3, 3), torch.randn(2, 6)]
+    params = [
+        torch.randn(4, 3, 3, 3),
+        torch.randn(5, 7),
+        torch.randn(5),
+        torch.zeros(3, 3),
+        torch.randn(2, 6),
+    ]
     return [p.double() for p in params]
 
 
-@pytest.mark.parametrize(("clip", "reference", "eta"), [(True, solo_learn_step, 0.005), (False, vicreg_step, 0.001)])
+@pytest.mark.parametrize(
+    ("clip", "reference", "eta"), [(True, solo_learn_step, 0.005), (False, vicreg_step, 0.001)]
+)
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_lars__equals_reference_for_five_steps(clip, reference, eta, nesterov):
-    """Five steps at falling rates, with tensors whose weights or gradients are zero, follow the loop reference."""
+    """Five steps match the reference, also for tensors with zero weights or zero gradients."""
     params = [nn.Parameter(p) for p in example_tensors()]
     expected, buffers = example_tensors(), [None] * 5
-    optimizer = LARS(params, lr=1.0, momentum=0.9, weight_decay=1e-2, eta=eta, clip=clip, nesterov=nesterov)
+    optimizer = LARS(
+        params, lr=1.0, momentum=0.9, weight_decay=1e-2, eta=eta, clip=clip, nesterov=nesterov
+    )
     generator = torch.Generator().manual_seed(1)
     for lr in RATES:
-        gradients = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in expected]
+        gradients = [
+            torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in expected
+        ]
         gradients[4].zero_()
         reference(expected, gradients, buffers, lr, 0.9, nesterov, 1e-2, eta)
         for p, g in zip(params, gradients, strict=True):
@@ -62,8 +76,12 @@ def test_lars__equals_reference_for_five_steps(clip, reference, eta, nesterov):
 
 
 def test_lars__leaves_gradients_and_absent_gradients_alone():
-    """A step changes no `.grad`, and parameters without gradient keep their values."""
-    params = [nn.Parameter(torch.randn(3, 3)), nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(2, 2))]
+    """A step changes no `.grad`; parameters without gradient keep their values."""
+    params = [
+        nn.Parameter(torch.randn(3, 3)),
+        nn.Parameter(torch.randn(3)),
+        nn.Parameter(torch.randn(2, 2)),
+    ]
     before = params[2].detach().clone()
     for p in params[:2]:
         p.grad = torch.ones_like(p)
@@ -73,7 +91,7 @@ def test_lars__leaves_gradients_and_absent_gradients_alone():
 
 
 def test_lars__weights_are_scale_invariant_and_biases_are_not():
-    """Doubling the gradient leaves a weight's step as it is and doubles a bias's."""
+    """Doubling the gradient changes no step of a weight and doubles the step of a bias."""
     steps = []
     for scale in (1.0, 2.0):
         torch.manual_seed(0)
@@ -87,7 +105,7 @@ def test_lars__weights_are_scale_invariant_and_biases_are_not():
 
 
 def test_lars__state_survives_saving():
-    """Two optimizers, one restored from the other's state, take the same next step."""
+    """An optimizer restored from another's state takes the same next step."""
     params = [nn.Parameter(p.float()) for p in example_tensors()]
     optimizer = LARS(params, lr=0.1, nesterov=True)
     for p in params:
@@ -104,15 +122,19 @@ def test_lars__state_survives_saving():
 
 
 def test_lars__refuses_bad_options():
-    """A negative rate, a momentum of 1 and nesterov without momentum are refused when the optimizer is built."""
+    """A negative rate, a momentum of 1 and nesterov without momentum raise a ValueError."""
     p = [nn.Parameter(torch.zeros(2))]
-    for options in ({"lr": -1.0}, {"lr": 0.1, "momentum": 1.0}, {"lr": 0.1, "momentum": 0.0, "nesterov": True}):
+    for options in (
+        {"lr": -1.0},
+        {"lr": 0.1, "momentum": 1.0},
+        {"lr": 0.1, "momentum": 0.0, "nesterov": True},
+    ):
         with pytest.raises(ValueError, match="LARS"):
             LARS(p, **options)
 
 
 def test_parameter_groups__spares_one_dimensional_tensors():
-    """Biases and normalization get no decay when excluded; frozen parameters are in no group."""
+    """Biases and normalization get no decay; frozen parameters are in no group."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     model[2].weight.requires_grad_(False)
     decayed, spared = parameter_groups(model, 0.1, exclude_1d=True)

@@ -1,4 +1,4 @@
-"""Values of the schedule at its corners."""
+"""Values of the schedules at their corners."""
 
 import math
 
@@ -9,7 +9,7 @@ from ffcv_ssl.ssl import rising_momentum, warmup_cosine
 
 
 def test_warmup_cosine__values_at_start_middle_and_end():
-    """Without warm-up: 1 at 0, 1/2 at T/2, 0 at T; never below afterwards."""
+    """Without warm-up the factor is 1 at 0, 1/2 at T/2, and 0 from T on."""
     assert warmup_cosine(0.0) == 1.0
     assert warmup_cosine(0.5) == pytest.approx(0.5)
     assert warmup_cosine(1.0) == pytest.approx(0.0, abs=1e-12)
@@ -17,13 +17,13 @@ def test_warmup_cosine__values_at_start_middle_and_end():
 
 
 def test_warmup_cosine__warms_up_linearly_and_ends_at_final():
-    """With 10 % warm-up and a floor: 0 at 0, 1/2 at 5 %, 1 at 10 %, the middle of 1 and the floor at 55 %, the floor at the end."""
+    """With 10 % warm-up the factor rises linearly to 1 and ends at the final factor."""
     values = [warmup_cosine(p, warmup=0.1, final=0.002) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
     assert values == pytest.approx([0.0, 0.5, 1.0, 0.501, 0.002])
 
 
 def test_warmup_cosine__equals_torchs_cosine_per_step():
-    """Step by step the factor is the one of torch's CosineAnnealingLR over the same number of steps."""
+    """Each step has the learning rate of torch's CosineAnnealingLR."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50)
     for step in range(50):
@@ -33,6 +33,8 @@ def test_warmup_cosine__equals_torchs_cosine_per_step():
 
 
 def test_rising_momentum__values_at_start_middle_and_end():
-    """From the given momentum over the middle to 1, along a cosine; never above 1 afterwards."""
-    values = [rising_momentum(share, 0.9) for share in (0.0, 0.25, 0.5, 1.0, 1.5)]
-    assert values == pytest.approx([0.9, 1 - 0.05 * (1 + math.sqrt(0.5)), 0.95, 1.0, 1.0], abs=1e-12)
+    """The momentum rises along a cosine from its start to 1 and never exceeds 1."""
+    values = [rising_momentum(progress, 0.9) for progress in (0.0, 0.25, 0.5, 1.0, 1.5)]
+    assert values == pytest.approx(
+        [0.9, 1 - 0.05 * (1 + math.sqrt(0.5)), 0.95, 1.0, 1.0], abs=1e-12
+    )

@@ -1,4 +1,4 @@
-"""The good files that are mutated: small, of every field type and with every kind of checksums."""
+"""Valid files to mutate: small, with every field type and every kind of checksum."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ NUM_SAMPLES = 5
 
 
 class PairField(Field):
-    """A custom field: two bytes in the record, and a payload that repeats them."""
+    """Custom field with two bytes in the record and a payload that repeats them."""
 
-    pointer_name = "place"
+    pointer_name = "offset"
 
     @property
     def record_dtype(self) -> np.dtype:
-        return np.dtype([("pair", "u1", (2,)), ("count", "<u4"), ("place", "<u8")])
+        return np.dtype([("pair", "u1", (2,)), ("count", "<u4"), ("offset", "<u8")])
 
     def encode(self, value: Any, sample_index: int, seed: int = 0) -> Encoded:
         return Encoded(bytes(value) * 3, (tuple(value), 3))
@@ -53,16 +53,16 @@ class PairField(Field):
 
 @dataclass(frozen=True)
 class Base:
-    """One good file.
+    """One valid file.
 
     Parameters
     ----------
     name
-        What it holds, and its checksums: "jpeg/values".
+        Content and checksums, as in "jpeg/values".
     parts
-        The file; not to be changed.
+        Parts of the file; must not be changed.
     custom_fields
-        For the reader.
+        Field classes to pass to the reader.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Base:
 
     @property
     def checksums(self) -> str:
-        """One of `CHECKSUMS`."""
+        """Kind of checksums, one of `CHECKSUMS`."""
         return self.name.rpartition("/")[2]
 
 
 def jpegs() -> list[bytes]:
-    """JPEGs of several kinds: subsampled, grey, progressive, with restart markers."""
+    """Return JPEGs of several kinds: subsampled, gray, progressive, with restart markers."""
     images = [photo_like(24 + 7 * i, 47 - 5 * i, i) for i in range(NUM_SAMPLES)]
     tall = photo_like(75, 31, 7)
     return [
@@ -89,7 +89,7 @@ def jpegs() -> list[bytes]:
 
 
 def _contents() -> dict[str, tuple[dict[str, Field], list[tuple], Mapping[str, type[Field]]]]:
-    """Fields and samples of each file."""
+    """Return fields, samples and custom field classes of each file."""
     images = [photo_like(17, 24, i) for i in range(NUM_SAMPLES)]
     numbers = range(NUM_SAMPLES)
     custom = {"pair": PairField}
@@ -134,14 +134,18 @@ def _contents() -> dict[str, tuple[dict[str, Field], list[tuple], Mapping[str, t
 
 
 def make_bases(folder: Path) -> list[Base]:
-    """Write the good files into a folder, and give each every kind of checksums."""
+    """Write the valid files into a folder, and return each with every kind of checksums."""
     bases = []
     for name, (fields, samples, custom_fields) in _contents().items():
         path = folder / f"{name}.beton"
         metadata = {"class_names": ["é", "b"], "source": {"kind": "drawn"}}
-        DatasetWriter(path, fields, MIN_PAGE_SIZE, 0, metadata=metadata, progress=False).from_indexed_dataset(samples)
+        DatasetWriter(
+            path, fields, MIN_PAGE_SIZE, 0, metadata=metadata, progress=False
+        ).from_indexed_dataset(samples)
         parts = take_apart(path)
         for checksums in CHECKSUMS:
-            if name != "opaque" or checksums != "none":  # only the block tells its type
-                bases.append(Base(f"{name}/{checksums}", parts.with_checksums(checksums), custom_fields))
+            if name != "opaque" or checksums != "none":  # only the block stores its type
+                bases.append(
+                    Base(f"{name}/{checksums}", parts.with_checksums(checksums), custom_fields)
+                )
     return bases

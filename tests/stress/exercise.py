@@ -1,4 +1,4 @@
-"""What users do with a file, and what may come of it: values, or the package's own errors."""
+"""Uses of a file, which may end in values or in the package's own errors."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from ffcv_ssl.fields.custom import OpaqueField
 from ffcv_ssl.loader import Loader
 from ffcv_ssl.transforms import RandomResizedCrop
 
-CROP = RandomResizedCrop((9, 12), scale=(0.05, 0.6))  # small: most of a JPEG is not shown
-MOST_SAMPLES = 24  # of a file that are looked at; a forged header may claim thousands
-MOST_VERIFIED = 1000
+CROP = RandomResizedCrop((9, 12), scale=(0.05, 0.6))  # small, so that most of a JPEG is not shown
+MAX_SAMPLES = 24  # samples read per file; a forged header may claim thousands
+MAX_VERIFIED = 1000
 CACHES, DECODES = ("os", "ram", "auto"), (("exact", "full"), ("exact",), ("full",), ("fast",))
 Key = tuple[int, str]  # sample and field
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """What is done with a file beyond opening it and reading its values.
+    """Uses of a file beyond opening it and reading its values.
 
     Parameters
     ----------
     decodes, cache, workers
-        Of the loaders: one epoch for each way to decode.
+        Options of the loaders, which run one epoch for each value of `decodes`.
     verify, seal, command
-        Whether to verify the file, to seal it, and to call `ffcv-ssl info`.
+        Whether to verify the file, seal it, and call `ffcv-ssl info`.
     """
 
     decodes: tuple[str, ...]
@@ -50,7 +50,7 @@ class Tasks:
 
     @classmethod
     def of(cls, turn: int) -> Tasks:
-        """Rotate through all there is; each number of turn gives the same tasks again."""
+        """Return the tasks of a turn; successive turns cycle through all combinations."""
         rest, cache = divmod(turn, len(CACHES))
         rest, workers = divmod(rest, 2)
         rest, decode = divmod(rest, len(DECODES))
@@ -66,22 +66,22 @@ class Tasks:
 
 @dataclass
 class Outcome:
-    """What became of one file.
+    """Results of one file.
 
     Parameters
     ----------
     refused
-        The error with which it did not open; None: it opened.
+        Error message of a file that did not open. None: it opened.
     values
-        Digest of every value that was read, by the reader or ("view") by the loader.
+        Digest of every value, from the reader or (keys with "view") from the loader.
     errors
-        Values that could not be read, with the reason.
+        Error messages of values that could not be read.
     problems
-        What `verify` found.
+        Problems that `verify` reported.
     faults
-        (kind, text) of what must not happen.
+        (kind, text) of violations.
     counts
-        What may happen, but is to be counted.
+        Counts of permitted events.
     """
 
     refused: str | None = None
@@ -92,19 +92,19 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
 
     @contextlib.contextmanager
-    def only(self, what: str, *allowed: type[BaseException]) -> Iterator[None]:
-        """Note every exception of another type, and memory that was refused in any guise."""
+    def only(self, task: str, *allowed: type[BaseException]) -> Iterator[None]:
+        """Record exceptions of other types, and failed memory allocations in any form."""
         try:
             yield
         except Exception as error:
             if _lacks_memory(error):
-                self.faults.append(("memory refused", f"{what}: {described(error)}"))
+                self.faults.append(("memory refused", f"{task}: {described(error)}"))
             elif not isinstance(error, allowed):
-                self.faults.append(("untyped error", f"{what}: {described(error)}"))
+                self.faults.append(("untyped error", f"{task}: {described(error)}"))
 
 
 def exercise(path: Path, custom_fields: Mapping[str, type[Field]], tasks: Tasks) -> Outcome:
-    """Open a file, describe it, read all values, render epochs, and do the other tasks."""
+    """Open a file, read all values, render epochs, and perform the other tasks."""
     outcome = Outcome()
     with outcome.only("open", FfcvSslError):
         try:
@@ -126,9 +126,9 @@ def exercise(path: Path, custom_fields: Mapping[str, type[Field]], tasks: Tasks)
 
 
 def _read(reader: BetonReader, outcome: Outcome, verify: bool) -> None:
-    """Everything that goes through the reader."""
+    """Verify the file and read its values with the reader."""
     opaque = {name for name, kind in reader.fields.items() if isinstance(kind, OpaqueField)}
-    if verify and len(reader) <= MOST_VERIFIED:
+    if verify and len(reader) <= MAX_VERIFIED:
         with outcome.only("verify"):
             found = [problem for problem in reader.verify() if problem.field not in opaque]
             outcome.problems = [problem.message for problem in found if not problem.is_harmless]
@@ -147,7 +147,7 @@ def _read(reader: BetonReader, outcome: Outcome, verify: bool) -> None:
 
 
 def _command(path: Path, outcome: Outcome) -> None:
-    """Call `ffcv-ssl info`, which opens custom fields without their classes, into a pipe of UTF-8."""
+    """Call `ffcv-ssl info`, which opens custom fields without their classes; discard its output."""
     with (
         outcome.only("info", FfcvSslError),
         io.TextIOWrapper(io.BytesIO(), encoding="utf-8") as pipe,
@@ -157,7 +157,7 @@ def _command(path: Path, outcome: Outcome) -> None:
 
 
 def _check_cause(error: SampleError, outcome: Outcome) -> None:
-    """Any exception of a field becomes a SampleError, which would hide untyped ones."""
+    """Record causes of other types, which a `SampleError` would hide."""
     if not isinstance(error.__cause__, (FfcvSslError, OSError)):
         outcome.faults.append(("untyped cause", described(error)))
 
@@ -170,7 +170,7 @@ def _render(
     decode: str,
     tasks: Tasks,
 ) -> None:
-    """Render one epoch and note the digest of every view, and which samples could not be had."""
+    """Render one epoch; record the digests of all views, and errors of samples."""
     cache = "os" if decode == "fast" and tasks.cache == "ram" else tasks.cache
     mode = f"decode={decode} cache={cache} num_workers={tasks.workers}"
     with outcome.only(f"loader {mode}", BetonFormatError, PipelineError):
@@ -178,9 +178,12 @@ def _render(
         images = [name for name in names if isinstance(reader.fields[name], RGBImageField)]
         if not names or not len(reader):
             return
-        pipelines = {name: None for name in reader.fields if name not in names} | {name: [CROP] for name in images}
+        pipelines = {name: None for name in reader.fields if name not in names} | {
+            name: [CROP] for name in images
+        }
         loader = Loader(
-            path, 3, seed=1, drop_last=False, with_ids=True, on_error="skip", indices=_chosen(len(reader)),
+            path, 3, seed=1, drop_last=False, with_ids=True, on_error="skip",
+            indices=_chosen(len(reader)),
             pipelines=pipelines, custom_fields=custom_fields,
             decode=decode, cache=cache, num_workers=tasks.workers,
         )  # fmt: skip
@@ -196,7 +199,9 @@ def _render(
                             outcome.faults.append(("loader differs from reader", f"{key} {mode}"))
             for error in loader.failures:
                 lost.discard(error.sample_id)
-                outcome.errors[int(error.sample_id or 0), f"view {decode} {error.field}"] = str(error)
+                outcome.errors[int(error.sample_id or 0), f"view {decode} {error.field}"] = str(
+                    error
+                )
                 if "no memory" in str(error) or "MemoryError" in str(error):
                     outcome.faults.append(("memory refused", str(error)))
         if lost:
@@ -204,7 +209,7 @@ def _render(
 
 
 def _seal(path: Path, outcome: Outcome) -> None:
-    """Seal the file; what is then in it must open, and may not differ."""
+    """Seal the file; check that it opens and that its values are unchanged."""
     with outcome.only("seal", BetonFormatError):
         if seal(path):
             with BetonReader(path) as reader:
@@ -214,9 +219,9 @@ def _seal(path: Path, outcome: Outcome) -> None:
 
 
 def compare_views(outcome: Outcome) -> None:
-    """Compare the region of each JPEG with the full decode: other pixels are a fault.
+    """Compare the region of each JPEG with the full decode; different pixels are a fault.
 
-    Where only the region came out, that is counted: rows that are cut away are not looked at.
+    A region that decodes although the full image fails is counted: rows outside it are not checked.
     """
     for (sample_id, name), seen in list(outcome.values.items()):
         if name.startswith("view exact "):
@@ -225,12 +230,15 @@ def compare_views(outcome: Outcome) -> None:
                 outcome.faults.append(("region differs from full decode", f"{sample_id} {name}"))
             elif full in outcome.errors:
                 outcome.counts["region alone"] = outcome.counts.get("region alone", 0) + 1
-        elif name.startswith("view full ") and (sample_id, name.replace("full", "exact", 1)) in outcome.errors:
+        elif (
+            name.startswith("view full ")
+            and (sample_id, name.replace("full", "exact", 1)) in outcome.errors
+        ):
             outcome.faults.append(("full decode alone", f"{sample_id} {name}"))
 
 
 def digest(value: Any) -> int:
-    """A number that tells values of every kind apart, bit for bit."""
+    """Return a checksum of a value of any type; it covers every bit."""
     if hasattr(value, "numpy"):
         value = value.numpy()
     if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0:
@@ -244,25 +252,35 @@ def digest(value: Any) -> int:
 
 
 def described(error: BaseException) -> str:
-    """The error and the last lines of where it came from, its cause included."""
+    """Return the error, its root cause and the innermost frames."""
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     frames = traceback.extract_tb(cause.__traceback__)[-3:]
-    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    return f"{type(error).__name__} from {type(cause).__name__}: {str(cause)[:300]} | {places}"
+    frames_text = " < ".join(
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)
+    )
+    return f"{type(error).__name__} from {type(cause).__name__}: {str(cause)[:300]} | {frames_text}"
 
 
 def _chosen(count: int) -> list[int]:
-    """The samples that are looked at: all, or the first and the last."""
-    return list(range(count)) if count <= MOST_SAMPLES else [*range(MOST_SAMPLES // 2), *range(count - MOST_SAMPLES // 2, count)]
+    """Return the samples to read: all, or the first and the last ones."""
+    return (
+        list(range(count))
+        if count <= MAX_SAMPLES
+        else [*range(MAX_SAMPLES // 2), *range(count - MAX_SAMPLES // 2, count)]
+    )
 
 
 def _lacks_memory(error: BaseException | None) -> bool:
-    """Whether memory was refused, however the error is dressed."""
+    """Return whether a failed memory allocation is among the causes of an error."""
     seen = 0
     while error is not None and seen < 20:
-        if isinstance(error, MemoryError) or "no memory" in str(error) or "Unable to allocate" in str(error):
+        if (
+            isinstance(error, MemoryError)
+            or "no memory" in str(error)
+            or "Unable to allocate" in str(error)
+        ):
             return True
         error, seen = error.__cause__ or error.__context__, seen + 1
     return False

@@ -1,4 +1,4 @@
-"""Hostile values: numbers at the edges, JSON of the wrong shape, impossible record types."""
+"""Malformed values: numbers at limits, JSON of the wrong shape, impossible record types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import random
 from typing import Any
 
-DEEP = 100_000  # levels: far beyond Python's recursion limit
+DEEP = 100_000  # levels of nesting, far beyond Python's recursion limit
 TYPE_TEXTS = (
     "V0",
     "|V0",
@@ -59,7 +59,7 @@ SIDES: tuple[Any, ...] = (
 
 
 def number(rng: random.Random, bits: int, value: int = 0, near: tuple[int, ...] = ()) -> int:
-    """An unsigned number of so many bits: an edge, near `value` or one of `near`, or any."""
+    """Return an unsigned number: a limit, a neighbor of `value` or of `near`, or any."""
     kind = rng.randrange(5)
     if kind == 0:
         chosen = (1 << rng.randrange(bits + 1)) + rng.choice((-1, 0, 1))
@@ -68,14 +68,16 @@ def number(rng: random.Random, bits: int, value: int = 0, near: tuple[int, ...] 
     elif kind == 2 and near:
         chosen = rng.choice(near) + rng.choice((-1, 0, 0, 0, 1, -8, 8, 24, -24))
     elif kind == 3:
-        chosen = rng.choice((0, 0, 1, 2, 3, 7, 8, 255, 32767, 65535, (1 << bits) - 1, 1 << (bits - 1)))
+        chosen = rng.choice(
+            (0, 0, 1, 2, 3, 7, 8, 255, 32767, 65535, (1 << bits) - 1, 1 << (bits - 1))
+        )
     else:
         chosen = rng.getrandbits(rng.randrange(1, bits + 1))
     return chosen & ((1 << bits) - 1)
 
 
 def json_value(rng: random.Random) -> Any:
-    """A value that hardly anything expects."""
+    """Return an unusual JSON value."""
     return rng.choice(
         (
             None,
@@ -108,6 +110,7 @@ def json_value(rng: random.Random) -> Any:
 
 
 def _nested(depth: int) -> Any:
+    """Return lists and dicts nested to a depth."""
     value: Any = []
     for level in range(depth):
         value = [value] if level % 2 else {"a": value}
@@ -115,7 +118,7 @@ def _nested(depth: int) -> Any:
 
 
 def mutated_json(rng: random.Random, value: Any) -> tuple[Any, str]:
-    """A JSON value with one node replaced, added, doubled or taken away; and where."""
+    """Return a JSON value with one node replaced, added, repeated or removed, and its path."""
     where: list[str] = []
     if isinstance(value, (dict, list)) and value and rng.random() < 0.8:
         key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
@@ -135,7 +138,7 @@ def mutated_json(rng: random.Random, value: Any) -> tuple[Any, str]:
 
 
 def json_text(rng: random.Random, text: bytes) -> tuple[bytes, str]:
-    """JSON text with one fault: of its tree or bytes, or too deep or large for a parser."""
+    """Return JSON text with one fault: in tree or bytes, or too deep or large for a parser."""
     kind = rng.randrange(10)
     if kind < 6:
         changed, where = mutated_json(rng, json.loads(text))
@@ -174,7 +177,7 @@ def json_text(rng: random.Random, text: bytes) -> tuple[bytes, str]:
 
 
 def record_type(rng: random.Random, record: list) -> tuple[list, str]:
-    """The writer's note of the record type, with one field made impossible."""
+    """Return the stored record type with one impossible field."""
     changed = json.loads(json.dumps(record))
     index = rng.randrange(len(changed))
     entry, kind = changed[index], rng.randrange(6)

@@ -1,4 +1,4 @@
-"""One fault in a good file, by kind; all but `UNSEALED` with every checksum put right."""
+"""Mutations of a valid file by kind; all but those of `UNSEALED` recompute the checksums."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.stress.records import borders, leaves, pointing, replace_value, set_w
 
 Mutation = Callable[[Parts, random.Random], str]
 KINDS: dict[str, tuple[Mutation, int]] = {}
-"""By name: what changes the parts in place and says what it did; its weight among the others."""
+"""Mutations by name: a function that changes parts in place and describes it, and its weight."""
 UNSEALED = (
     "bytes",
     "cut",
     "moved",
-)  # kinds that leave the checksums as they were: damage, where all others are forgery
+)  # kinds that do not recompute checksums: damage, while all others are forgery
 
 
 def kind(weight: int) -> Callable[[Mutation], Mutation]:
@@ -37,22 +37,24 @@ def kind(weight: int) -> Callable[[Mutation], Mutation]:
 
 
 def mutate(parts: Parts, rng: random.Random) -> tuple[str, str]:
-    """Apply one kind of mutation to the parts; return its name and what it did."""
+    """Apply one kind of mutation to the parts; return its name and a description."""
     functions, weights = zip(*KINDS.values(), strict=True)
     while True:
         name = rng.choices(list(KINDS), weights)[0]
         done = functions[list(KINDS).index(name)](parts, rng)
-        if done:  # "": the file has nothing of that kind
+        if done:  # "": this kind does not apply to the file
             return name, done
 
 
 @kind(10)
 def bytes_(parts: Parts, rng: random.Random) -> str:
-    """Overwrite some bytes, most of them where there are any."""
+    """Overwrite some bytes, most of them inside sections."""
     pieces, length = parts.pieces()
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         offset, content = rng.choice([piece for piece in pieces if piece[1]])
-        position = rng.randrange(length) if rng.random() < 0.05 else offset + rng.randrange(len(content))
+        position = (
+            rng.randrange(length) if rng.random() < 0.05 else offset + rng.randrange(len(content))
+        )
         old = content[position - offset] if 0 <= position - offset < len(content) else 0
         new = rng.choice((rng.randrange(256), old ^ 1 << rng.randrange(8), 0, 255))
         parts.edits.append((position, bytes([new])))
@@ -61,7 +63,7 @@ def bytes_(parts: Parts, rng: random.Random) -> str:
 
 @kind(4)
 def cut(parts: Parts, rng: random.Random) -> str:
-    """End the file too early, or too late."""
+    """Truncate or extend the file."""
     pieces, length = parts.pieces()
     offset, content = rng.choice(pieces)
     parts.length = rng.choice(
@@ -76,14 +78,14 @@ def cut(parts: Parts, rng: random.Random) -> str:
 
 @kind(3)
 def moved(parts: Parts, rng: random.Random) -> str:
-    """Copy a run of bytes to another place."""
+    """Copy a range of bytes to another offset."""
     pieces, _ = parts.pieces()
     full = [piece for piece in pieces if piece[1]]
     (_, source), (offset, target) = rng.choice(full), rng.choice(full)
     start, size = rng.randrange(len(source)), rng.choice((1, 4, 8, 16, 24, 100, 1000))
-    place = offset + rng.randrange(len(target))
-    parts.edits.append((place, source[start : start + size]))
-    return f"{len(parts.edits[-1][1])} bytes to {place}"
+    target_offset = offset + rng.randrange(len(target))
+    parts.edits.append((target_offset, source[start : start + size]))
+    return f"{len(parts.edits[-1][1])} bytes to {target_offset}"
 
 
 @kind(4)
@@ -98,7 +100,7 @@ def header(parts: Parts, rng: random.Random) -> str:
 
 @kind(10)
 def descriptor(parts: Parts, rng: random.Random) -> str:
-    """Change type, name or arguments of a field; add one, take one away."""
+    """Change type, name or arguments of a field, or add or remove a field."""
     action, index = rng.randrange(8), rng.randrange(len(parts.descriptors))
     row = parts.descriptors[index : index + 1]
     if action == 0:
@@ -112,28 +114,37 @@ def descriptor(parts: Parts, rng: random.Random) -> str:
         word = rng.choice((0, 1, 2, 31, 32, 33, rng.randrange(128)))
         words[0, word] = hostile.number(rng, 64, int(words[0, word]))
     elif action == 5:
-        text = json.dumps([["", rng.choice(hostile.TYPE_TEXTS)]]) if rng.random() < 0.7 else "[" * 700
+        text = (
+            json.dumps([["", rng.choice(hostile.TYPE_TEXTS)]]) if rng.random() < 0.7 else "[" * 700
+        )
         encoded = text.encode()[:700]
         row["arguments"].view("<u8")[0, 32] = len(encoded)
         row["arguments"][0, 264 : 264 + len(encoded)] = np.frombuffer(encoded, np.uint8)
         row["type_id"] = rng.choice((4, 6, int(row["type_id"][0])))
     else:
-        rows = np.delete(parts.descriptors, index) if action == 6 else np.insert(parts.descriptors, index, row[0])
+        rows = (
+            np.delete(parts.descriptors, index)
+            if action == 6
+            else np.insert(parts.descriptors, index, row[0])
+        )
         parts.descriptors = np.frombuffer(bytearray(rows.tobytes()), DESCRIPTOR_DTYPE)
         return f"{len(rows)} descriptors"
-    return f"descriptor {index}, action {action}: type {row['type_id'][0]}, {row['name'][0].tobytes()!r}"
+    name = row["name"][0].tobytes()
+    return f"descriptor {index}, action {action}: type {row['type_id'][0]}, {name!r}"
 
 
 @kind(12)
 def record(parts: Parts, rng: random.Random) -> str:
-    """Set any number of any record, or repeat, drop or exchange records."""
+    """Set any number of any record, or repeat, drop or swap records."""
     if rng.random() < 0.15:
         order = rng.choices(
             range(len(parts.records)),
             k=rng.choice((0, 1, len(parts.records), len(parts.records) + 3)),
         )
         itemsize, raw = parts.records.dtype.itemsize, memoryview(parts.records).cast("B")
-        parts.records = np.frombuffer(b"".join(bytes(raw[i * itemsize :][:itemsize]) for i in order), parts.records.dtype)
+        parts.records = np.frombuffer(
+            b"".join(bytes(raw[i * itemsize :][:itemsize]) for i in order), parts.records.dtype
+        )
         return f"records {order}"
     texts = []
     for _ in range(rng.choice((1, 1, 2, 4))):
@@ -146,7 +157,7 @@ def record(parts: Parts, rng: random.Random) -> str:
 
 @kind(8)
 def table(parts: Parts, rng: random.Random) -> str:
-    """Set any number of any row of the allocation table, or repeat, drop or exchange rows."""
+    """Set any number of any row of the allocation table, or repeat, drop or swap rows."""
     if not len(parts.table):
         return ""
     if rng.random() < 0.4:
@@ -166,8 +177,8 @@ def table(parts: Parts, rng: random.Random) -> str:
 
 
 @kind(8)
-def place(parts: Parts, rng: random.Random) -> str:
-    """Move a value: table and record agree on where it is and, at times, on how large."""
+def relocated(parts: Parts, rng: random.Random) -> str:
+    """Change the offset of a value consistently in table and record, sometimes also its size."""
     rows = pointing(parts)
     if not rows:
         return ""
@@ -208,7 +219,7 @@ def record_type(parts: Parts, rng: random.Random) -> str:
 
 @kind(8)
 def block(parts: Parts, rng: random.Random) -> str:
-    """Change the numbers of checksums, with room for them, or any word of the finished block."""
+    """Change the number of checksums, or any word of the finished block."""
     if parts.block is None:
         return ""
     choice = rng.randrange(5)
@@ -216,7 +227,9 @@ def block(parts: Parts, rng: random.Random) -> str:
         parts.block.num_pages = rng.choice((0, 2, 2, 2, 3, 4, 1000))
         return f"{parts.block.num_pages} page checksums"
     if choice == 1:
-        parts.block.num_values = rng.choice((0, 1, len(parts.table) + 1, max(len(parts.table) - 1, 0), 10_000))
+        parts.block.num_values = rng.choice(
+            (0, 1, len(parts.table) + 1, max(len(parts.table) - 1, 0), 10_000)
+        )
         return f"{parts.block.num_values} value checksums"
     name = rng.choice(TRAILER_DTYPE.names) if choice == 2 else ""
     position, size, value, near = (
@@ -235,7 +248,9 @@ def block(parts: Parts, rng: random.Random) -> str:
                 TRAILER_DTYPE[name].itemsize,
             )
         old = int.from_bytes(finished[at : at + count], "little")
-        finished[at : at + count] = hostile.number(own, 8 * count, old, near).to_bytes(count, "little")
+        finished[at : at + count] = hostile.number(own, 8 * count, old, near).to_bytes(
+            count, "little"
+        )
 
     parts.block_edits.append(edit)
     return f"block {name or f'word at {position:.3f}'}"
@@ -243,7 +258,7 @@ def block(parts: Parts, rng: random.Random) -> str:
 
 @kind(10)
 def value(parts: Parts, rng: random.Random) -> str:
-    """Replace a stored value by hostile bytes; table, record and checksums follow."""
+    """Replace a stored value by malformed bytes, with consistent table, record and checksums."""
     rows = pointing(parts)
     if not rows:
         return ""
@@ -253,9 +268,13 @@ def value(parts: Parts, rng: random.Random) -> str:
         new, done = hostile.json_text(rng, old[:-1])
         new += b"\0" * (rng.random() < 0.9)
     else:
-        length = rng.choice((0, 1, max(len(old) - 1, 0), len(old), len(old) + 1, 3 * len(old), 70_000))
+        length = rng.choice(
+            (0, 1, max(len(old) - 1, 0), len(old), len(old) + 1, 3 * len(old), 70_000)
+        )
         new, done = (
-            rng.choice((old.ljust(length, b"\0")[:length], rng.randbytes(length), b"\xff" * length)),
+            rng.choice(
+                (old.ljust(length, b"\0")[:length], rng.randbytes(length), b"\xff" * length)
+            ),
             "bytes",
         )
     replace_value(parts, rows, row, new)
@@ -264,16 +283,19 @@ def value(parts: Parts, rng: random.Random) -> str:
 
 @kind(25)
 def jpeg(parts: Parts, rng: random.Random) -> str:
-    """Replace a JPEG by a hostile one; table, record and checksums follow."""
+    """Replace a JPEG by a malformed one, with consistent table, record and checksums."""
     rows = pointing(parts)
-    found = {row: parts.stored(int(parts.table["ptr"][row]), int(parts.table["size"][row])) for row in rows}
+    found = {
+        row: parts.stored(int(parts.table["ptr"][row]), int(parts.table["size"][row]))
+        for row in rows
+    }
     images = [row for row, data in found.items() if data[:2] == b"\xff\xd8"]
     if not images:
         return ""
     row = rng.choice(images)
     new, done, size = mutated_jpeg(found[row], rng)
     replace_value(parts, rows, row, new)
-    if size is not None:  # what the frame header now says; the record lies as well
+    if size is not None:  # store the size of the forged frame header in the record
         (
             parts.records["image"]["height"][rows[row][0]],
             parts.records["image"]["width"][rows[row][0]],

@@ -1,4 +1,4 @@
-"""One to three faults in a good JPEG, of any of its parts (ITU-T T.81, annex B)."""
+"""One to three faults in any parts of a valid JPEG (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ HUGE_SIDES = (0, 1, 2, 7, 8, 9, 255, 4096, 16384, 65500, 65501, 65535)
 
 @dataclass
 class Segment:
-    """A marker, its body (None: it has no length), and the data that follow a start of scan."""
+    """A marker, its body (None: a marker without length), and the data after a start of scan."""
 
     marker: int
     body: bytearray | None
     data: bytearray
-    length: int | None = None  # what to write in place of the body's own length
+    length: int | None = None  # value to write instead of the length of the body
 
     def to_bytes(self) -> bytes:
-        """As it stands in the file."""
+        """Return the bytes of the segment."""
         if self.body is None:
             return bytes((0xFF, self.marker)) + self.data
         length = (len(self.body) + 2 if self.length is None else self.length) & 0xFFFF
@@ -48,26 +48,30 @@ class Segment:
 
 
 def split(jpeg: bytes) -> list[Segment]:
-    """Take a good JPEG apart; restart markers stay in the data of their scan."""
+    """Split a valid JPEG into segments; restart markers stay in the data of their scan."""
     segments = [Segment(0xD8, None, bytearray())]
     offset = 2
     while jpeg[offset + 1] != EOI:
         marker, length = jpeg[offset + 1], int.from_bytes(jpeg[offset + 2 : offset + 4], "big")
         end = data = offset + 2 + length
-        while marker == SOS and not (jpeg[end] == 0xFF and jpeg[end + 1] != 0 and not 0xD0 <= jpeg[end + 1] <= 0xD7):
+        while marker == SOS and not (
+            jpeg[end] == 0xFF and jpeg[end + 1] != 0 and not 0xD0 <= jpeg[end + 1] <= 0xD7
+        ):
             end += 1
-        segments.append(Segment(marker, bytearray(jpeg[offset + 4 : data]), bytearray(jpeg[data:end])))
+        segments.append(
+            Segment(marker, bytearray(jpeg[offset + 4 : data]), bytearray(jpeg[data:end]))
+        )
         offset = end
     return [*segments, Segment(EOI, None, bytearray())]
 
 
 def join(segments: list[Segment]) -> bytes:
-    """The JPEG of these segments."""
+    """Return the JPEG made of these segments."""
     return b"".join(segment.to_bytes() for segment in segments)
 
 
 def mutated_jpeg(jpeg: bytes, rng: random.Random) -> tuple[bytes, str, tuple[int, int] | None]:
-    """Return a hostile JPEG, what was done, and (height, width) if its record shall say so."""
+    """Return a malformed JPEG, a description, and (height, width) for its record or None."""
     segments, done = split(jpeg), []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         function = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
@@ -77,7 +81,11 @@ def mutated_jpeg(jpeg: bytes, rng: random.Random) -> tuple[bytes, str, tuple[int
         data = data[: rng.randrange(len(data) + 1)]
         done.append(f"cut to {len(data)}")
     frame = next(
-        (segment.body for segment in segments if segment.marker in SOF and segment.body is not None),
+        (
+            segment.body
+            for segment in segments
+            if segment.marker in SOF and segment.body is not None
+        ),
         None,
     )
     size = None
@@ -119,8 +127,8 @@ def entropy(segments: list[Segment], rng: random.Random) -> str:
 def restarts(segments: list[Segment], rng: random.Random) -> str:
     """Change the restart interval, or number, order or count of the restart markers."""
     data, action = _of(segments, rng, SOS).data, rng.randrange(5)
-    places = [i for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7]
-    if action < 2 or not places:
+    offsets = [i for i in range(len(data) - 1) if data[i] == 0xFF and 0xD0 <= data[i + 1] <= 0xD7]
+    if action < 2 or not offsets:
         interval = rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 8, 100, 65535))
         existing = next((segment for segment in segments if segment.marker == DRI), None)
         if existing is not None and existing.body is not None:
@@ -128,7 +136,7 @@ def restarts(segments: list[Segment], rng: random.Random) -> str:
         else:
             segments.insert(1, Segment(DRI, bytearray(interval.to_bytes(2, "big")), bytearray()))
         return f"interval {interval}"
-    at = rng.choice(places)
+    at = rng.choice(offsets)
     if action == 2:
         data[at + 1] = 0xD0 + rng.randrange(8)
     elif action == 3:
@@ -139,14 +147,16 @@ def restarts(segments: list[Segment], rng: random.Random) -> str:
 
 
 def dimensions(segments: list[Segment], rng: random.Random) -> str:
-    """Change height or width, by a little or to the largest there is."""
+    """Change height or width, slightly or to extreme values."""
     frame = _of(segments, rng, *SOF).body
     if frame is None or len(frame) < 6:
         return "nothing"
     both = rng.random() < 0.3
     for at in (1, 3) if both else (rng.choice((1, 3)),):
         old = int.from_bytes(frame[at : at + 2], "big")
-        new = rng.choice((65535, rng.choice(HUGE_SIDES), old + rng.choice((-17, -9, -8, -1, 1, 7, 8, 9, 16))))
+        new = rng.choice(
+            (65535, rng.choice(HUGE_SIDES), old + rng.choice((-17, -9, -8, -1, 1, 7, 8, 9, 16)))
+        )
         frame[at : at + 2] = (new & 0xFFFF).to_bytes(2, "big")
     return frame[1:5].hex()
 
@@ -163,7 +173,9 @@ def frame(segments: list[Segment], rng: random.Random) -> str:
     elif action == 1 and len(body) > 5:
         body[5] = rng.choice((0, 1, 2, 3, 4, 10, 255))
     elif action == 2 and len(body) > 7:
-        body[rng.randrange(6, len(body))] = rng.choice((0x11, 0x12, 0x21, 0x22, 0x41, 0x14, 0x44, 0x00, 0x31, 0x13, 0xFF, 1, 2, 3))
+        body[rng.randrange(6, len(body))] = rng.choice(
+            (0x11, 0x12, 0x21, 0x22, 0x41, 0x14, 0x44, 0x00, 0x31, 0x13, 0xFF, 1, 2, 3)
+        )
     else:
         body[rng.randrange(len(body))] = rng.randrange(256)
     return f"action {action}: {segment.marker:x} {body.hex()}"
@@ -193,7 +205,7 @@ def scan(segments: list[Segment], rng: random.Random) -> str:
 
 
 def order(segments: list[Segment], rng: random.Random) -> str:
-    """Repeat, drop, exchange or cut off segments; give them other markers or lengths."""
+    """Repeat, drop, swap or truncate segments, or change their markers or lengths."""
     if len(segments) < 3:
         return "nothing"
     index, other, action = (
@@ -214,14 +226,14 @@ def order(segments: list[Segment], rng: random.Random) -> str:
         segment.length = hostile.number(rng, 16, len(segment.body) + 2)
     elif action == 5:
         segment.data += rng.randbytes(rng.randrange(1, 9))
-    else:  # scans without end, each a pass over the whole image
+    else:  # many scans, each a pass over the whole image
         repeated = _of(segments, rng, SOS)
         segments[-1:-1] = [repeated] * rng.choice((2, 30, 600))
     return f"action {action}, segments {index}, {other}"
 
 
 def foreign(segments: list[Segment], rng: random.Random) -> str:
-    """Insert a segment that bears on colours or orientation, with anything in it."""
+    """Insert a segment that affects colors or orientation, with arbitrary content."""
     bodies = (
         (0xE0, b"JFIF\0" + rng.randbytes(9)),
         (0xEE, b"Adobe" + rng.randbytes(6) + bytes((rng.randrange(4),))),
@@ -231,7 +243,9 @@ def foreign(segments: list[Segment], rng: random.Random) -> str:
         (0xFE, rng.randbytes(rng.randrange(100))),
     )
     marker, body = rng.choice(bodies)
-    segments.insert(rng.randrange(1, len(segments) + 1), Segment(marker, bytearray(body), bytearray()))
+    segments.insert(
+        rng.randrange(1, len(segments) + 1), Segment(marker, bytearray(body), bytearray())
+    )
     return f"{marker:x} {body[:20]!r}"
 
 
@@ -248,6 +262,6 @@ WEIGHTS: dict[Callable[[list[Segment], random.Random], str], int] = {
 
 
 def _of(segments: list[Segment], rng: random.Random, *markers: int) -> Segment:
-    """Some segment with one of the markers; where there is none, one of no file."""
+    """Return a random segment with one of the markers, or a detached one if there is none."""
     found = [segment for segment in segments if segment.marker in markers]
     return rng.choice(found) if found else Segment(0, None, bytearray())

@@ -1,4 +1,4 @@
-"""A .beton file taken apart: any part can be changed, and all checksums put right."""
+"""A `.beton` file split into parts that can be changed, with recomputed checksums."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ffcv_ssl.beton.format.integrity import (
 )
 from ffcv_ssl.beton.format.layout import DESCRIPTOR_DTYPE, HEADER_DTYPE, TABLE_DTYPE
 
-CRC_AT = 16  # of `block_crc` in the trailer; it covers what stands before it
-CHECKSUMS = ("values", "pages", "none")  # as we write today, as we wrote before, as FFCV writes
+CRC_AT = 16  # offset of `block_crc` in the trailer; it covers all bytes before it
+CHECKSUMS = ("values", "pages", "none")  # current files, earlier files, files by FFCV
 _ZEROS = bytes(1 << 21)
 
 
 @dataclass
 class Block:
-    """The extension block: its JSON, and which checksums it holds.
+    """The extension block: its JSON and its checksums.
 
-    `num_pages` and `num_values` are how many it is to hold; None: as many as there are.
+    `num_pages` and `num_values` are the numbers of checksums to store. None: the actual numbers.
     """
 
     json_text: bytes
@@ -38,24 +38,24 @@ class Block:
 
 @dataclass
 class Parts:
-    """The sections of a file; `pieces` puts them together with the right checksums.
+    """Sections of a file; `pieces` assembles them with correct checksums.
 
     Parameters
     ----------
     header, descriptors, records, table
-        Arrays of the format's own types.
+        Arrays with the dtypes of the format.
     first_page, payload, pages_end
-        Offset of the first page, its bytes up to the last zeros, and where the pages end.
+        Offset of the first page, its bytes without trailing zeros, and the end of the pages.
     block
-        None: there is none, as in FFCV's files.
+        Extension block. None: no block, as in files by FFCV.
     header_edits
-        Header fields that are to differ from what the sections ask for.
+        Header fields to override.
     block_edits
-        Change the finished block in place; its own checksum is put right afterwards.
+        Functions that change the finished block in place; its own checksum is recomputed.
     edits
-        (offset, bytes) to write over the finished file, checksums left as they were.
+        (offset, bytes) to write into the finished file without recomputing checksums.
     length
-        Bytes that the finished file is cut or extended to; None: as long as it is.
+        Size in bytes to truncate or extend the file to. None: unchanged.
     """
 
     header: np.ndarray
@@ -72,8 +72,11 @@ class Parts:
     length: int | None = None
 
     def copy(self) -> Parts:
-        """Return a copy that can be changed."""
-        arrays = {name: writable(getattr(self, name)) for name in ("header", "descriptors", "records", "table")}
+        """Return a mutable copy."""
+        arrays = {
+            name: writable(getattr(self, name))
+            for name in ("header", "descriptors", "records", "table")
+        }
         lists = {name: list(getattr(self, name)) for name in ("block_edits", "edits")}
         block = None if self.block is None else replace(self.block)
         return replace(
@@ -86,7 +89,7 @@ class Parts:
         )
 
     def with_checksums(self, checksums: str) -> Parts:
-        """Return the same file with another kind of block; `checksums` is one of `CHECKSUMS`."""
+        """Return the file with another kind of checksums, one of `CHECKSUMS`."""
         parts = self.copy()
         if checksums == "none":
             parts.block = None
@@ -96,7 +99,7 @@ class Parts:
 
     @property
     def page_size(self) -> int:
-        """Bytes, as the header of the unchanged file says."""
+        """Page size in bytes, from the header of the original file."""
         return int(self.header["page_size"][0])
 
     @property
@@ -110,14 +113,14 @@ class Parts:
         return self.records_start + self.records.nbytes
 
     def stored(self, offset: int, size: int) -> bytes:
-        """The bytes at a file offset; nothing where the range does not lie in the pages."""
+        """Return the bytes at a file offset; empty if the range is outside the pages."""
         if not self.first_page <= offset <= offset + size <= self.pages_end:
             return b""
         start = offset - self.first_page
         return bytes(self.payload[start : start + size]).ljust(size, b"\0")
 
     def store(self, row: int, value: bytes) -> int:
-        """Put a value behind all others, and into a row of the table; return its offset."""
+        """Append a value, store it in a row of the table, and return its offset."""
         start = len(self.payload) + (-len(self.payload) % 8)
         self.payload[len(self.payload) : start] = bytes(start - len(self.payload))
         self.payload += value or b"\0"
@@ -125,7 +128,7 @@ class Parts:
         return self.first_page + start
 
     def pieces(self) -> tuple[list[tuple[int, bytes]], int]:
-        """Return (offset, bytes) in order of writing, and the length of the file."""
+        """Return (offset, bytes) in the order of writing, and the length of the file."""
         block_length = 0 if self.block is None else self._block_length(self.block)
         table_start = self.pages_end + block_length
         header = writable(self.header)
@@ -149,7 +152,7 @@ class Parts:
         return [*sections, *self.edits], length
 
     def write(self, descriptor: int) -> int:
-        """Write the file over what stands in an open one; return its length."""
+        """Overwrite an open file; return the new length."""
         pieces, length = self.pieces()
         os.ftruncate(descriptor, 0)
         for offset, data in pieces:
@@ -170,19 +173,22 @@ class Parts:
         return extension_length(block.json_text, self._num_pages(block), self._num_values(block))
 
     def _block(self, block: Block, index: bytes, table: bytes) -> bytes:
-        """The block with all checksums right, then with its edits."""
+        """Return the block with correct checksums and then with its edits applied."""
         num_values = self._num_values(block)
-        of_values = None
+        value_checksums = None
         if num_values is not None:
-            found = [zlib.crc32(self.stored(int(row["ptr"]), int(row["size"]))) for row in self.table[:num_values]]
-            of_values = np.array(found + [0] * (num_values - len(found)), np.uint32)
+            found = [
+                zlib.crc32(self.stored(int(row["ptr"]), int(row["size"])))
+                for row in self.table[:num_values]
+            ]
+            value_checksums = np.array(found + [0] * (num_values - len(found)), np.uint32)
         finished = bytearray(
             extension_to_bytes(
                 block.json_text,
                 self._page_checksums(block),
                 zlib.crc32(index),
                 zlib.crc32(table),
-                of_values,
+                value_checksums,
             )
         )
         for edit in self.block_edits:
@@ -193,7 +199,7 @@ class Parts:
         return bytes(finished)
 
     def _page_checksums(self, block: Block) -> np.ndarray:
-        """Checksums of the pages before the block; 0 for those that would begin before the file."""
+        """Return the checksums of the pages before the block; 0 for pages before the file."""
         count = self._num_pages(block)
         first = self.pages_end - count * self.page_size
         inside = page_ranges(max(first, 0), self.pages_end, self.page_size, self.records_end)
@@ -201,7 +207,7 @@ class Parts:
         return np.array([0] * (count - len(checksums)) + checksums, np.uint32)
 
     def _range_checksum(self, start: int, end: int) -> int:
-        """CRC-32 of a range behind the records: zeros, then the payload, then zeros."""
+        """Return the CRC-32 of a range after the records: zeros, payload, zeros."""
         inside = self.payload[max(start - self.first_page, 0) : max(end - self.first_page, 0)]
         lead = min(max(self.first_page - start, 0), end - start)
         checksum = zlib.crc32(inside, _zeros_checksum(lead, 0))
@@ -209,7 +215,7 @@ class Parts:
 
 
 def writable(array: np.ndarray) -> np.ndarray:
-    """Return a copy of records, padding included (NumPy's copy may leave it out)."""
+    """Return a copy of records with their padding, which NumPy's copy may omit."""
     return np.frombuffer(bytearray(memoryview(array).cast("B")), array.dtype)
 
 
@@ -220,7 +226,7 @@ def _zeros_checksum(count: int, checksum: int) -> int:
 
 
 def take_apart(path: str | os.PathLike) -> Parts:
-    """Read a small good file of ours, whose records and pages share no page."""
+    """Split a small valid file whose records and values do not share a page."""
     with open(path, "rb") as file:
         data = file.read()
     with BetonReader(path) as reader:
@@ -240,5 +246,7 @@ def take_apart(path: str | os.PathLike) -> Parts:
         first_page,
         bytearray(data[first_page:start].rstrip(b"\0")),
         start,
-        Block(data[start + 8 : start + 8 + json_length], metadata_block.value_checksums is not None),
+        Block(
+            data[start + 8 : start + 8 + json_length], metadata_block.value_checksums is not None
+        ),
     )

@@ -1,4 +1,4 @@
-"""Run seeds in forked processes: that one dies, hangs or grows is a finding with its seed."""
+"""Run seeds in forked processes; a crash, a hang or excessive memory is a finding."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-ADDRESS_SPACE = 3 << 30  # bytes beyond those of a fresh process; more is refused
-REPLACE_ME = 97  # exit status of a process whose peak of memory no longer tells about the next file
+ADDRESS_SPACE = 3 << 30  # limit in bytes beyond a fresh process
+REPLACE_ME = 97  # exit status of a process whose memory peak would hide that of later seeds
 WAIT_S = 0.05
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What must not happen, the seed that makes it happen, and how that was `made`."""
+    """A violation, the seed that reproduces it, and the mutation that was `made`."""
 
     seed: int
     kind: str
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one seed: place in the table, what was done, counts, (fault, text)."""
+    """Result of one seed: row and column of the table, mutation, counts, (fault, text)."""
 
     kind: str
     made: str
@@ -45,36 +45,40 @@ class Report:
 
 
 class Tally:
-    """Counts by kind and column, in memory that all processes share: they survive the process."""
+    """Counts by kind and column in shared memory, so that they survive the process."""
 
     def __init__(self, kinds: Sequence[str], columns: Sequence[str]):
         self.kinds, self.columns = list(kinds), list(columns)
         memory = mmap.mmap(-1, 8 * len(self.kinds) * len(self.columns) or 8)
-        self.counts = np.frombuffer(memory, np.int64)[: len(self.kinds) * len(self.columns)].reshape(len(self.kinds), -1)
+        self.counts = np.frombuffer(memory, np.int64)[
+            : len(self.kinds) * len(self.columns)
+        ].reshape(len(self.kinds), -1)
 
     def add(self, kind: str, column: str, count: int = 1) -> None:
-        """Count something; a column that is not known is counted as "other"."""
-        place = self.columns.index(column) if column in self.columns else self.columns.index("other")
-        self.counts[self.kinds.index(kind), place] += count
+        """Increase a count; unknown columns count as "other"."""
+        index = (
+            self.columns.index(column) if column in self.columns else self.columns.index("other")
+        )
+        self.counts[self.kinds.index(kind), index] += count
 
 
 class Pool:
-    """Runs `run(seed)` for a range of seeds.
+    """Pool of processes that call `run(seed)` for a range of seeds.
 
     Parameters
     ----------
     run
-        Seed to report; deterministic. It runs in a forked process.
+        Deterministic function of a seed that returns a report; runs in a forked process.
     name
-        Seed to kind and what is done to the file, for the seeds that never report.
+        Function of a seed that returns kind and mutation, for seeds that never report.
     kinds, columns
-        Of the table.
+        Rows and columns of the table.
     folder
-        For the findings of the processes.
+        Folder for the findings of the processes.
     hang_s
-        Seconds after which a seed is ended.
+        Time limit per seed, seconds.
     most_bytes
-        Bytes of address space that one seed may take.
+        Maximum growth of the address space per seed, bytes.
     """
 
     def __init__(
@@ -94,9 +98,14 @@ class Pool:
         self.largest = 0
 
     def go(self, first: int, count: int, num_processes: int) -> None:
-        """Run all seeds; what they brought stands in `counts`, `findings` and `largest`."""
+        """Run all seeds; store the results in `counts`, `findings` and `largest`."""
         model = self.tallies[0]
-        workers = [_Worker(Tally(model.kinds, model.columns), range(first + k, first + count, num_processes)) for k in range(num_processes)]
+        workers = [
+            _Worker(
+                Tally(model.kinds, model.columns), range(first + k, first + count, num_processes)
+            )
+            for k in range(num_processes)
+        ]
         self.tallies += [worker.tally for worker in workers]
         for k, worker in enumerate(workers):
             self._start(worker, k)
@@ -114,10 +123,11 @@ class Pool:
 
     @property
     def counts(self) -> np.ndarray:
-        """(kinds, columns) of all processes."""
+        """Sum over all processes, (kinds, columns)."""
         return np.sum([tally.counts for tally in self.tallies], axis=0)
 
     def _start(self, worker: _Worker, k: int) -> None:
+        """Fork a process for the remaining seeds of a worker."""
         if not worker.seeds:
             worker.pid = 0
             return
@@ -133,12 +143,12 @@ class Pool:
             os._exit(status)
 
     def _look_after(self, worker: _Worker, k: int) -> None:
-        """Replace a process that ended; end one that hangs."""
+        """Replace a process that ended; abort one that hangs."""
         pid, status = os.waitpid(worker.pid, os.WNOHANG)
         seed = int(worker.state[0])
         if not pid:
             if time.monotonic_ns() - int(worker.state[1]) > self._hang_s * 1e9:
-                os.kill(worker.pid, signal.SIGABRT)  # its faulthandler writes where it stood
+                os.kill(worker.pid, signal.SIGABRT)  # its faulthandler writes the stack
                 os.waitpid(worker.pid, 0)
                 self._died(worker, k, "hang", f"more than {self._hang_s} s")
             return
@@ -157,6 +167,7 @@ class Pool:
             )
 
     def _died(self, worker: _Worker, k: int, fault: str, text: str) -> None:
+        """Record a finding and continue with the next seed."""
         seed = int(worker.state[0])
         trace = self._folder / f"trace-{k}"
         written = trace.read_text(errors="replace")[-6000:] if trace.exists() else ""
@@ -167,9 +178,9 @@ class Pool:
         self._start(worker, k)
 
     def _work(self, worker: _Worker, k: int) -> int:
-        """The life of a process; return its exit status."""
+        """Run the seeds of one process; return its exit status."""
         trace = os.open(self._folder / f"trace-{k}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(trace, 2)  # what C libraries print, and the faulthandler, and the sanitizers
+        os.dup2(trace, 2)  # output of C libraries, the faulthandler and the sanitizers
         faulthandler.enable(file=2)
         start, peak = address_space()
         resource.setrlimit(resource.RLIMIT_AS, (start + ADDRESS_SPACE,) * 2)
@@ -188,7 +199,10 @@ class Pool:
                 for name, count in report.counts.items():
                     worker.tally.add(report.kind, name, count)
                 for fault, text in faults:
-                    findings.write(json.dumps(asdict(Finding(seed, report.kind, fault, text, report.made))) + "\n")
+                    findings.write(
+                        json.dumps(asdict(Finding(seed, report.kind, fault, text, report.made)))
+                        + "\n"
+                    )
                 findings.flush()
                 if grown > self._most_bytes or now - start > self._most_bytes // 2:
                     return REPLACE_ME
@@ -197,9 +211,9 @@ class Pool:
 
 
 class _Worker:
-    """A process, the seeds it has yet to run, and what it shares.
+    """A process with its remaining seeds and shared state.
 
-    `state` holds the seed, when it began (ns) and the largest growth of memory (bytes).
+    `state` holds the seed, its start time (ns) and the largest growth of memory (bytes).
     """
 
     def __init__(self, tally: Tally, seeds: range):
@@ -208,7 +222,7 @@ class _Worker:
 
 
 def address_space() -> tuple[int, int]:
-    """Bytes of address space of this process now, and the most there were."""
+    """Return the current and the peak address space of this process in bytes."""
     found = {}
     with open("/proc/self/status") as file:
         for line in file:

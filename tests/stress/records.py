@@ -1,4 +1,4 @@
-"""The numbers inside records of any type: where they are, and which point to values."""
+"""Numbers inside records of any type: their offsets, and which of them point to values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pointing = tuple[int, int, int | None]  # sample; offsets in its record of point
 
 
 def borders(parts: Parts) -> tuple[int, ...]:
-    """File offsets at which something begins or ends."""
+    """Return the file offsets where sections and values begin or end."""
     sections = (
         0,
         24,
@@ -27,11 +27,14 @@ def borders(parts: Parts) -> tuple[int, ...]:
 
 
 def leaves(dtype: np.dtype, start: int = 0, prefix: str = "") -> list[tuple[int, int, str]]:
-    """(offset, bytes, name) of every number in a record."""
+    """Return (offset, bytes, name) of every number in a record."""
     if dtype.names is None:
         base = dtype.base
         count = dtype.itemsize // max(base.itemsize, 1)
-        return [(start + i * base.itemsize, base.itemsize, f"{prefix}[{i}]" if count > 1 else prefix) for i in range(count)]
+        return [
+            (start + i * base.itemsize, base.itemsize, f"{prefix}[{i}]" if count > 1 else prefix)
+            for i in range(count)
+        ]
     found = []
     for name in dtype.names:
         part, offset = dtype.fields[name][:2]
@@ -40,22 +43,27 @@ def leaves(dtype: np.dtype, start: int = 0, prefix: str = "") -> list[tuple[int,
 
 
 def word(records: np.ndarray, row: int, offset: int, size: int) -> np.ndarray:
-    """One number inside a record, (1,), a view."""
+    """Return a view of one number inside a record, (1,)."""
     start = row * records.dtype.itemsize + offset
     return np.frombuffer(memoryview(records).cast("B")[start : start + size], f"<u{size}")
 
 
-def set_word(records: np.ndarray, row: int, offset: int, size: int, rng: random.Random, parts: Parts) -> None:
+def set_word(
+    records: np.ndarray, row: int, offset: int, size: int, rng: random.Random, parts: Parts
+) -> None:
+    """Set one number inside a record to an unusual value."""
     number = word(records, row, offset, size)
     number[0] = hostile.number(rng, 8 * size, int(number[0]), borders(parts))
 
 
 def pointing(parts: Parts) -> dict[int, Pointing]:
-    """The rows of the table that a record points to, and from where."""
+    """Return the rows of the table to which records point, and the offsets of the pointers."""
     wide, found = [leaf for leaf in leaves(parts.records.dtype) if leaf[1] == 8], {}
     for sample_id in range(len(parts.records)):
         words = {offset: int(word(parts.records, sample_id, offset, 8)[0]) for offset, _, _ in wide}
-        for row, (pointer, size) in enumerate(zip(parts.table["ptr"].tolist(), parts.table["size"].tolist(), strict=True)):
+        for row, (pointer, size) in enumerate(
+            zip(parts.table["ptr"].tolist(), parts.table["size"].tolist(), strict=True)
+        ):
             at = next((offset for offset, word in words.items() if word == pointer), None)
             if at is not None:
                 found[row] = sample_id, at, at + 8 if words.get(at + 8) == size else None
@@ -63,7 +71,7 @@ def pointing(parts: Parts) -> dict[int, Pointing]:
 
 
 def replace_value(parts: Parts, rows: dict[int, Pointing], row: int, new: bytes) -> None:
-    """Store another value for a row, and let its record point to it."""
+    """Store another value for a row and update its record."""
     sample_id, pointer_at, size_at = rows[row]
     word(parts.records, sample_id, pointer_at, 8)[0] = parts.store(row, new)
     if size_at is not None:

@@ -1,4 +1,4 @@
-"""One round of a soak: something that users do with loaders, and what must come of it."""
+"""Rounds of the soak test: typical uses of loaders with their expected results."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tests.reference.jpeg import encode
 
 NUM_SAMPLES = 64
 DAMAGED = (5, 17, 40)  # samples of the second file
-MOST_THREADS = 4
+MAX_THREADS = 4
 
 
 class Injected(Exception):
-    """What a user's transform raises."""
+    """Error of a user's transform."""
 
 
 class Soak:
-    """The files, and rounds over them; the same seed brings the same rounds.
+    """Files and random rounds over them; the same seed gives the same rounds.
 
     Parameters
     ----------
     folder
-        For the files.
+        Folder for the files.
     seed
-        Of everything that is drawn.
+        Random seed of the rounds.
     """
 
     def __init__(self, folder: Path, seed: int):
@@ -52,20 +52,20 @@ class Soak:
         ]  # fmt: skip
 
     def round(self) -> None:
-        """Do one thing that users do."""
+        """Run one random use."""
         act = self._rng.choice(self.acts)
         act()
         self.rounds[act.__name__] += 1
 
     def whole_epoch(self) -> None:
-        """Two epochs, all of every batch."""
+        """Read two complete epochs."""
         with self._loader(self.good) as loader:
             for _ in range(2):
                 if sum(len(batch.label) for batch in loader) != NUM_SAMPLES:
                     raise AssertionError("an epoch lacks samples")
 
     def left_early(self) -> None:
-        """Epochs that are left after a few batches, the loader used again or not."""
+        """Stop epochs after a few batches, sometimes with reuse of the loader."""
         with self._loader(self.good) as loader:
             for _ in range(self._rng.randint(1, 3)):
                 for number, _ in enumerate(loader):
@@ -73,7 +73,7 @@ class Soak:
                         break
 
     def damaged_samples(self) -> None:
-        """A file with three broken samples, under each way to treat them."""
+        """Read a file with three damaged samples under each `on_error`."""
         on_error = self._rng.choice(("skip", "substitute", "raise"))
         with self._loader(self.damaged, on_error=on_error) as loader:
             try:
@@ -82,11 +82,13 @@ class Soak:
                 if on_error != "raise" or error.sample_id not in DAMAGED:
                     raise
             else:
-                if on_error == "raise" or count != NUM_SAMPLES - len(DAMAGED) * (on_error == "skip"):
+                if on_error == "raise" or count != NUM_SAMPLES - len(DAMAGED) * (
+                    on_error == "skip"
+                ):
                     raise AssertionError(f"{count} samples under on_error={on_error!r}")
 
     def failing_transform(self) -> None:
-        """A stage of the user's raises in the middle of an epoch, and the loader is used again."""
+        """Raise an error in a stage in the middle of an epoch, then reuse the loader."""
         stage = Failing(self._rng.randint(1, 4))
         with self._loader(self.good, stages=[stage]) as loader:
             try:
@@ -95,18 +97,18 @@ class Soak:
             except Injected:
                 stage.left = 1 << 30
             else:
-                raise AssertionError("the error of a stage was lost")
+                raise AssertionError("the error of a stage was not raised")
             next(iter(loader))
 
     def pickled_copy(self) -> None:
-        """A copy renders the batches of its original."""
+        """Check that a pickled copy renders the batches of its original."""
         with self._loader(self.good) as loader, pickle.loads(pickle.dumps(loader)) as copy:
             for mine, other in zip(loader, copy, strict=True):
                 if checksum(mine.image) != checksum(other.image):
                     raise AssertionError("a pickled copy renders other pixels")
 
     def two_at_once(self) -> None:
-        """Two loaders, and two iterators over one of them, in turn."""
+        """Alternate between two loaders and between two iterators of one of them."""
         with (
             self._loader(self.good) as first,
             self._loader(self.damaged, on_error="skip") as second,
@@ -117,7 +119,7 @@ class Soak:
                     next(iterator)
 
     def resumed(self) -> None:
-        """An epoch goes on in another loader behind the batch where it was left."""
+        """Resume an interrupted epoch in another loader."""
         options = {"seed": 3, "order": OrderOption.RANDOM}
         with self._loader(self.good, **options) as loader:
             iterator = iter(loader)
@@ -129,27 +131,29 @@ class Soak:
                 pass
 
     def dropped(self) -> None:
-        """A loader in use is forgotten, not closed."""
+        """Drop a loader in use without closing it."""
         iterator = iter(self._loader(self.good))
         next(iterator)
         del iterator
 
     def reference(self) -> int:
-        """The checksum of a fixed epoch."""
+        """Return the checksum of a fixed epoch."""
         pipeline = [RandomResizedCrop((16, 16)), RandomHorizontalFlip()]
         total = 0
-        with Loader(self.good, 8, 2, OrderOption.RANDOM, seed=7, pipelines={"image": pipeline}) as loader:
+        with Loader(
+            self.good, 8, 2, order=OrderOption.RANDOM, seed=7, pipelines={"image": pipeline}
+        ) as loader:
             for batch in loader:
                 total = checksum(batch.image, checksum(batch.label, total))
         return total
 
     def _loader(self, path: str, stages: list | None = None, **options) -> Loader:
-        """A loader of any kind."""
+        """Return a loader with random options."""
         rng = self._rng
         decode = rng.choice(("exact", "full"))
         chosen = {
             "batch_size": rng.choice((1, 5, 8, 16)),
-            "num_workers": rng.randint(0, MOST_THREADS),
+            "num_workers": rng.randint(0, MAX_THREADS),
             "order": rng.choice(tuple(OrderOption)),
             "cache": rng.choice(("os", "ram", "auto")),
             "batches_ahead": rng.randint(1, 4),
@@ -157,12 +161,14 @@ class Soak:
             "drop_last": False,
         }
         size = rng.choice((8, 16, 24))
-        pipelines = {"image": [RandomResizedCrop((size, size)), RandomHorizontalFlip(), *(stages or [])]}
+        pipelines = {
+            "image": [RandomResizedCrop((size, size)), RandomHorizontalFlip(), *(stages or [])]
+        }
         return Loader(path, **{**chosen, "decode": decode, "pipelines": pipelines, **options})
 
 
 class Failing:
-    """A stage that raises at its n-th batch."""
+    """Stage that raises an error at its n-th batch."""
 
     def __init__(self, left: int):
         self.left = left
@@ -170,27 +176,33 @@ class Failing:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         self.left -= 1
         if self.left == 0:
-            raise Injected("a transform of the user's")
+            raise Injected("error of a user's transform")
         return images
 
 
 def write_files(folder: Path) -> tuple[str, str]:
-    """Write a file of JPEGs, and one in which three are damaged; return their paths."""
+    """Write a file of JPEGs and one with three damaged JPEGs; return their paths."""
     fields = {"image": RGBImageField("jpg"), "label": IntField(), "note": JSONField()}
-    images = [encode(photo_like(40 + i % 7, 61 - i % 11, i), restart_marker_rows=i % 2) for i in range(NUM_SAMPLES)]
+    images = [
+        encode(photo_like(40 + i % 7, 61 - i % 11, i), restart_marker_rows=i % 2)
+        for i in range(NUM_SAMPLES)
+    ]
     paths = [str(folder / f"{name}.beton") for name in ("good", "damaged")]
     for path in paths:
         samples = [(image, i, {"i": i}) for i, image in enumerate(images)]
         DatasetWriter(path, fields, MIN_PAGE_SIZE, 0, progress=False).from_indexed_dataset(samples)
     with BetonReader(paths[1]) as reader:
-        places = [int(sum(each[sample_id] for each in reader.extents("image"))) - 40 for sample_id in DAMAGED]
+        offsets = [
+            int(sum(each[sample_id] for each in reader.extents("image"))) - 40
+            for sample_id in DAMAGED
+        ]
     with open(paths[1], "r+b") as file:
-        for place in places:
-            file.seek(place)
+        for offset in offsets:
+            file.seek(offset)
             file.write(b"\xff\xd9" * 10)
     return paths[0], paths[1]
 
 
 def checksum(tensor: torch.Tensor, before: int = 0) -> int:
-    """CRC-32 of the numbers of a tensor, behind those before."""
+    """Return the CRC-32 of a tensor, continuing from `before`."""
     return zlib.crc32(np.ascontiguousarray(tensor.numpy()).data, before)

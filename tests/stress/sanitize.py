@@ -1,4 +1,4 @@
-"""The native decoder under AddressSanitizer and UBSan, fuzzed in a process that preloads them."""
+"""Fuzz of the native decoder under AddressSanitizer and UBSan, in a process that preloads them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "ffcv_ssl/codecs/_native.c"
 VARIABLE = "FUZZ_NATIVE"  # in the child: the sanitized extension module
-RUN = "from tests.stress import sanitize; sanitize.install(); from tests.stress.fuzz import main; raise SystemExit(main())"
+RUN = """
+from tests.stress import sanitize
+sanitize.install()
+from tests.stress.fuzz import main
+raise SystemExit(main())
+"""
 
 
 def build(folder: Path) -> Path:
-    """Compile the native decoder with both sanitizers; RuntimeError where that fails."""
+    """Compile the native decoder with both sanitizers; raise `RuntimeError` on failure."""
     path = folder / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
     flags = [
         "-g",
@@ -39,26 +44,32 @@ def build(folder: Path) -> Path:
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{result.stderr}\nDebian: apt-get install gcc libjpeg62-turbo-dev python3-dev")
+        raise RuntimeError(
+            f"{' '.join(command)}\n{result.stderr}\n"
+            "Debian: apt-get install gcc libjpeg62-turbo-dev python3-dev"
+        )
     return path
 
 
 def install() -> None:
-    """Put the extension module that the environment names in the place of the package's own."""
+    """Replace the package's extension module by the one that the environment names."""
     from importlib.util import module_from_spec, spec_from_file_location
 
     spec = spec_from_file_location("ffcv_ssl.codecs._native", os.environ[VARIABLE])
     if spec is None or spec.loader is None:
-        raise ImportError(os.environ[VARIABLE])
+        raise ImportError(f"{os.environ[VARIABLE]} is not an extension module")
     module = module_from_spec(spec)
     sys.modules["ffcv_ssl.codecs._native"] = module
     spec.loader.exec_module(module)
 
 
 def run(seed: int, count: int, jobs: int) -> dict:
-    """Fuzz the JPEGs of these seeds in a process of its own; as `fuzz.run_part`."""
+    """Fuzz the JPEGs of the given seeds in a separate process; return as `fuzz.run_part`."""
     with tempfile.TemporaryDirectory() as folder:
-        libraries = [subprocess.check_output(["gcc", f"-print-file-name={name}.so"], text=True).strip() for name in ("libasan", "libubsan")]
+        libraries = [
+            subprocess.check_output(["gcc", f"-print-file-name={name}.so"], text=True).strip()
+            for name in ("libasan", "libubsan")
+        ]
         environment = {
             **os.environ,
             VARIABLE: str(build(Path(folder))),
@@ -78,7 +89,12 @@ def run(seed: int, count: int, jobs: int) -> dict:
             f"--count={count}",
             f"--jobs={jobs}",
         ]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+        result = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+        )
         if result.returncode:
-            raise RuntimeError(f"the process under the sanitizers ended with {result.returncode}:\n{result.stderr[-4000:]}")
+            raise RuntimeError(
+                f"the process under the sanitizers ended with {result.returncode}:\n"
+                f"{result.stderr[-4000:]}"
+            )
         return json.loads(result.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-# Hostile files and JPEGs by the thousand, and hours of epochs; a short form of both is in the test suite.
+# Long runs with malformed files and JPEGs, and with many epochs. The test suite has short versions.
 FUZZ ?=
 SOAK_MINUTES ?= 120
 

@@ -1,16 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Atomic replacement of files."""
 
 import os
 import signal
 
 import pytest
 
-from ffcv_ssl.system.atomic import replacing, replacing_with_list, resolve_target
+from ffcv_ssl.system.atomic import replacing, replacing_with_list, resolve_target, write_whole
 from ffcv_ssl.system.files import write_exactly
 
 
-def test_replacing__shows_nothing_before_the_end(tmp_path):
-    """Until the block ends the target is as it was; then it is the new file, and nothing else is there."""
+def test_replacing__changes_nothing_before_the_end(tmp_path):
+    """The target changes only at the end of the block, and no temporary file remains."""
     target = tmp_path / "file"
     target.write_bytes(b"old")
     with replacing(str(target)) as descriptor:
@@ -21,8 +21,8 @@ def test_replacing__shows_nothing_before_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_replacing__forgets_what_failed(tmp_path, error):
-    """Any exception leaves the target and no temporary file."""
+def test_replacing__discards_a_failed_write(tmp_path, error):
+    """After any exception the target is unchanged and no temporary file remains."""
     target = tmp_path / "file"
     target.write_bytes(b"old")
 
@@ -37,8 +37,8 @@ def test_replacing__forgets_what_failed(tmp_path, error):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_replacing__forgets_what_could_not_be_renamed(tmp_path, monkeypatch):
-    """A rename that fails leaves no temporary file either."""
+def test_replacing__discards_a_file_that_cannot_be_renamed(tmp_path, monkeypatch):
+    """A failed rename leaves no temporary file."""
 
     def refuse(*paths):
         raise PermissionError("no")
@@ -49,47 +49,65 @@ def test_replacing__forgets_what_could_not_be_renamed(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_target__follows_links_and_refuses_what_is_no_file(tmp_path):
-    """Links lead to the file they name; folders and missing parents are errors."""
+def test_target__resolves_links_and_rejects_other_files(tmp_path):
+    """Symbolic links are resolved; folders and missing parent folders are errors."""
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert resolve_target(tmp_path / "link") == str(tmp_path / "file")
-    with pytest.raises(OSError, match="something else than a file"):
+    with pytest.raises(OSError, match="not a regular file"):
         resolve_target(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         resolve_target(tmp_path / "missing" / "file")
 
 
-STEPS = 4  # that change the folder: list put aside, file renamed, list renamed, old list removed
+def test_write_whole__replaces_the_content(tmp_path):
+    """The file has exactly the new bytes, also when these are fewer than before."""
+    for content in (b"a long content", b"short", b""):
+        write_whole(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == content
+    assert os.listdir(tmp_path) == ["file"]
+
+
+# Steps that change the folder: old list renamed, file renamed, new list renamed, old list removed.
+STEPS = 4
 
 
 def put_both(folder, content, listed):
     """Replace `file` and its list."""
-    with replacing_with_list(str(folder / "file"), str(folder / "file.csv")) as (descriptor, listed_bytes):
+    with replacing_with_list(str(folder / "file"), str(folder / "file.csv")) as (
+        descriptor,
+        list_content,
+    ):
         write_exactly(descriptor, 0, content)
-        listed_bytes += listed
+        list_content += listed
 
 
-def shown(folder):
-    """What stands under the two names; None where there is nothing."""
-    return tuple(path.read_bytes() if path.exists() else None for path in (folder / "file", folder / "file.csv"))
+def contents(folder):
+    """Contents of the file and of its list; None for a missing one."""
+    return tuple(
+        path.read_bytes() if path.exists() else None
+        for path in (folder / "file", folder / "file.csv")
+    )
 
 
 def killed_at(step, folder, content, listed):
-    """Do so in a child process that is killed before (-) or after (+) the n-th step that changes the folder; return whether it was."""
+    """Replace both in a child process that is killed at a step; return whether it was killed.
+
+    The child is killed before (negative `step`) or after (positive) the n-th step.
+    """
     child = os.fork()
     if child == 0:
-        taken = 0
+        num_steps = 0
 
         def counted(function):
             def call(*arguments):
-                nonlocal taken
-                taken += 1
-                if taken == -step:
+                nonlocal num_steps
+                num_steps += 1
+                if num_steps == -step:
                     os.kill(os.getpid(), signal.SIGKILL)
                 try:
                     return function(*arguments)
                 finally:
-                    if taken == step:
+                    if num_steps == step:
                         os.kill(os.getpid(), signal.SIGKILL)
 
             return call
@@ -103,20 +121,27 @@ def killed_at(step, folder, content, listed):
 
 
 @pytest.mark.parametrize("step", [*range(-STEPS, 0), *range(1, STEPS + 1)])
-@pytest.mark.parametrize(("old", "new"), [(b"old list", b"new list"), (b"old list", b""), (b"", b"new list")])
-def test_list__follows_its_file_through_a_kill(tmp_path, step, old, new):
-    """Killed at any step, neither file stands beside the other's list; the next write puts both right and leaves nothing else."""
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"old list", b"new list"), (b"old list", b""), (b"", b"new list")]
+)
+def test_list__matches_its_file_after_a_kill(tmp_path, step, old, new):
+    """After a kill at any step no file has the list of another; the next write repairs both."""
     put_both(tmp_path, b"old", old)
-    assert shown(tmp_path) == (b"old", old or None)
+    assert contents(tmp_path) == (b"old", old or None)
     assert killed_at(step, tmp_path, b"new", new)
-    assert shown(tmp_path) in {(b"old", old or None), (b"old", None), (b"new", None), (b"new", new or None)}
+    assert contents(tmp_path) in {
+        (b"old", old or None),
+        (b"old", None),
+        (b"new", None),
+        (b"new", new or None),
+    }
     put_both(tmp_path, b"newer", b"newer list")
-    assert shown(tmp_path) == (b"newer", b"newer list")
+    assert contents(tmp_path) == (b"newer", b"newer list")
     assert sorted(os.listdir(tmp_path)) == ["file", "file.csv"]
 
 
-def test_list__comes_back_where_the_file_cannot_be_replaced(tmp_path, monkeypatch):
-    """When the rename of the file is refused, file and list are as before, and nothing else is there."""
+def test_list__is_restored_when_the_file_cannot_be_replaced(tmp_path, monkeypatch):
+    """If the rename of the file fails, file and list are unchanged and nothing else remains."""
     put_both(tmp_path, b"old", b"old list")
     replace = os.replace
 
@@ -128,5 +153,5 @@ def test_list__comes_back_where_the_file_cannot_be_replaced(tmp_path, monkeypatc
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(PermissionError):
         put_both(tmp_path, b"new", b"new list")
-    assert shown(tmp_path) == (b"old", b"old list")
+    assert contents(tmp_path) == (b"old", b"old list")
     assert sorted(os.listdir(tmp_path)) == ["file", "file.csv"]

@@ -1,4 +1,4 @@
-"""Positioned reads and writes under an operating system that does as little as it may."""
+"""Positioned reads and writes, with short transfers and errors of the operating system."""
 
 import errno
 import os
@@ -23,25 +23,33 @@ def opened(tmp_path):
     os.close(descriptor)
 
 
-def test_read__goes_on_after_short_reads(opened, monkeypatch):
-    """A file system that returns half of what was asked gives the same bytes."""
+def test_read__continues_after_short_reads(opened, monkeypatch):
+    """A file system that returns half of the requested bytes yields the same content."""
     path, descriptor = opened
     preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: preadv(fd, [buffers[0][: max(1, len(buffers[0]) // 2)]], offset))
+    monkeypatch.setattr(
+        os,
+        "preadv",
+        lambda fd, buffers, offset: preadv(
+            fd, [buffers[0][: max(1, len(buffers[0]) // 2)]], offset
+        ),
+    )
     buffer = bytearray(1000)
     read_exactly(descriptor, 37, memoryview(buffer), path)
     assert buffer == CONTENT[37:1037]
 
 
 def test_read__past_the_end_is_an_error(opened):
-    """A file that ends too early is TruncatedFile with path and offset, and not zeros."""
+    """A file that ends too early raises TruncatedFile with path and offset."""
     path, descriptor = opened
-    with pytest.raises(TruncatedFile, match=f"{path}: ended at offset {len(CONTENT)}; 10 more bytes"):
+    with pytest.raises(
+        TruncatedFile, match=f"{path}: the file ends at offset {len(CONTENT)}, 10 bytes too early"
+    ):
         read_exactly(descriptor, len(CONTENT) - 5, memoryview(bytearray(15)), path)
 
 
 def test_read__names_the_file_that_failed(opened, monkeypatch):
-    """EIO comes up as an OSError with its number, the path and the offset."""
+    """EIO is raised as an OSError with errno, path and offset."""
     path, descriptor = opened
 
     def failing(*arguments):
@@ -53,8 +61,8 @@ def test_read__names_the_file_that_failed(opened, monkeypatch):
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, path)
 
 
-def test_write__goes_on_after_short_writes(opened, monkeypatch):
-    """A disk that takes three bytes at a time gets all of them."""
+def test_write__continues_after_short_writes(opened, monkeypatch):
+    """All bytes are written even if each call writes only three."""
     path, descriptor = opened
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, view, offset: pwrite(fd, view[:3], offset))
@@ -64,8 +72,8 @@ def test_write__goes_on_after_short_writes(opened, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "dangling link", "device"])
-def test_open__refuses_what_is_no_file(kind, tmp_path):
-    """Folders, pipes, devices and links to nothing are refused at once, with the path."""
+def test_open__rejects_other_kinds_of_files(kind, tmp_path):
+    """Folders, pipes, devices and broken links raise immediately; the message has the path."""
     path = tmp_path / "thing"
     if kind == "folder":
         path.mkdir()
@@ -79,14 +87,14 @@ def test_open__refuses_what_is_no_file(kind, tmp_path):
         open_for_reading(str(path))
 
 
-def test_open__of_a_missing_file_is_the_usual_error(tmp_path):
-    """A file that does not exist is FileNotFoundError."""
+def test_open__of_a_missing_file_raises(tmp_path):
+    """A missing file raises FileNotFoundError."""
     with pytest.raises(FileNotFoundError, match="nowhere"):
         open_for_reading(str(tmp_path / "nowhere"))
 
 
-def test_flushing__reports_what_the_disk_refuses(opened, monkeypatch):
-    """An error of the flush, which the system tells once and never again, comes up at the end of the block; its thread ends."""
+def test_flushing__reports_a_failed_flush(opened, monkeypatch):
+    """A failed flush, which the system reports only once, raises at the end of the block."""
     _, descriptor = opened
     tried = threading.Event()
 
@@ -101,8 +109,8 @@ def test_flushing__reports_what_the_disk_refuses(opened, monkeypatch):
     assert all(thread.name != "beton-flush" for thread in threading.enumerate())
 
 
-def test_flushing__leaves_other_errors_as_they_are(opened):
-    """What goes wrong inside the block is what comes out of it, and the thread ends."""
+def test_flushing__does_not_hide_other_errors(opened):
+    """An exception of the block propagates, and the thread ends."""
     with pytest.raises(ZeroDivisionError), flushing(opened[1]):
         raise ZeroDivisionError
     assert all(thread.name != "beton-flush" for thread in threading.enumerate())

@@ -1,4 +1,4 @@
-"""Names of files and classes hold any byte; whoever is shown them gets valid text."""
+"""Names that contain arbitrary bytes are displayed as valid text."""
 
 import os
 import subprocess
@@ -27,13 +27,13 @@ ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ],
 )
 def test_printable__is_one_line_of_valid_text(name, shown):
-    """Bytes that are not UTF-8, control and direction characters are escaped; all else stays."""
+    """Bytes that are not UTF-8, control and direction characters are escaped, nothing else."""
     assert printable(os.fsdecode(name)) == shown
     shown.encode("utf-8")
 
 
 def test_caption__holds_no_formula():
-    """Matplotlib draws the name, whatever stands between two dollars."""
+    """Matplotlib draws any name, also one with text between two dollar signs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -45,14 +45,14 @@ def test_caption__holds_no_formula():
 
 
 def test_unicode_name__is_the_same_in_every_locale():
-    """What an ASCII locale lists as bytes and a UTF-8 locale as letters is one name; other bytes stay, and can be opened again."""
+    """ASCII and UTF-8 locales give the same name; bytes that are not UTF-8 are preserved."""
     assert unicode_name("\udce6\udc97\udca5") == unicode_name("日") == "日"
     assert os.fsencode(unicode_name(os.fsdecode(b"caf\xe9"))) == b"caf\xe9"
     assert unicode_name("\ud800") == "\ud800"
 
 
-def test_terminal__takes_every_name_in_every_locale():
-    """A program of ours prints any text into an ASCII terminal, errors included, and ends with its own status."""
+def test_terminal__accepts_every_name_in_an_ascii_locale():
+    """A command prints any text and error to an ASCII terminal and keeps its exit status."""
     program = (
         "import sys\n"
         "from ffcv_ssl.cli.status import exit_status\n"
@@ -63,6 +63,14 @@ def test_terminal__takes_every_name_in_every_locale():
         "sys.exit(exit_status('p', main))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, encoding="ascii", env={**os.environ, **ASCII_LOCALE}, timeout=60
+        [sys.executable, "-c", program],
+        capture_output=True,
+        encoding="ascii",
+        env={**os.environ, **ASCII_LOCALE},
+        timeout=60,
     )
-    assert (result.returncode, result.stdout, result.stderr) == (2, "caf\\xe9 \\u65e5 \\u2026\n", "p: r\\xe9sum\\xe9 \\u65e5\n")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        2,
+        "caf\\xe9 \\u65e5 \\u2026\n",
+        "p: r\\xe9sum\\xe9 \\u65e5\n",
+    )

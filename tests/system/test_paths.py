@@ -1,4 +1,4 @@
-"""Paths as people write them, in every public class and every option."""
+"""Paths from users, in every public class and every option."""
 
 import dataclasses
 import os
@@ -29,17 +29,19 @@ from ffcv_ssl.writer import DatasetWriter
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home folder with a file, `~/x.beton`, and a variable `SETS` that names a folder below it."""
+    """A home folder with a file `~/x.beton`, and a variable `SETS` for a folder below it."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SETS", str(tmp_path / "sets"))
     monkeypatch.delenv("UNSET", raising=False)
     monkeypatch.chdir(tmp_path)
-    DatasetWriter("~/x.beton", {"label": IntField()}, num_workers=0, progress=False).from_indexed_dataset([(1,), (2,)])
+    DatasetWriter(
+        "~/x.beton", {"label": IntField()}, num_workers=0, progress=False
+    ).from_indexed_dataset([(1,), (2,)])
     return tmp_path
 
 
 def test_public_classes__expand_the_home_folder(home):
-    """Writer, reader, loader and dataset take `~`, as text, bytes or Path; they show the path they use."""
+    """Writer, reader, loader and dataset expand `~` in strings, bytes and Path objects."""
     assert sorted(os.listdir(home)) == ["x.beton"]
     for path in ("~/x.beton", b"~/x.beton", Path("~/x.beton")):
         with Reader(path) as reader:
@@ -50,8 +52,8 @@ def test_public_classes__expand_the_home_folder(home):
     seal("~/x.beton")
 
 
-def test_public_classes__leave_variables_to_the_program(home):
-    """`$` is a letter of a name there."""
+def test_public_classes__do_not_expand_variables(home):
+    """Public classes treat `$` as an ordinary character of a file name."""
     assert local_path("$SETS/x") == "$SETS/x"
     (home / "$SETS").touch()
     with pytest.raises(Exception, match=r"\$SETS"):
@@ -71,12 +73,12 @@ def test_public_classes__leave_variables_to_the_program(home):
     ],
 )
 def test_options__expand_home_and_variables(home, given, wanted):
-    """`~` at the beginning and variables anywhere are expanded; other letters stay."""
+    """`~` at the beginning and variables anywhere are expanded, nothing else."""
     assert expanded_path(given) == wanted.format(home=home)
 
 
 def test_options__name_a_variable_that_is_not_set(home):
-    """An unset variable is an error, unless a file has that very name."""
+    """An unset variable is an error, unless a file has that literal name."""
     for given in ("$UNSET/a", "a/${UNSET}"):
         with pytest.raises(ConfigError, match="the environment variable UNSET is not set"):
             expanded_path(given)
@@ -98,10 +100,16 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("text", ELSEWHERE)
-def test_what_lies_elsewhere__is_answered_as_what_it_is(text):
-    """Buckets and web addresses are recognised by classes and options alike, also after pathlib has had them."""
+def test_remote_paths__are_rejected_by_kind(text):
+    """Classes and options reject buckets and URLs, also as Path objects, which lose a slash."""
     for path in (text, Path(text)) if not text.startswith("weird") else (text,):
-        for use in (local_path, expanded_path, Reader, read_run, lambda path: Loader(path, batch_size=1)):
+        for use in (
+            local_path,
+            expanded_path,
+            Reader,
+            read_run,
+            lambda path: Loader(path, batch_size=1),
+        ):
             with pytest.raises(ConfigError, match=ELSEWHERE[text]):
                 use(str(path) if use is expanded_path else path)
     for use in (
@@ -116,36 +124,41 @@ def test_what_lies_elsewhere__is_answered_as_what_it_is(text):
 
 
 def test_local_names_with_colons__are_local():
-    """A colon, or two slashes, make no address."""
+    """A colon or two slashes do not make a path a URL."""
     for name in ("a:b", "12:30/x", "c:/x", "a//b", "data:", "/s3://x"):
         assert local_path(name) == name
 
 
 @pytest.mark.parametrize(("path", "problem"), [("", "an empty path"), ("a\0b", "null character")])
 def test_impossible_paths__are_configuration_errors(path, problem):
-    """No bare ValueError of the operating system's interface."""
+    """Empty paths and null characters raise ConfigError, not a bare ValueError."""
     for use in (local_path, Reader, lambda path: DatasetWriter(path, {"label": IntField()})):
         with pytest.raises(ConfigError, match=problem):
             use(path)
 
 
 def test_flags_and_files__are_read_alike(home):
-    """Positional arguments, flags, YAML values and the config file's own name are expanded; the error names the option."""
+    """Arguments, flags, YAML values and the config path are expanded; errors name the option."""
     (home / "c.yaml").write_text("data: {train: $SETS/t.beton, val: ~/v.beton}\n")
     sections = {"run": RunConfig, "data": FilesConfig}
     configs = parse("p", sections, ["~/run", "--config-file=~/c.yaml"])
     assert configs["run"].path == f"{home}/run"
-    assert (configs["data"].train, configs["data"].val) == (f"{home}/sets/t.beton", f"{home}/v.beton")
+    assert (configs["data"].train, configs["data"].val) == (
+        f"{home}/sets/t.beton",
+        f"{home}/v.beton",
+    )
     assert parse("p", sections, ["run", "-C", "$HOME/c.yaml", "--data.val="])["data"].val is None
     assert load_mapping("~/c.yaml")["data"]["val"] == "~/v.beton"
-    with pytest.raises(ConfigError, match=r"^--data.val: \$UNSET/x: the environment variable UNSET is not set"):
+    with pytest.raises(
+        ConfigError, match=r"^--data.val: \$UNSET/x: the environment variable UNSET is not set"
+    ):
         parse("p", sections, ["run", "--data.val=$UNSET/x"])
     (home / "c.yaml").write_text("data: {train: s3://b/x}\n")
     with pytest.raises(ConfigError, match=r"c.yaml: data.train: s3://b/x: an object in a bucket"):
         parse("p", sections, ["run", "-C", "c.yaml"])
 
 
-NO_PATHS = {  # text options that are no paths
+NO_PATHS = {  # text options that are not paths
     "image", "label", "field", "backbone", "device", "keep", "wandb_project",
     "protocol", "workloads", "decode", "extras", "only",
 }  # fmt: skip
@@ -156,7 +169,11 @@ def all_sections():
     yield from {"run": RunConfig, "files": FilesConfig, "file": FileConfig}.values()
     for name in ("write", "preview"):
         module = import_module(f"ffcv_ssl.cli.commands.{name}")
-        yield from (kind for kind in vars(module).values() if dataclasses.is_dataclass(kind) and isinstance(kind, type))
+        yield from (
+            kind
+            for kind in vars(module).values()
+            if dataclasses.is_dataclass(kind) and isinstance(kind, type)
+        )
     for module, name in (
         ("ffcv_ssl.train", "ProbeConfig"),
         ("ffcv_ssl.train", "FinetuneConfig"),
@@ -170,8 +187,8 @@ def all_sections():
         yield from import_module(f"ffcv_ssl.recipes.{method}").RECIPE.sections.values()
 
 
-def test_every_option__of_text_is_a_path_or_known_as_none():
-    """A new option that takes a path cannot forget to say so."""
+def test_every_text_option__is_a_path_or_listed_as_another():
+    """A new option that takes a path must be annotated as `LocalPath`."""
     for section in all_sections():
         hints = get_type_hints(section, include_extras=True)
         for field in dataclasses.fields(section):
@@ -182,7 +199,7 @@ def test_every_option__of_text_is_a_path_or_known_as_none():
             assert not (isinstance(inner, PathText) and field.name in NO_PATHS)
 
 
-def test_checkpoint__of_a_home_folder_is_missing_by_its_name(home):
-    """Programs that read a run's files by hand get the same answer."""
+def test_checkpoint__path_expands_the_home_folder(home):
+    """`load_checkpoint` expands `~` before it reports a missing checkpoint."""
     with pytest.raises(Exception, match="there is no checkpoint"):
         load_checkpoint("~/checkpoint.pt")

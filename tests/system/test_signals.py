@@ -1,4 +1,4 @@
-"""Signals that end a process clean up before they do."""
+"""Termination signals run `finally` blocks before the process ends."""
 
 import os
 import signal
@@ -12,9 +12,13 @@ from ffcv_ssl.system.signals import ENDING_SIGNALS, unwinding_on_signals
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
 def test_signal__unwinds_the_block(tmp_path, number):
-    """SIGTERM, SIGHUP and SIGQUIT become SystemExit inside the block, so that files are cleaned up, and mean afterwards what they did."""
+    """SIGTERM, SIGHUP and SIGQUIT raise SystemExit; the handlers are restored after the block."""
     assert signal.getsignal(number) is signal.SIG_DFL
-    with pytest.raises(SystemExit) as caught, unwinding_on_signals(), replacing(str(tmp_path / "file")):
+    with (
+        pytest.raises(SystemExit) as caught,
+        unwinding_on_signals(),
+        replacing(str(tmp_path / "file")),
+    ):
         os.kill(os.getpid(), number)
     assert caught.value.code == 128 + number
     assert os.listdir(tmp_path) == []
@@ -22,8 +26,8 @@ def test_signal__unwinds_the_block(tmp_path, number):
 
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
-def test_signal__that_the_program_handles_or_ignores_is_respected(number):
-    """A program's own handler stays, an ignored signal (nohup) stays ignored, and other threads leave signals alone."""
+def test_signal__keeps_a_handler_of_the_program(number):
+    """Existing handlers and ignored signals (nohup) stay; other threads change no handler."""
     seen = []
     for handler in (lambda number, frame: seen.append(number), signal.SIG_IGN):
         signal.signal(number, handler)

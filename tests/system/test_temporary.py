@@ -1,4 +1,4 @@
-"""Temporary files of processes that were killed go with the next write; those in use stay."""
+"""Removal of temporary files that killed processes left behind."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from ffcv_ssl.system.files import write_exactly
 
 @pytest.fixture
 def leftover(tmp_path):
-    """Make the temporary file of a process that was killed while it wrote 3 MiB; return its path."""
+    """A function that kills a process while it writes 3 MiB and returns its temporary file."""
 
     def make(folder=tmp_path):
         before = set(os.listdir(folder))
@@ -37,28 +37,28 @@ def write(folder, content=b"new"):
 
 
 def as_of_another_machine(path):
-    """The same file under the name that another machine, or this one before a restart, would have given it."""
-    return path.rename(path.with_name(path.name.replace(temporary._machine(), "0123abcd")))
+    """Rename a file as if another machine, or this one before its last boot, had written it."""
+    return path.rename(path.with_name(path.name.replace(temporary._machine_id(), "0123abcd")))
 
 
-def test_leftover__goes_with_the_next_write(tmp_path, leftover, caplog):
-    """The next write of any file into the folder removes it and names it with its size."""
+def test_leftover__is_removed_by_the_next_write(tmp_path, leftover, caplog):
+    """The next write to the folder removes the file and logs its path and size."""
     path = leftover()
     write(tmp_path)
     assert os.listdir(tmp_path) == ["other"]
-    assert caplog.messages == [f"removed {path} (3.0 MiB), left by a process that was killed."]
+    assert caplog.messages == [f"removed {path} (3.0 MiB), which a killed process left behind."]
 
 
-def test_leftover__does_not_mind_whose_number_its_process_had(tmp_path, leftover, monkeypatch):
-    """What decides is the lock, which died with its process, not a process number."""
+def test_leftover__is_recognized_without_process_ids(tmp_path, leftover, monkeypatch):
+    """The released lock identifies a leftover file, not the id of its process."""
     path = leftover()
-    monkeypatch.setattr(os, "kill", None)  # nobody asks whether a process lives
+    monkeypatch.setattr(os, "kill", None)  # a check of the process id would fail
     temporary.remove_leftovers(str(tmp_path))
     assert not path.exists()
 
 
-def test_file_in_use__stays(tmp_path, caplog):
-    """A second write into the folder, from this process or another, leaves the first one's file alone, and says nothing."""
+def test_file_in_use__is_kept(tmp_path, caplog):
+    """A second write to the folder, from this or another process, keeps the file of the first."""
     with replacing(str(tmp_path / "first")) as descriptor:
         write(tmp_path)
         child = os.fork()
@@ -74,8 +74,8 @@ def test_file_in_use__stays(tmp_path, caplog):
     assert caplog.messages == []
 
 
-def test_other_files__stay(tmp_path):
-    """Only names of our own pattern are touched: neither others' temporary files, nor folders or links under such a name."""
+def test_other_files__are_kept(tmp_path):
+    """Only regular files with a matching name are removed, not links, folders or other names."""
     ours = os.path.basename(temporary.temporary_name(str(tmp_path)))
     names = [".x.tmp", ".ffcv_ssl-0123.tmp", f"{ours}~", f"x{ours}"]
     for name in names:
@@ -87,8 +87,8 @@ def test_other_files__stay(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted([*names, ours, os.path.basename(folder), "other"])
 
 
-def test_leftover_of_another_machine__has_to_be_quiet_for_a_day(tmp_path, leftover):
-    """Locks of network file systems may hold on one machine only: a file of another machine stays until it is a day old."""
+def test_leftover_of_another_machine__is_removed_after_a_day(tmp_path, leftover):
+    """A lock may be visible on one machine only, so files of other machines are kept for a day."""
     path = as_of_another_machine(leftover())
     write(tmp_path)
     assert path.exists()
@@ -99,8 +99,8 @@ def test_leftover_of_another_machine__has_to_be_quiet_for_a_day(tmp_path, leftov
 
 
 @pytest.mark.parametrize("refused", ["open", "unlink"])
-def test_leftover_of_another_user__is_named_once(tmp_path, leftover, monkeypatch, caplog, refused):
-    """What may not be opened or removed is said once, and the write goes on."""
+def test_leftover_of_another_user__is_logged_once(tmp_path, leftover, monkeypatch, caplog, refused):
+    """A file that cannot be opened or removed is logged once, and the write succeeds."""
     path = leftover()
     function = getattr(os, refused)
 
@@ -114,11 +114,11 @@ def test_leftover_of_another_user__is_named_once(tmp_path, leftover, monkeypatch
     write(tmp_path)
     assert (tmp_path / "other").read_bytes() == b"new"
     (message,) = caplog.messages
-    assert message.startswith(f"{path} stays (Permission denied)")
+    assert message.startswith(f"could not remove {path} (Permission denied).")
 
 
-def test_file_system_without_locks__keeps_what_it_cannot_judge(tmp_path, leftover, monkeypatch, caplog):
-    """Where no lock can be taken files are written all the same, and nothing is removed."""
+def test_file_system_without_locks__keeps_all_files(tmp_path, leftover, monkeypatch, caplog):
+    """Without locks, files are written but leftover files are not removed."""
     path = leftover()
 
     def no_locks(*arguments):
@@ -130,8 +130,8 @@ def test_file_system_without_locks__keeps_what_it_cannot_judge(tmp_path, leftove
     assert "No locks available" in caplog.text
 
 
-def test_new_file__survives_that_it_was_taken_for_a_leftover(tmp_path, monkeypatch):
-    """Another process may come between the making of a file and its lock: then a file with another name takes its place."""
+def test_new_file__removed_before_its_lock_is_replaced(tmp_path, monkeypatch):
+    """If another process removes a file before it is locked, a file with a new name is created."""
     lock, removed = temporary.flock, []
 
     def late(descriptor, how):

@@ -1,1 +1,1 @@
-"""The bytes of a .beton file: header, descriptors, records, pages, allocation table, extension block."""
+"""The sections of a .beton file, which `BETON.md` specifies."""

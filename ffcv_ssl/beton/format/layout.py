@@ -1,13 +1,23 @@
-"""The .beton layout, version 2: header, field descriptors, record type, allocation table. Bytes in, bytes out; no files."""
+"""Layout of .beton version 2: header, field descriptors, record type and allocation table.
+
+The functions convert between objects and bytes; they do not access files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ffcv_ssl.errors import BetonFormatError, FieldError, NotABetonFile, TruncatedFile, UnsupportedVersion
+from ffcv_ssl.errors import (
+    BetonFormatError,
+    FieldError,
+    NotABetonFile,
+    TruncatedFile,
+    UnsupportedVersion,
+)
 from ffcv_ssl.fields.base import ARGUMENTS_SIZE, Field
 
 VERSION = 2
@@ -18,9 +28,17 @@ NAME_SIZE = 16
 MAX_FIELDS = 0xFFFF
 
 HEADER_DTYPE = np.dtype(
-    [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("alloc_table_ptr", "<u8")]
+    [
+        ("version", "<u2"),
+        ("num_fields", "<u2"),
+        ("page_size", "<u4"),
+        ("num_samples", "<u8"),
+        ("alloc_table_ptr", "<u8"),
+    ]
 )
-DESCRIPTOR_DTYPE = np.dtype([("type_id", "u1"), ("name", "u1", NAME_SIZE), ("arguments", "u1", ARGUMENTS_SIZE)])
+DESCRIPTOR_DTYPE = np.dtype(
+    [("type_id", "u1"), ("name", "u1", NAME_SIZE), ("arguments", "u1", ARGUMENTS_SIZE)]
+)
 TABLE_DTYPE = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
 
 
@@ -33,11 +51,11 @@ class Header:
     num_fields
         Number of field descriptors, 1 to 65535.
     page_size
-        Bytes, a power of two from 2**21 to 2**30.
+        Page size in bytes, a power of two from 2**21 to 2**30.
     num_samples
         Number of records.
     alloc_table_ptr
-        File offset of the allocation table, which ends the file.
+        File offset of the allocation table, which extends to the end of the file.
     """
 
     num_fields: int
@@ -51,14 +69,24 @@ class Header:
         return HEADER_DTYPE.itemsize + DESCRIPTOR_DTYPE.itemsize * self.num_fields
 
     def to_bytes(self) -> bytes:
-        """The 24 bytes of the file."""
+        """Serialize the header to 24 bytes."""
         row = (VERSION, self.num_fields, self.page_size, self.num_samples, self.alloc_table_ptr)
         return np.array([row], dtype=HEADER_DTYPE).tobytes()
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """One field as the file describes it: type id, name, and the 1024 bytes of its arguments."""
+    """Description of one field in the file.
+
+    Parameters
+    ----------
+    type_id
+        Field type, 0 to 255; 255 is a custom field.
+    name
+        Name of the field, 1 to 16 printable ASCII characters.
+    arguments
+        1024 bytes from which the field is built.
+    """
 
     type_id: int
     name: str
@@ -66,44 +94,87 @@ class Descriptor:
 
 
 def is_page_size(size: int) -> bool:
-    """Whether a page may have this size."""
+    """Return whether a page size is valid: a power of two from 2**21 to 2**30.
+
+    Parameters
+    ----------
+    size
+        Page size in bytes.
+    """
     return MIN_PAGE_SIZE <= size <= MAX_PAGE_SIZE and size & (size - 1) == 0
 
 
 def align_up(offset: int, page_size: int) -> int:
-    """The next page border at or after an offset."""
+    """Return the smallest multiple of `page_size` that is not less than `offset`.
+
+    Parameters
+    ----------
+    offset
+        File offset, >= 0.
+    page_size
+        Alignment in bytes, >= 1.
+    """
     return -(-offset // page_size) * page_size
 
 
 def parse_header(data: bytes) -> Header:
-    """Read the header; `data` is the beginning of the file, at least 24 bytes of it if the file has them.
+    """Parse and validate the header.
+
+    Parameters
+    ----------
+    data
+        The first bytes of the file, at least 24 unless the file is shorter.
 
     Raises
     ------
-    NotABetonFile, UnsupportedVersion, TruncatedFile, BetonFormatError
-        Without the file's name: the reader adds it.
+    NotABetonFile
+        If the bytes are not those of a .beton file.
+    UnsupportedVersion
+        If the format version is not 2.
+    TruncatedFile
+        If there are fewer than 24 bytes.
+    BetonFormatError
+        If a number is out of range. No message contains the path; the reader adds it.
     """
     if not data:
         raise NotABetonFile("the file is empty.")
     if len(data) < HEADER_DTYPE.itemsize:
-        raise TruncatedFile(f"{len(data)} bytes are too few for a .beton header of {HEADER_DTYPE.itemsize}.")
+        raise TruncatedFile(
+            f"the file has {len(data)} bytes; a .beton header has {HEADER_DTYPE.itemsize}."
+        )
     row = np.frombuffer(data[: HEADER_DTYPE.itemsize], dtype=HEADER_DTYPE)[0]
-    version, num_fields, page_size = int(row["version"]), int(row["num_fields"]), int(row["page_size"])
+    version, num_fields = int(row["version"]), int(row["num_fields"])
+    page_size = int(row["page_size"])
     if not any(data[: HEADER_DTYPE.itemsize]):
-        raise NotABetonFile("the header is all zeros: a conversion that never finished. Write the file again.")
+        raise NotABetonFile(
+            "the header contains only zeros: writing was interrupted. Write the file again."
+        )
     if version != VERSION:
         if num_fields == 0 or not is_page_size(page_size):
             raise NotABetonFile("this is not a .beton file.")
         raise UnsupportedVersion(f"format version {version}; this package reads version {VERSION}.")
     if num_fields == 0:
-        raise BetonFormatError("the header names no fields.")
+        raise BetonFormatError("the header declares no fields.")
     if not is_page_size(page_size):
-        raise BetonFormatError(f"page size {page_size} is not a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}.")
+        raise BetonFormatError(
+            f"page size {page_size} is not a power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}."
+        )
     return Header(num_fields, page_size, int(row["num_samples"]), int(row["alloc_table_ptr"]))
 
 
 def parse_descriptors(data: bytes) -> list[Descriptor]:
-    """Read all field descriptors; BetonFormatError for names that are empty, not printable ASCII, or not unique."""
+    """Parse and validate all field descriptors.
+
+    Parameters
+    ----------
+    data
+        The descriptors, 1041 bytes each.
+
+    Raises
+    ------
+    BetonFormatError
+        If a name is empty, not printable ASCII, or not unique.
+    """
     descriptors: dict[str, Descriptor] = {}
     for row in np.frombuffer(data, dtype=DESCRIPTOR_DTYPE):
         name = row["name"].tobytes().rstrip(b"\0").decode("latin-1")
@@ -111,27 +182,38 @@ def parse_descriptors(data: bytes) -> list[Descriptor]:
         if problem is not None:
             raise BetonFormatError(f"field {len(descriptors)} has the name {name!r}: {problem}.")
         if name in descriptors:
-            raise BetonFormatError(f"two fields are called {name!r}.")
+            raise BetonFormatError(f"two fields have the name {name!r}.")
         descriptors[name] = Descriptor(int(row["type_id"]), name, row["arguments"].tobytes())
     return list(descriptors.values())
 
 
 def name_problem(name: str) -> str | None:
-    """Why a name cannot be a field's, or None."""
+    """Return why a string is not a valid field name, or None if it is valid.
+
+    Parameters
+    ----------
+    name
+        Any string.
+    """
     if not 1 <= len(name) <= NAME_SIZE:
-        return f"a name has 1 to {NAME_SIZE} characters, not {len(name)}"
+        return f"a name must have 1 to {NAME_SIZE} characters, not {len(name)}"
     if not (name.isascii() and name.isprintable()):
-        return "a name is printable ASCII"
+        return "a name must be printable ASCII"
     return None
 
 
 def descriptors_to_bytes(fields: Mapping[str, Field]) -> bytes:
-    """The descriptors of fields in file order.
+    """Serialize the descriptors of fields.
+
+    Parameters
+    ----------
+    fields
+        Fields by name, in file order.
 
     Raises
     ------
     FieldError
-        Names or arguments that the format cannot hold.
+        If the format cannot hold a name or the arguments of a field.
     """
     rows = np.zeros(len(fields), dtype=DESCRIPTOR_DTYPE)
     for row, (name, field) in zip(rows, fields.items(), strict=True):
@@ -140,13 +222,24 @@ def descriptors_to_bytes(fields: Mapping[str, Field]) -> bytes:
             raise FieldError(f"field name {name!r}: {problem}.")
         arguments = field.arguments()
         if len(arguments) > ARGUMENTS_SIZE:
-            raise FieldError(f"field {name!r}: its arguments take {len(arguments)} bytes; the format holds {ARGUMENTS_SIZE}.")
+            raise FieldError(
+                f"field {name!r}: its arguments take {len(arguments)} bytes; "
+                f"the format holds at most {ARGUMENTS_SIZE}."
+            )
         row["type_id"] = field.type_id
         row["name"][: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
         row["arguments"][: len(arguments)] = np.frombuffer(arguments, np.uint8)
     return rows.tobytes()
 
 
-def record_dtype(fields: Mapping[str, Field]) -> np.dtype:
-    """Type of one sample's record: one column per field, named and aligned as NumPy aligns C structs (FFCV does the same)."""
+def record_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
+    """Return the structured dtype of one sample's record, with one column per field.
+
+    The columns are aligned as NumPy aligns C structs, which FFCV does too.
+
+    Parameters
+    ----------
+    fields
+        Fields by name, in file order.
+    """
     return np.dtype([(name, field.record_dtype) for name, field in fields.items()], align=True)

@@ -1,4 +1,7 @@
-"""The JSON of the extension block: hostile input like all of a file, checked once when it is opened."""
+"""The JSON metadata of the extension block, validated when a file is opened or a writer is built.
+
+A file is untrusted input. Every entry that this package interprets is checked for its type.
+"""
 
 from __future__ import annotations
 
@@ -9,98 +12,127 @@ from typing import Any
 from ffcv_ssl.errors import BetonFormatError, ConfigError
 from ffcv_ssl.system.names import unicode_name
 
-RESERVED = ("writer", "seed", "fields", "record", "counts", "sealed")  # written by this package alone
-MAX_DEPTH = 32  # of nested lists and objects
+# Entries that only this package writes.
+RESERVED = ("writer", "seed", "fields", "record", "counts", "sealed")
+MAX_DEPTH = 32  # levels of nested lists and objects
 
 
 def parse_metadata(text: bytes) -> dict[str, Any]:
-    """Read the JSON of a block.
+    """Parse and validate the JSON of an extension block.
 
-    Names of its own that this package gives a meaning to have the type that goes with it; everything
-    else is the user's, and only its depth is bounded.
+    Entries that this package does not interpret may hold anything, up to 32 levels deep.
+
+    Parameters
+    ----------
+    text
+        UTF-8 JSON.
 
     Raises
     ------
     BetonFormatError
-        Naming the entry that is not of its type.
+        If the text is not a JSON object, or an entry has the wrong type; the message names it.
     """
     try:
         metadata = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BetonFormatError(f"the JSON of the extension block cannot be read: {error}.") from error
+        raise BetonFormatError(
+            f"the JSON of the extension block cannot be parsed: {error}."
+        ) from error
     if not isinstance(metadata, dict):
-        raise BetonFormatError(f"the JSON of the extension block is a {_kind(metadata)}, not an object.")
-    if (problem := _problem(metadata)) is not None:
+        kind = _json_type(metadata)
+        raise BetonFormatError(f"the JSON of the extension block is a {kind}, not an object.")
+    if (problem := _find_problem(metadata)) is not None:
         raise BetonFormatError(f"the JSON of the extension block: {problem}.")
     return metadata
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the user's metadata as JSON gives it back; ConfigError if it cannot be stored."""
-    taken = [name for name in metadata if name in RESERVED]
-    if taken:
-        raise ConfigError(f"metadata: {taken[0]!r} is written by the writer itself; choose another name.")
+    """Return the user's metadata as a reader will see it, after a round trip through JSON.
+
+    Parameters
+    ----------
+    metadata
+        Entries to store beside those of the writer.
+
+    Raises
+    ------
+    ConfigError
+        If JSON cannot hold an entry, an entry has the wrong type, or its name is reserved.
+    """
+    reserved = [name for name in metadata if name in RESERVED]
+    if reserved:
+        raise ConfigError(f"metadata: the writer sets {reserved[0]!r} itself; use another name.")
     try:
-        # Names of files and classes hold the same letters in every locale.
-        stored = json.loads(unicode_name(json.dumps(dict(metadata), ensure_ascii=False)))
+        # File and class names are the same in every locale.
+        stored: dict[str, Any] = json.loads(
+            unicode_name(json.dumps(dict(metadata), ensure_ascii=False))
+        )
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"metadata is not fit for JSON: {error}.") from error
-    if (problem := _problem(stored)) is not None:
+        raise ConfigError(f"metadata cannot be stored as JSON: {error}.") from error
+    if (problem := _find_problem(stored)) is not None:
         raise ConfigError(f"metadata: {problem}.")
     return stored
 
 
-def _is_whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_text(value: Any) -> bool:
+def _is_string(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _described_fields(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(field, dict) and isinstance(field.get("type"), str) for field in value.values())
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_list_of_strings(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_string, value)))
+
+
+def _is_object_of_integers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_integer, value.values()))
+
+
+def _is_object_of_fields(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(field, dict) and isinstance(field.get("type"), str) for field in value.values()
+    )
 
 
 _ENTRIES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "writer": (_is_text, "a string"),
-    "sealed": (_is_text, "a string"),
-    "seed": (_is_whole, "an integer"),
-    "fields": (_described_fields, "an object that describes each field by an object with its type"),
-    "record": (lambda value: isinstance(value, list), "a list"),
-    "counts": (
-        lambda value: isinstance(value, dict) and all(map(_is_whole, value.values())),
-        "an object of integers",
-    ),
-    "class_names": (
-        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
-        "a list of strings",
-    ),
+    "writer": (_is_string, "a string"),
+    "sealed": (_is_string, "a string"),
+    "seed": (_is_integer, "an integer"),
+    "fields": (_is_object_of_fields, "an object with an object that has a type for each field"),
+    "record": (_is_list, "a list"),
+    "counts": (_is_object_of_integers, "an object of integers"),
+    "class_names": (_is_list_of_strings, "a list of strings"),
 }
 
 
-def _problem(metadata: Mapping[str, Any]) -> str | None:
-    """What is wrong with metadata, or None."""
-    for name, (is_right, wanted) in _ENTRIES.items():
-        if name in metadata and not is_right(metadata[name]):
-            return f"{name!r} is {wanted}, got a {_kind(metadata[name])}" + (
-                " that holds something else" if isinstance(metadata[name], (dict, list)) else ""
-            )
+def _find_problem(metadata: Mapping[str, Any]) -> str | None:
+    """Describe the first invalid entry; None if all entries are valid."""
+    for name, (is_valid, expected) in _ENTRIES.items():
+        if name in metadata and not is_valid(metadata[name]):
+            value = metadata[name]
+            detail = " with other contents" if isinstance(value, (dict, list)) else ""
+            return f"{name!r} must be {expected}, got a {_json_type(value)}{detail}"
     level: list[Any] = [metadata]
     for _ in range(MAX_DEPTH):
-        level = [child for value in level for child in _children(value)]
+        level = [child for value in level for child in _containers(value)]
         if not level:
             return None
     return f"it is nested deeper than {MAX_DEPTH} levels"
 
 
-def _children(value: Any) -> list[Any]:
-    """The lists and objects inside a list or an object."""
+def _containers(value: Any) -> list[Any]:
+    """Return the lists and objects directly inside a list or an object."""
     values = value.values() if isinstance(value, dict) else value
     return [child for child in values if isinstance(child, (dict, list))]
 
 
-def _kind(value: Any) -> str:
-    """JSON's word for the type of a value."""
+def _json_type(value: Any) -> str:
+    """Return the JSON name of the type of a value."""
     kinds = {dict: "object", list: "list", str: "string", bool: "boolean", type(None): "null"}
     return kinds.get(type(value), "number")

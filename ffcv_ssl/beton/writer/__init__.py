@@ -1,4 +1,4 @@
-"""Write .beton files, whole or not at all."""
+"""Atomic writing of .beton files."""
 
 from ffcv_ssl.beton.writer.dataset_writer import DatasetWriter, WriteReport
 

@@ -1,4 +1,4 @@
-"""Turn samples of a dataset into batches of stored bytes: the part of writing that runs in every worker."""
+"""Encoding of samples to batches of bytes, which runs in every worker process."""
 
 from __future__ import annotations
 
@@ -11,45 +11,57 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.beton.format.layout import MAX_PAGE_SIZE
-from ffcv_ssl.errors import FfcvSslError, FieldError
+from ffcv_ssl.errors import FieldError, describe_error
 from ffcv_ssl.fields.base import Encoded, Field
 
-BATCH_BYTES = 1 << 18  # enough to make the cost of a message small
-_BATCH_SECONDS = 0.2  # so that the progress bar moves, however slow the samples are
+BATCH_BYTES = 1 << 18  # large enough that the cost per message is small
+_BATCH_SECONDS = 0.2  # a batch ends after this time, so that the progress bar moves
 
 
 @dataclass(frozen=True)
 class Job:
-    """What there is to encode; sent once to every worker.
+    """Samples to encode, sent once to every worker.
 
     Parameters
     ----------
     dataset
-        Anything with `__getitem__` that gives tuples, or dicts.
+        Object whose `__getitem__` returns tuples or dicts.
     fields
-        By name, one for each value of the tuple; of a dict they take the values under their names.
+        Fields by name, one per value of a tuple. From a dict they take the values of their names.
     indices
-        (N,) int64, the samples to store, in the order of the file.
+        (N,) int64 indices of the samples to store, in file order.
     seed
-        For `Field.encode`.
-    skips_errors
-        Whether a sample that fails is left out (True) or ends the job.
+        Seed for `Field.encode`, 0 to 2**64 - 1.
+    skip_errors
+        Whether a sample that fails is skipped. Otherwise it ends the job.
     """
 
     dataset: Any
     fields: dict[str, Field]
-    indices: np.ndarray
+    indices: NDArray[np.int64]
     seed: int
-    skips_errors: bool
+    skip_errors: bool
 
 
 class StoredValue(NamedTuple):
-    """One encoded value: its record without the pointer, its size in bytes (None: no payload), the
-    field's note, and the CRC-32 of its bytes."""
+    """One encoded value.
 
-    record: tuple
+    Parameters
+    ----------
+    record
+        Parts of the record without the pointer.
+    size
+        Size of the payload in bytes; None without payload.
+    note
+        Note of the field; None without note.
+    checksum
+        CRC-32 of the payload.
+    """
+
+    record: tuple[Any, ...]
     size: int | None
     note: str | None
     checksum: int = 0
@@ -57,7 +69,17 @@ class StoredValue(NamedTuple):
 
 @dataclass(frozen=True)
 class SkippedSample:
-    """A sample that was left out: its index in the dataset, its path if it has one, and why."""
+    """A sample that was left out because it failed.
+
+    Parameters
+    ----------
+    index
+        Index of the sample in the dataset.
+    path
+        Path of its file; empty if unknown.
+    reason
+        Description of the failure.
+    """
 
     index: int
     path: str
@@ -66,16 +88,17 @@ class SkippedSample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples in file order.
+    """Consecutive samples in file order.
 
     Parameters
     ----------
     samples
-        Per sample the values in the order of the fields, or the reason why there are none.
+        For each sample, its values in the order of the fields, or the reason why it was skipped.
     payload
-        The stored bytes of all of them, one value after the other; an empty value takes one zero byte, so that its pointer is its own.
+        Stored bytes of all samples, one value after the other. An empty value takes one zero byte,
+        so that no other value has its pointer.
     unused_keys
-        Keys of samples that are dicts, which no field takes.
+        Keys of samples (dicts) that are not field names.
     """
 
     samples: list[list[StoredValue] | SkippedSample]
@@ -84,62 +107,106 @@ class Batch:
 
 
 class SampleFailed(Exception):
-    """One sample could not be encoded: `index` in the dataset, `path` if known; the cause is the exception that it raised."""
+    """A sample could not be encoded; the cause is the exception that it raised.
 
-    def __init__(self, index: int, path: str, reason: str):
+    Parameters
+    ----------
+    index
+        Index of the sample in the dataset.
+    path
+        Path of its file; empty if unknown.
+    reason
+        Description of the failure, appended to "sample INDEX".
+    """
+
+    def __init__(self, index: int, path: str, reason: str) -> None:
         super().__init__(f"sample {index}{reason}")
         self.index, self.path, self.reason = index, path, reason
 
 
-def reserved(size: int) -> int:
-    """Bytes that a value takes in a page."""
+def reserved_size(size: int) -> int:
+    """Return the bytes that a value of `size` bytes occupies in a page: at least 1."""
     return max(size, 1)
 
 
-def encode_batches(job: Job, start: int, stop: int, begin: Callable[[int], None]) -> Iterator[Batch]:
+def encode_batches(
+    job: Job, start: int, stop: int, on_start: Callable[[int], None]
+) -> Iterator[Batch]:
     """Encode the samples at positions [start, stop) of the file.
 
-    `begin` is told each position before its sample is touched. SampleFailed ends it at the first sample that fails, unless the job
-    skips those.
+    Parameters
+    ----------
+    job
+        Samples to encode.
+    start, stop
+        Positions in `job.indices`.
+    on_start
+        Function called with each position before its sample is accessed.
+
+    Yields
+    ------
+    Batch
+        Batches in file order.
+
+    Raises
+    ------
+    SampleFailed
+        At the first sample that fails, unless the job skips errors.
     """
     samples: list[list[StoredValue] | SkippedSample] = []
     payload, deadline = bytearray(), time.monotonic() + _BATCH_SECONDS
     unused_keys: set[str] = set()
     for position in range(start, stop):
-        begin(position)
+        on_start(position)
         try:
             encoded = _encode_sample(job, int(job.indices[position]), unused_keys)
         except SampleFailed as failure:
-            if not job.skips_errors or isinstance(failure.__cause__, MemoryError):
+            if not job.skip_errors or isinstance(failure.__cause__, MemoryError):
                 raise
-            samples.append(SkippedSample(failure.index, failure.path, failure.reason.lstrip(",: ")))
+            reason = failure.reason.lstrip(",: ")
+            samples.append(SkippedSample(failure.index, failure.path, reason))
         else:
-            samples.append([_store(value, payload) for value in encoded])
+            samples.append([_append_payload(value, payload) for value in encoded])
         if len(payload) >= BATCH_BYTES or time.monotonic() >= deadline:
             yield Batch(samples, payload, frozenset(unused_keys))
-            samples, payload, deadline = [], bytearray(), time.monotonic() + _BATCH_SECONDS
+            samples, payload = [], bytearray()
+            deadline = time.monotonic() + _BATCH_SECONDS
     if samples:
         yield Batch(samples, payload, frozenset(unused_keys))
 
 
-def warn_of_unused_keys(path: str, batch: Batch, fields: Mapping[str, Field], known: set[str]) -> None:
-    """Name the keys of samples that no field takes, each once; `known` takes those named."""
-    if batch.unused_keys <= known:
+def warn_of_unused_keys(
+    path: str, batch: Batch, fields: Mapping[str, Field], reported: set[str]
+) -> None:
+    """Warn about keys of samples that are not written, once per key.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    batch
+        Batch that may have unused keys.
+    fields
+        Fields by name.
+    reported
+        Keys of earlier warnings; the new ones are added.
+    """
+    if batch.unused_keys <= reported:
         return
-    names = ", ".join(map(repr, sorted(batch.unused_keys - known)))
-    known |= batch.unused_keys
+    names = ", ".join(map(repr, sorted(batch.unused_keys - reported)))
+    reported |= batch.unused_keys
     message = f"{path}: values under {names} are not written; the fields are {', '.join(fields)}."
     warnings.warn(message, stacklevel=4)
 
 
-def _store(encoded: Encoded, payload: bytearray) -> StoredValue:
-    """Copy one value behind the others, at once: datasets may use their arrays again for the next sample."""
+def _append_payload(encoded: Encoded, payload: bytearray) -> StoredValue:
+    """Append the bytes of one value at once, because a dataset may reuse its arrays."""
     if encoded.payload is None:
         return StoredValue(encoded.record, None, encoded.note)
     before = len(payload)
     payload += encoded.payload
     size = len(payload) - before
-    with memoryview(payload) as view:  # of the copy: what the dataset gave may change meanwhile
+    with memoryview(payload) as view:  # the copy: the value of the dataset may change meanwhile
         checksum = zlib.crc32(view[before:])
     if size == 0:
         payload += b"\0"
@@ -147,26 +214,26 @@ def _store(encoded: Encoded, payload: bytearray) -> StoredValue:
 
 
 def _encode_sample(job: Job, index: int, unused_keys: set[str]) -> list[Encoded]:
-    """Encode all values of one sample; SampleFailed, with the cause, for anything that goes wrong."""
-    values = _values(job, index, unused_keys)
+    """Encode all values of one sample; raise SampleFailed, with its cause, for any failure."""
+    values = _sample_values(job, index, unused_keys)
     encoded = []
-    for (name, each), value in zip(job.fields.items(), values, strict=True):
+    for (name, field), value in zip(job.fields.items(), values, strict=True):
         try:
-            encoded.append(_encode_value(each, value, index, job.seed))
+            encoded.append(_encode_value(field, value, index, job.seed))
         except Exception as error:
-            path = _path_of(error, value if each.pointer_name is not None else None)
-            raise SampleFailed(index, path, f", field {name!r}: {_described(error)}") from error
-    total = sum(reserved(memoryview(each.payload).nbytes) for each in encoded if each.payload is not None)
+            path = _path_of(error, value if field.pointer_name is not None else None)
+            reason = f", field {name!r}: {describe_error(error)}"
+            raise SampleFailed(index, path, reason) from error
+    sizes = [memoryview(each.payload).nbytes for each in encoded if each.payload is not None]
+    total = sum(map(reserved_size, sizes))
     if total > MAX_PAGE_SIZE:
-        raise SampleFailed(index, "", f": its {total} bytes do not fit the largest page of {MAX_PAGE_SIZE}.")
+        reason = f": its {total} bytes do not fit the largest page of {MAX_PAGE_SIZE} bytes."
+        raise SampleFailed(index, "", reason)
     return encoded
 
 
-def _values(job: Job, index: int, unused_keys: set[str]) -> Sequence[Any]:
-    """The values of one sample in the order of the fields.
-
-    The keys of a dict that no field takes go to `unused_keys`.
-    """
+def _sample_values(job: Job, index: int, unused_keys: set[str]) -> Sequence[Any]:
+    """Return the values of one sample in field order; add unused keys to `unused_keys`."""
     names = ", ".join(job.fields)
     try:
         sample = job.dataset[index]
@@ -175,40 +242,49 @@ def _values(job: Job, index: int, unused_keys: set[str]) -> Sequence[Any]:
             missing = [name for name in job.fields if name not in sample]
             if not missing:
                 return [sample[name] for name in job.fields]
-    except Exception as error:  # whatever a dataset raises is about this sample
-        raise SampleFailed(index, _path_of(error), f": {_described(error)}{_length_hint(job.dataset, error)}") from error
+    except Exception as error:  # a dataset may raise anything
+        reason = f": {describe_error(error)}{_length_hint(job.dataset, error)}"
+        raise SampleFailed(index, _path_of(error), reason) from error
     if isinstance(sample, Mapping):
-        found = ", ".join(map(str, sample)) or "none"
-        wanted = ", ".join(map(repr, missing))
-        raise SampleFailed(index, "", f": the dataset gave a dict without {wanted}; its keys: {found}.")
+        keys = ", ".join(map(str, sample)) or "none"
+        listed = ", ".join(map(repr, missing))
+        reason = f": the dataset returned a dict without {listed}; its keys: {keys}."
+        raise SampleFailed(index, "", reason)
     if not isinstance(sample, (tuple, list)):
-        wanted = f"a tuple ({names}) or a dict with these keys"
-        raise SampleFailed(index, "", f": the dataset gave a {type(sample).__name__}, wanted {wanted}.")
+        kind = type(sample).__name__
+        reason = (
+            f": the dataset returned {kind}, expected a tuple ({names}) or a dict with these keys."
+        )
+        raise SampleFailed(index, "", reason)
     if len(sample) != len(job.fields):
-        raise SampleFailed(index, "", f": the dataset gave {len(sample)} values, wanted {len(job.fields)} ({names}).")
+        reason = (
+            f": the dataset returned {len(sample)} values, expected {len(job.fields)} ({names})."
+        )
+        raise SampleFailed(index, "", reason)
     return sample
 
 
 def _encode_value(field: Field, value: Any, index: int, seed: int) -> Encoded:
-    """Encode one value and hold the field to what it said about its payload."""
+    """Encode one value; check that it has a payload exactly if the field declares a pointer."""
     encoded = field.encode(value, index, seed)
     if (encoded.payload is None) != (field.pointer_name is None):
-        raise FieldError(f"{type(field).__name__} has pointer_name={field.pointer_name!r}, which does not go with what it encoded.")
+        kind = "no payload" if encoded.payload is None else "a payload"
+        raise FieldError(
+            f"{type(field).__name__} has pointer_name={field.pointer_name!r}, "
+            f"but encode() returned {kind}."
+        )
     return encoded
 
 
-def _described(error: Exception) -> str:
-    """An exception in words: our own messages as they are, others with their type."""
-    return str(error) if isinstance(error, FfcvSslError) else f"{type(error).__name__}: {error}"
-
-
 def _length_hint(dataset: Any, error: Exception) -> str:
-    """What `len()` promised, where the dataset did not have an index."""
-    return f" (len() of the dataset is {len(dataset)})" if isinstance(error, IndexError) and hasattr(dataset, "__len__") else ""
+    """Return a note on the length of a dataset that raised IndexError."""
+    if isinstance(error, IndexError) and hasattr(dataset, "__len__"):
+        return f" (len() of the dataset is {len(dataset)})"
+    return ""
 
 
 def _path_of(error: Exception, value: Any = None) -> str:
-    """Path of the file behind a value: itself, its `path`, or the file that the error is about."""
+    """Return the path of the file behind a value or an error; empty if there is none."""
     if isinstance(value, Mapping):
         value = value.get("path")
     if isinstance(value, (str, os.PathLike)):

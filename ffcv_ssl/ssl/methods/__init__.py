@@ -1,1 +1,1 @@
-"""One module per self-supervised method: its loss as a function, and the method as a module."""
+"""Self-supervised methods, one module each: the loss as a function, and the method as a module."""

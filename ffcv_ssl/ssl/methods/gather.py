@@ -1,6 +1,6 @@
-"""What processes that train together tell each other: embeddings, for losses that need the whole batch, and gradients."""
+"""Communication between training processes: all embeddings for the loss, averaged gradients."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import distributed as dist
 
 
 class _Gather(torch.autograd.Function):
-    """All ranks' tensors, one behind the other; backward, each rank's part of the gradients' sum over ranks.
+    """Differentiable all-gather; backward, each rank gets its part of the sum of gradients.
 
     torch's own differentiable all_gather is deprecated (2.13), and its successor is private.
     """
@@ -21,37 +21,53 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # torch's stubs say Any
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         gradient = gradient.contiguous().clone()
         dist.all_reduce(gradient)
         return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def gather(embeddings: Tensor) -> Tensor:
-    """Put the embeddings of all processes together: (B, V, D) on each of W to (W x B, V, D), the same on all.
+    """Concatenate the embeddings of all processes.
 
-    Every process then computes the loss of the whole batch. What flows back into its own embeddings is the sum over processes, W times
-    the gradient of that loss; `DistributedDataParallel` takes the mean over processes, and the gradients of the parameters are those of
-    the whole batch in one process. Without a process group nothing happens.
+    Each process can then compute the loss of the whole batch.
+    The gradient with respect to a process's own embeddings is the sum over the W processes, W times
+    the gradient of the loss. `DistributedDataParallel` averages over processes, so the gradients of
+    the parameters equal those of one process with the whole batch.
 
     Parameters
     ----------
     embeddings
-        Floating point, of one shape in all processes; rank 0's come first.
+        (B, V, D) floating point, with the same shape in all processes.
+
+    Returns
+    -------
+    (W * B, V, D), identical in all processes, in the order of ranks. Without a process group,
+    `embeddings` itself.
     """
-    if not _is_joined():
+    if not _has_process_group():
         return embeddings
-    return _Gather.apply(embeddings.contiguous())
+    apply: Callable[[Tensor], Tensor] = _Gather.apply  # torch does not annotate it
+    return apply(embeddings.contiguous())
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace the gradients by their mean over processes, for what trains outside of `DistributedDataParallel`."""
-    if _is_joined():
+    """Replace each gradient by its mean over processes; do nothing without a process group.
+
+    Modules outside of `DistributedDataParallel` need this before an optimizer step.
+
+    Parameters
+    ----------
+    parameters
+        Parameters, in the same order in all processes. Those without gradient are skipped.
+    """
+    if _has_process_group():
         for parameter in parameters:
             if parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= dist.get_world_size()
 
 
-def _is_joined() -> bool:
+def _has_process_group() -> bool:
+    """Whether this process belongs to an initialized process group."""
     return dist.is_available() and dist.is_initialized()

@@ -1,4 +1,4 @@
-"""Supervised training, the yardstick: the same network and loop, with labels."""
+"""Supervised baseline: the same network and training loop, with labels."""
 
 from typing import ClassVar
 
@@ -11,18 +11,30 @@ from ffcv_ssl.ssl.methods.method import Logs, Method, Normalize
 
 
 class Supervised(Method):
-    """Cross entropy of every view's class.
+    """Cross entropy of a linear classifier on every view; the projector is the classifier.
 
     Parameters
     ----------
-    backbone, normalize
-        See `Method`.
+    backbone
+        Module that maps (N, 3, H, W) images to (N, num_features) features.
     num_features
         Length of the backbone's features.
     num_classes
-        Classes; labels are 0..num_classes-1. The projector is the linear classifier.
+        Number of classes, >= 2. Labels are 0 to num_classes - 1.
+    normalize
+        Normalization of uint8 images.
     label_smoothing
-        Share of the target spread over all classes, in [0, 1).
+        Fraction of the target distribution spread evenly over all classes, in [0, 1).
+
+    Raises
+    ------
+    ConfigError
+        If `num_classes` or `label_smoothing` is out of range.
+
+    References
+    ----------
+    Label smoothing: Szegedy et al., arXiv 1512.00567, section 7; here
+    `torch.nn.functional.cross_entropy`.
     """
 
     uses_labels: ClassVar[bool] = True
@@ -34,22 +46,41 @@ class Supervised(Method):
         num_classes: int,
         normalize: Normalize,
         label_smoothing: float = 0.0,
-    ):
+    ) -> None:
         if num_classes < 2:
-            raise ConfigError(f"supervised: there are at least 2 classes, got {num_classes}.")
+            raise ConfigError(f"supervised: there must be at least 2 classes, got {num_classes}.")
         if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"supervised: label_smoothing is a share in [0, 1), got {label_smoothing}.")
+            raise ConfigError(
+                f"supervised: label_smoothing must be in [0, 1), got {label_smoothing}."
+            )
         super().__init__(backbone, nn.Linear(num_features, num_classes), normalize)
         self.num_classes, self.label_smoothing = num_classes, label_smoothing
 
-    def forward(self, views: Tensor, labels: Tensor) -> tuple[Tensor, Logs]:  # type: ignore[override]  # it needs the labels
-        """Cross entropy of (B, V, 3, H, W) views with (B,) int64 labels, in float32; logs the share of views classified right."""
+    def forward(  # type: ignore[override]  # this method needs the labels
+        self, views: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Logs]:
+        """Return the cross entropy of a batch of views.
+
+        Parameters
+        ----------
+        views
+            (B, V, 3, H, W) uint8, or normalized floating point.
+        labels
+            (B,) int64, 0 to num_classes - 1.
+
+        Returns
+        -------
+        The scalar float32 loss, the mean over views, and the log "accuracy", the fraction of views
+        classified correctly.
+        """
         logits = self.embed(views)
         with torch.autocast(views.device.type, enabled=False):
             logits, targets = logits.float().flatten(0, 1), labels.repeat_interleave(views.shape[1])
             loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        return loss, {"accuracy": (logits.detach().argmax(dim=1) == targets).float().mean()}
+        accuracy = (logits.detach().argmax(dim=1) == targets).float().mean()
+        return loss, {"accuracy": accuracy}
 
     def classify(self, images: Tensor) -> Tensor:
         """Map (N, 3, H, W) images to (N, num_classes) logits."""
-        return self.projector(self.features(images))
+        logits: Tensor = self.projector(self.features(images))
+        return logits

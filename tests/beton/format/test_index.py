@@ -1,4 +1,4 @@
-"""From records and table to checked extents."""
+"""Validated extents from records and allocation table."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SIZES = (5, 7, 4)
 
 
 def records_and_table():
-    """Three samples with a text and a box of ten bytes each, one value after the other."""
+    """Three samples with a text and a box of ten bytes, stored one after the other."""
     records = np.zeros(3, dtype=record_dtype(FIELDS))
     table, pointer = [], PAGE
     for sample, size in enumerate(SIZES):
@@ -27,13 +27,13 @@ def records_and_table():
 
 
 def locate(records, table, fields=FIELDS):
-    """Extents of records that exist only in memory."""
+    """Locate the values of records that exist only in memory."""
     return locate_values(fields, records, table, REGION)
 
 
 @pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled"])
 def test_extents__do_not_depend_on_the_order_of_the_table(order):
-    """Pointers and sizes come back for every order of the allocation table; scalars have none."""
+    """Pointers and sizes are the same for every order of the table; scalars have none."""
     records, table = records_and_table()
     if order == "reversed":
         table = table[::-1].copy()
@@ -44,11 +44,15 @@ def test_extents__do_not_depend_on_the_order_of_the_table(order):
     assert list(extents["text"][1]) == list(SIZES)
     assert list(extents["text"][0]) == list(records["text"]["ptr"])
     assert list(extents["box"][1]) == [10] * 3
-    assert all(array.dtype == np.uint64 and array.flags.c_contiguous for pair in extents.values() for array in pair)
+    assert all(
+        array.dtype == np.uint64 and array.flags.c_contiguous
+        for pair in extents.values()
+        for array in pair
+    )
 
 
 def test_extents__of_empty_values_ignore_their_pointers():
-    """An empty value may share its neighbour's pointer, or point before the data region, as in FFCV's files."""
+    """An empty value may share a pointer or point before the data region, as in FFCV's files."""
     records, table = records_and_table()
     records["text"][0] = (0, 0)
     records["text"][1] = (records["box"][1], 0)
@@ -75,15 +79,15 @@ def test_extents__may_be_shared():
         (3 * PAGE - 4, 5, "not inside the data region"),
         (2**64 - 1, 5, "not inside the data region"),
         (2**64 - 5, 5, "not inside the data region"),
-        (2 * PAGE - 4, 5, "cross a border"),
+        (2 * PAGE - 4, 5, "cross a page boundary"),
         (PAGE + 8, 5, "overlap"),
         (PAGE, 8 << 20, "not inside the data region"),
-        (PAGE, 2**64 - 1, "asks for"),
+        (PAGE, 2**64 - 1, "requires"),
     ],
 )
 @pytest.mark.parametrize("in_order", [True, False])
-def test_extents__refuse_values_in_wrong_places(pointer, size, message, in_order):
-    """Every pointer and size is checked, also those whose sum wraps around, for sorted and for other tables."""
+def test_extents__refuse_values_at_invalid_offsets(pointer, size, message, in_order):
+    """Every pointer and size is checked, also if their sum overflows, for any table order."""
     records, table = records_and_table()
     records["text"][0], table[0] = (pointer, size), (0, pointer, size)
     if message == "overlap":
@@ -94,15 +98,18 @@ def test_extents__refuse_values_in_wrong_places(pointer, size, message, in_order
 
 @pytest.mark.parametrize("size", [4, 6, 0])
 def test_extents__refuse_sizes_that_differ(size):
-    """What the table says must be what the record says; the message names sample and field."""
+    """Table and record must have the same size; the message names sample and field."""
     records, table = records_and_table()
     table["size"][2] = size
-    with pytest.raises(BetonFormatError, match=rf"sample 1, field 'text': {size} bytes are stored, but its record asks for 7"):
+    with pytest.raises(
+        BetonFormatError,
+        match=rf"sample 1, field 'text': {size} bytes are stored, but its record requires 7",
+    ):
         locate(records, table)
 
 
-def test_extents__refuse_pointers_that_the_table_does_not_know():
-    """A pointer without a row is an error; too few rows for the records are a truncated table."""
+def test_extents__refuse_pointers_that_are_not_in_the_table():
+    """A pointer without a row is an error; too few rows raise TruncatedFile."""
     records, table = records_and_table()
     with pytest.raises(TruncatedFile, match="sample 2, field 'box'"):
         locate(records, table[:-1])
@@ -118,14 +125,14 @@ def test_extents__refuse_pointers_that_the_table_does_not_know():
     ("record", "size", "message"),
     [
         ((7, 3, 5, PAGE), 45, "mode 7"),
-        ((1, 3, 5, PAGE), 44, "asks for 45"),
-        ((1, 5, 5, PAGE), 45, "asks for 75"),
+        ((1, 3, 5, PAGE), 44, "requires 45"),
+        ((1, 5, 5, PAGE), 45, "requires 75"),
         ((0, 3, 5, PAGE), 0, "0 bytes"),
         ((1, 0, 5, PAGE), 0, "0 x 5 pixels"),
     ],
 )
 def test_extents__refuse_impossible_images(record, size, message):
-    """Unknown modes, raw images of another size and images without pixels or bytes are found when the file is opened."""
+    """Unknown modes, wrong sizes and images without pixels or bytes are rejected."""
     fields = {"image": RGBImageField("raw")}
     records = np.array([(record,)], dtype=record_dtype(fields))
     table = np.array([(0, PAGE, size)], dtype=TABLE_DTYPE)
@@ -134,7 +141,7 @@ def test_extents__refuse_impossible_images(record, size, message):
 
 
 def test_extents__name_the_sample_in_later_blocks():
-    """Samples are checked in blocks; the message counts from the beginning of the file."""
+    """Samples are checked in blocks; the message has the index in the file."""
     fields = {"box": NDArrayField("u1", (1,))}
     count = (1 << 17) + 10
     records = np.zeros(count, dtype=record_dtype(fields))
@@ -147,7 +154,7 @@ def test_extents__name_the_sample_in_later_blocks():
 
 
 def test_extents__exist_for_no_samples_and_no_payload():
-    """Files without samples, and files of scalars, have nothing to locate."""
+    """Files without samples and files of scalars have no values to locate."""
     records, table = records_and_table()
     assert [len(pointers) for pointers, _ in locate(records[:0], table[:0]).values()] == [0, 0]
     scalars = {"label": IntField()}

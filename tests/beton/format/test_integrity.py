@@ -1,4 +1,4 @@
-"""The extension block, byte by byte, and what happens to broken ones."""
+"""The bytes of the extension block, and errors for damaged blocks."""
 
 import json
 import zlib
@@ -6,7 +6,13 @@ import zlib
 import numpy as np
 import pytest
 
-from ffcv_ssl.beton.format.integrity import extension_length, extension_to_bytes, page_ranges, range_checksum, read_extension
+from ffcv_ssl.beton.format.integrity import (
+    extension_length,
+    extension_to_bytes,
+    page_ranges,
+    range_checksum,
+    read_extension,
+)
 from ffcv_ssl.beton.format.layout import Header
 from ffcv_ssl.errors import BetonFormatError, UnsupportedVersion
 
@@ -15,19 +21,21 @@ TEXT = json.dumps({"class_names": ["cat", "dog"]}).encode()
 
 
 def block_and_header(text=TEXT, checksums=(7, 2**32 - 1), start=3 * PAGE):
-    """A block as the writer makes it, and the header of its file."""
+    """A block as the writer creates it, and the header of its file."""
     block = extension_to_bytes(text, np.array(checksums, dtype=np.uint32), 11, 22)
     return block, Header(1, PAGE, 1, start + len(block))
 
 
 def parse(block, header):
-    """Read a block from a file of which only the block exists."""
+    """Read a block; all bytes before it are zero."""
     start = header.alloc_table_ptr - len(block)
-    return read_extension(lambda offset, size: (bytes(8000) + block)[offset - start + 8000 :][:size], header)
+    return read_extension(
+        lambda offset, size: (bytes(8000) + block)[offset - start + 8000 :][:size], header
+    )
 
 
 def resealed(block, edits):
-    """A block with edited bytes whose own checksum is right again."""
+    """A block with edited bytes and a matching checksum."""
     data = bytearray(block)
     for offset, replacement in edits.items():
         data[offset : offset + len(replacement)] = replacement
@@ -36,7 +44,7 @@ def resealed(block, edits):
 
 
 def test_block__has_the_layout_of_the_format():
-    """Length and text, padding, page checksums, index and table checksum, padding, trailer."""
+    """The block consists of length, text, checksums and trailer, with padding."""
     block, _ = block_and_header()
     text_end = 8 + -(-len(TEXT) // 8) * 8
     assert int.from_bytes(block[:8], "little") == len(TEXT)
@@ -53,24 +61,28 @@ def test_block__has_the_layout_of_the_format():
 
 @pytest.mark.parametrize("num_pages", [0, 1, 2, 3])
 @pytest.mark.parametrize("text", [b"{}", b'{"a":1}', TEXT])
-def test_block__survives_its_bytes(text, num_pages):
-    """Text and checksums come back for every padding."""
+def test_block__round_trip_is_exact(text, num_pages):
+    """Text and checksums are restored for every length of the padding."""
     block, header = block_and_header(text, range(num_pages))
     extension = parse(block, header)
     assert extension.metadata == json.loads(text)
     assert list(extension.page_checksums) == list(range(num_pages))
-    assert (extension.index_checksum, extension.table_checksum, extension.start) == (11, 22, 3 * PAGE)
+    assert (extension.index_checksum, extension.table_checksum, extension.start) == (
+        11,
+        22,
+        3 * PAGE,
+    )
 
 
 def test_block__is_absent_in_files_of_ffcv():
-    """Anything that does not end in the magic is a file without the block."""
+    """A file without the magic number has no block."""
     block, header = block_and_header()
     assert parse(block[:-32] + bytes(32), header) is None
     assert read_extension(lambda offset, size: bytes(size), Header(1, PAGE, 1, 1065)) is None
 
 
-def test_block__shows_every_flipped_bit():
-    """Any flipped bit outside the magic is an error, never another content."""
+def test_block__detects_every_flipped_bit():
+    """Any flipped bit outside the magic number is an error."""
     block, header = block_and_header()
     for position in range(len(block)):
         if not len(block) - 32 <= position < len(block) - 24:
@@ -82,14 +94,14 @@ def test_block__shows_every_flipped_bit():
 
 @pytest.mark.parametrize("length", [0, 32, 55, 2**63, 2**64 - 1])
 def test_block__refuses_impossible_lengths(length):
-    """A length that cannot be is said so, before anything of that size is read."""
+    """An impossible length is an error before that many bytes are read."""
     block, header = block_and_header()
-    with pytest.raises(BetonFormatError, match="is said to have"):
+    with pytest.raises(BetonFormatError, match="impossible length"):
         parse(resealed(block, {len(block) - 24: length.to_bytes(8, "little")}), header)
 
 
 def test_block__refuses_unknown_flags():
-    """A block of a later kind is refused, not misread."""
+    """Flags of later versions raise UnsupportedVersion."""
     block, header = block_and_header()
     with pytest.raises(UnsupportedVersion, match="flags 0x3"):
         parse(block[:-12] + b"\3" + block[-11:], header)
@@ -97,14 +109,14 @@ def test_block__refuses_unknown_flags():
 
 @pytest.mark.parametrize("json_length", [len(TEXT) + 8, 2**40, 2**64 - 1])
 def test_block__refuses_parts_that_do_not_add_up(json_length):
-    """Inner lengths are checked against the block, also where the checksum is right."""
+    """Inner lengths are checked also if the checksum matches."""
     block, header = block_and_header()
     with pytest.raises(BetonFormatError, match="do not add up"):
         parse(resealed(block, {0: json_length.to_bytes(8, "little")}), header)
 
 
 @pytest.mark.parametrize("text", [b"[1, 2]", b"not json", b"\xff\xfe", b"[" * 100_000])
-def test_block__refuses_text_that_is_no_object(text):
+def test_block__refuses_text_that_is_not_an_object(text):
     """The text must be a JSON object in UTF-8."""
     block, header = block_and_header(text)
     with pytest.raises(BetonFormatError, match="JSON of the extension block"):
@@ -112,21 +124,21 @@ def test_block__refuses_text_that_is_no_object(text):
 
 
 @pytest.mark.parametrize(("start", "num_pages"), [(3 * PAGE + 8, 1), (2 * PAGE, 3)])
-def test_block__refuses_places_where_pages_cannot_be(start, num_pages):
-    """The block begins at a page border and has room for its pages before it."""
+def test_block__refuses_impossible_offsets(start, num_pages):
+    """The block starts at a page boundary, behind all of its pages."""
     block, header = block_and_header(checksums=range(num_pages), start=start)
     with pytest.raises(BetonFormatError, match="cannot follow"):
         parse(block, header)
 
 
-def test_page_ranges__leave_out_the_records():
-    """The first page begins after the records if it holds them too."""
+def test_page_ranges__exclude_the_records():
+    """The first range starts behind the records if its page also holds records."""
     assert page_ranges(0, 4 * PAGE, 2 * PAGE, 5000) == [(5000, 2 * PAGE), (2 * PAGE, 4 * PAGE)]
     assert page_ranges(PAGE, 2 * PAGE, PAGE, 5000) == [(PAGE, 2 * PAGE)]
 
 
 def test_range_checksum__equals_one_crc():
-    """Reading in pieces gives the CRC-32 of the whole range, for sizes around the size of a piece."""
+    """Reading in chunks gives the CRC-32 of the whole range, for sizes around the chunk size."""
     data = np.random.default_rng(0).integers(0, 256, size=(1 << 23) + 5, dtype=np.uint8).tobytes()
 
     def read_into(offset, buffer):

@@ -1,4 +1,4 @@
-"""Fields and metadata into a file and out of it."""
+"""Fields and metadata, checked on writing and rebuilt on reading."""
 
 import json
 from typing import ClassVar
@@ -38,39 +38,44 @@ class PairField(Field):
 
 
 FIELDS = {"image": RGBImageField("raw"), "pair": PairField(3), "label": IntField()}
-METADATA = {"record": json.loads(json.dumps(dtype_to_json(record_dtype(FIELDS)))), "fields": {"pair": {"type": "PairField"}}}
+METADATA = {
+    "record": json.loads(json.dumps(dtype_to_json(record_dtype(FIELDS)))),
+    "fields": {"pair": {"type": "PairField"}},
+}
 
 
 def descriptors(fields):
-    """Descriptors as they come out of a file."""
+    """Descriptors after a round trip through bytes."""
     return parse_descriptors(descriptors_to_bytes(fields))
 
 
-def test_schema__gives_custom_fields_their_class_and_arguments():
-    """A custom field's class reads its own arguments; the record type is that of the writer."""
+def test_schema__builds_custom_fields_from_their_arguments():
+    """The class of a custom field parses its arguments; the record dtype is that of the writer."""
     fields, dtype = parse_schema(descriptors(FIELDS), {"pair": PairField}, {})
     assert fields["pair"].scale == 3
     assert dtype == record_dtype(FIELDS)
 
 
 def test_schema__lists_custom_fields_without_their_class():
-    """The metadata tells the record type of an unknown field, so that the others can be read; decoding it says what to do."""
+    """Metadata provides the record dtype of an unknown field; decoding it names the remedy."""
     fields, dtype = parse_schema(descriptors(FIELDS), {}, METADATA)
     assert dtype.itemsize == record_dtype(FIELDS).itemsize
-    assert [dtype.fields[name][1] for name in FIELDS] == [record_dtype(FIELDS).fields[name][1] for name in FIELDS]
+    assert [dtype.fields[name][1] for name in FIELDS] == [
+        record_dtype(FIELDS).fields[name][1] for name in FIELDS
+    ]
     assert dtype["image"] == FIELDS["image"].record_dtype
     with pytest.raises(FieldError, match=r"PairField.*custom_fields"):
         fields["pair"].decode(np.zeros(1, dtype["pair"])[0], b"")
 
 
-def test_schema__refuses_custom_fields_it_knows_nothing_about():
-    """Without class and metadata (FFCV's files) the record type is unknown."""
+def test_schema__refuses_custom_fields_of_unknown_dtype():
+    """Without class and metadata, as in FFCV's files, the record dtype is unknown."""
     with pytest.raises(UnknownFieldType, match="'pair' is a custom field"):
         parse_schema(descriptors(FIELDS), {}, {})
 
 
 def test_schema__refuses_unknown_types():
-    """A type id that is not in the format is named together with the field."""
+    """The error for an unknown type id names the field."""
     data = bytearray(descriptors_to_bytes({"x": IntField()}))
     data[0] = 77
     with pytest.raises(UnknownFieldType, match="field 'x': unknown field type 77"):
@@ -93,14 +98,14 @@ def test_schema__refuses_unknown_types():
         [["image", "|V13"], ["pair", "|V999999999999"], ["label", "<i8"]],
     ],
 )
-def test_schema__refuses_record_types_that_make_no_sense(record):
-    """The metadata of an untrusted file is checked before it shapes memory."""
+def test_schema__refuses_invalid_record_types(record):
+    """The record dtype of an untrusted file is validated before it is used."""
     with pytest.raises(BetonFormatError):
         parse_schema(descriptors(FIELDS), {}, {"record": record})
 
 
 class WithArguments(FloatField):
-    """A field whose descriptor holds whatever a test wants."""
+    """A field with the arguments that a test sets."""
 
     stored: ClassVar[bytes] = b""
 
@@ -109,7 +114,7 @@ class WithArguments(FloatField):
 
 
 class Forgetful(PairField):
-    """A field that does not store what it needs."""
+    """A field that does not store its arguments."""
 
     @classmethod
     def from_arguments(cls, arguments):
@@ -117,7 +122,7 @@ class Forgetful(PairField):
 
 
 class HoldsObjects(PairField):
-    """A field of Python objects."""
+    """A field whose records are Python objects."""
 
     @property
     def record_dtype(self):
@@ -125,14 +130,14 @@ class HoldsObjects(PairField):
 
 
 class NotForJson(PairField):
-    """A field that describes itself with an object."""
+    """A field whose description is not valid JSON."""
 
     def describe(self):
         return {"type": type}
 
 
 def test_fields__are_refused_before_anything_is_written(monkeypatch):
-    """No fields, foreign objects, long arguments, objects, and fields that do not read back are errors of the constructor."""
+    """`check_fields` rejects fields that a file cannot hold or restore."""
     monkeypatch.setattr(WithArguments, "stored", bytes(1025))
     for fields in (
         {},
@@ -150,15 +155,17 @@ def test_fields__are_refused_before_anything_is_written(monkeypatch):
     assert list(check_fields({"x": WithArguments()})) == ["x"]
 
 
-@pytest.mark.parametrize("metadata", [{"fields": 1}, {"class_names": "cat"}, {"class_names": [1]}, {"x": object()}])
-def test_metadata__is_refused_where_json_or_the_writer_cannot_hold_it(metadata):
-    """Names that the writer uses, class names that are no strings, and objects are errors."""
+@pytest.mark.parametrize(
+    "metadata", [{"fields": 1}, {"class_names": "cat"}, {"class_names": [1]}, {"x": object()}]
+)
+def test_metadata__is_refused_if_it_cannot_be_stored(metadata):
+    """Reserved names, class names that are not strings, and Python objects are errors."""
     with pytest.raises(ConfigError, match="metadata"):
         check_metadata(metadata)
 
 
-def test_metadata__is_what_the_reader_will_see():
-    """Tuples become lists already when the writer is built, and the caller's object is not kept."""
+def test_metadata__equals_what_the_reader_returns():
+    """Tuples become lists when the writer is built, and the caller's objects are copied."""
     names = ["a"]
     checked = check_metadata({"class_names": names, "shape": (1, 2)})
     names.append("b")

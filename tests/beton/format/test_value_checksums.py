@@ -1,4 +1,4 @@
-"""Every stored value has a checksum, compared whenever the value is read; files without them stay readable."""
+"""Checksums of stored values are compared on every read; older files have none."""
 
 import json
 import zlib
@@ -17,7 +17,7 @@ STORED = ("image", "text", "info", "box", "tensor")
 
 
 def test_every_value__has_the_crc_of_its_bytes(good):
-    """`value_checksums` is zlib's CRC-32 of what `read` returns; scalars have none, as the index covers them."""
+    """`value_checksums` is the CRC-32 of the bytes that `read` returns; scalars have none."""
     with BetonReader(good.path) as reader:
         assert reader.stored_fields == list(STORED)
         assert reader.has_value_checksums
@@ -28,27 +28,29 @@ def test_every_value__has_the_crc_of_its_bytes(good):
 
 
 def test_every_flipped_byte__of_every_value_is_an_error(good, write_bytes):
-    """One changed byte, first, middle or last, of any value of any field, and `value` and `read` refuse it by name."""
+    """A changed byte of any value makes `value` and `read` raise with sample and field."""
     with BetonReader(good.path) as reader:
-        places = [
+        damages = [
             (i, name, int(pointer) + k)
             for name in STORED
             for i, (pointer, size) in enumerate(zip(*reader.extents(name), strict=True))
             for k in sorted({0, int(size) // 2, int(size) - 1})
             if size
         ]
-    assert len(places) > 60
-    for sample_id, name, offset in places:
+    assert len(damages) > 60
+    for sample_id, name, offset in damages:
         path = write_bytes(good.data, {offset: bytes([good.data[offset] ^ 0x10])})
         with BetonReader(path) as reader:
             with pytest.raises(SampleError, match=rf"sample {sample_id}, field '{name}'.*checksum"):
                 reader.value(sample_id, name)
-            with pytest.raises(ChecksumError, match=rf"broken.beton: sample {sample_id}, field '{name}'"):
+            with pytest.raises(
+                ChecksumError, match=rf"broken.beton: sample {sample_id}, field '{name}'"
+            ):
                 reader.read(sample_id, name)
 
 
 def test_check_none__compares_nothing(good, write_bytes):
-    """`check="none"` reads what is there; another word is refused."""
+    """`check="none"` returns damaged values; an unknown option is an error."""
     with BetonReader(good.path) as reader:
         pixel = int(reader.extents("image")[0][2])
         before = reader.value(2, "image")
@@ -60,56 +62,71 @@ def test_check_none__compares_nothing(good, write_bytes):
 
 
 @pytest.mark.parametrize("older", [without_block, without_value_checksums])
-def test_older_file__reads_the_same(good, write_bytes, same_value, older):
-    """Files without checksums of values, or without any, hold the same values."""
+def test_older_file__has_the_same_values(good, write_bytes, same_value, older):
+    """Files without value checksums, or without an extension block, have the same values."""
     with BetonReader(write_bytes(older(good.data))) as reader:
         assert not reader.has_value_checksums
         assert reader.value_checksums("image") is None
         for i, expected in enumerate(good.samples):
-            assert all(same_value(reader.value(i, name), value) for name, value in zip(good.names, expected, strict=True))
+            assert all(
+                same_value(reader.value(i, name), value)
+                for name, value in zip(good.names, expected, strict=True)
+            )
 
 
 @pytest.mark.parametrize("offset", range(8))
-def test_damaged_mark__does_not_hide_the_block(good, write_bytes, offset):
-    """A flipped bit in the mark of the block is an error, and not a file without checksums."""
-    place = good.table - 32 + offset
-    path = write_bytes(good.data, {place: bytes([good.data[place] ^ 4])})
-    with pytest.raises(BetonFormatError, match="no extension block"):
+def test_damaged_magic__does_not_hide_the_block(good, write_bytes, offset):
+    """A flipped bit in the magic number is an error, not a file without checksums."""
+    position = good.table - 32 + offset
+    path = write_bytes(good.data, {position: bytes([good.data[position] ^ 4])})
+    with pytest.raises(BetonFormatError, match="not a valid extension block"):
         BetonReader(path)
 
 
 def test_damaged_flags__are_an_error(good, write_bytes):
-    """The flags say what the block holds; whatever bit of them flips, the file is refused."""
+    """Any flipped bit of the flags is an error."""
     for bit in range(32):
-        place = good.table - 12 + bit // 8
-        path = write_bytes(good.data, {place: bytes([good.data[place] ^ (1 << bit % 8)])})
+        position = good.table - 12 + bit // 8
+        flipped = bytes([good.data[position] ^ (1 << bit % 8)])
+        path = write_bytes(good.data, {position: flipped})
         with pytest.raises(BetonFormatError):
             BetonReader(path)
 
 
-def test_number_of_checksums__must_be_that_of_the_values(good, write_bytes):
-    """A block with checksums for more values than the table lists is refused, also when its own checksum is right."""
-    data = rebuilt(good.data, lambda block: {"value_checksums": np.append(block.value_checksums, 7)})
-    with pytest.raises(BetonFormatError, match=r"checksums for 31 values; the allocation table has 30"):
+def test_number_of_checksums__must_match_the_table(good, write_bytes):
+    """The number of value checksums must equal the number of table rows."""
+    data = rebuilt(
+        good.data, lambda block: {"value_checksums": np.append(block.value_checksums, 7)}
+    )
+    with pytest.raises(
+        BetonFormatError, match=r"checksums for 31 values; the allocation table has 30"
+    ):
         BetonReader(write_bytes(data))
 
 
 def test_pages_with_checksums__lie_behind_the_records(good, write_bytes):
-    """A list of page checksums that reaches back over the records is refused when the file is opened."""
+    """Pages with checksums must not lie inside the records."""
     with BetonReader(good.path) as reader:
         page_size, start = reader.page_size, reader.pages_end
     pages = start // page_size
     assert pages == 2
-    shifted = good.data[:start] + bytes(page_size) * 2 + good.data[start:]  # room for a list that is too long
+    # Two more pages leave space for a list that is too long.
+    shifted = good.data[:start] + bytes(page_size) * 2 + good.data[start:]
     longer = np.zeros(5, np.uint32)
     with pytest.raises(BetonFormatError, match="cannot follow 5 pages"):
-        BetonReader(write_bytes(rebuilt(shifted, lambda block: {"page_checksums": longer}, 2 * page_size)))
+        BetonReader(
+            write_bytes(rebuilt(shifted, lambda block: {"page_checksums": longer}, 2 * page_size))
+        )
     num_records = 2 * page_size // 8
     path = write_bytes(b"")
-    DatasetWriter(path, {"label": IntField()}, page_size, 0, progress=False).from_indexed_dataset([(i,) for i in range(num_records)])
+    DatasetWriter(path, {"label": IntField()}, page_size, 0, progress=False).from_indexed_dataset(
+        [(i,) for i in range(num_records)]
+    )
     data = path.read_bytes()
-    with pytest.raises(BetonFormatError, match="some of these lie inside the records"):
-        BetonReader(write_bytes(rebuilt(data, lambda block: {"page_checksums": np.zeros(3, np.uint32)})))
+    with pytest.raises(BetonFormatError, match="some of which lie inside the records"):
+        BetonReader(
+            write_bytes(rebuilt(data, lambda block: {"page_checksums": np.zeros(3, np.uint32)}))
+        )
 
 
 @pytest.mark.parametrize(
@@ -131,20 +148,30 @@ def test_pages_with_checksums__lie_behind_the_records(good, write_bytes):
     ],
 )
 def test_metadata__of_the_wrong_type_is_a_format_error(good, write_bytes, entry, wrong):
-    """Every entry that has a meaning has a type; the error says which entry, and nothing else ends the opening."""
-    data = rebuilt(good.data, lambda block: {"json_text": json.dumps({**block.metadata, entry: wrong}).encode()})
+    """The error for a metadata entry of the wrong type names the entry."""
+    data = rebuilt(
+        good.data,
+        lambda block: {"json_text": json.dumps({**block.metadata, entry: wrong}).encode()},
+    )
     with pytest.raises(BetonFormatError, match=f"'{entry}'|nested deeper"):
         BetonReader(write_bytes(data))
 
 
 @pytest.mark.parametrize("kind", ["|V0", "|S0", "<U0", "<i3", "<f8[x]"])
 @pytest.mark.parametrize("sides", [None, [0], [2**40], [2**31, 2**31], [1] * 70])
-def test_record_type__that_cannot_be_is_a_format_error(tmp_path, kind, sides):
-    """A custom field whose record type in the metadata makes no sense ends the opening with a BetonFormatError."""
+def test_invalid_record_type__is_a_format_error(tmp_path, kind, sides):
+    """An invalid record dtype of a custom field raises BetonFormatError on opening."""
     path = tmp_path / "custom.beton"
-    DatasetWriter(path, {"word": Word()}, num_workers=0, progress=False).from_indexed_dataset([(b"a",), (b"bc",)])
+    DatasetWriter(path, {"word": Word()}, num_workers=0, progress=False).from_indexed_dataset(
+        [(b"a",), (b"bc",)]
+    )
     entry = ["word", kind] if sides is None else ["word", kind, sides]
-    path.write_bytes(rebuilt(path.read_bytes(), lambda block: {"json_text": json.dumps({**block.metadata, "record": [entry]}).encode()}))
+    path.write_bytes(
+        rebuilt(
+            path.read_bytes(),
+            lambda block: {"json_text": json.dumps({**block.metadata, "record": [entry]}).encode()},
+        )
+    )
     with pytest.raises(BetonFormatError):
         BetonReader(path)
 
@@ -156,10 +183,12 @@ class Word(BytesField):
 
 
 def test_opaque_field__beside_checked_ones(tmp_path):
-    """Without the class of a custom field its values are not reached; those of other fields are checked all the same."""
+    """Without the class of a custom field, the values of other fields are still checked."""
     path = tmp_path / "custom.beton"
     samples = [(b"a" * i, b"bc" * i) for i in range(5)]
-    DatasetWriter(path, {"word": Word(), "text": BytesField()}, num_workers=0, progress=False).from_indexed_dataset(samples)
+    DatasetWriter(
+        path, {"word": Word(), "text": BytesField()}, num_workers=0, progress=False
+    ).from_indexed_dataset(samples)
     data = bytearray(path.read_bytes())
     with BetonReader(path) as reader:
         assert reader.stored_fields == ["text"]
@@ -171,26 +200,33 @@ def test_opaque_field__beside_checked_ones(tmp_path):
 
 
 def rebuilt(data, change, shift=0):
-    """A file whose block is made anew with some parts changed, all checksums of the file right again."""
-    table_at = int.from_bytes(data[16:24], "little") + shift
-    block_at = table_at - int.from_bytes(data[table_at - 24 : table_at - 16], "little")
+    """A file with a changed extension block and matching checksums."""
+    table_start = int.from_bytes(data[16:24], "little") + shift
+    block_start = table_start - int.from_bytes(data[table_start - 24 : table_start - 16], "little")
     num_fields, page_size = int.from_bytes(data[2:4], "little"), int.from_bytes(data[4:8], "little")
     num_samples = int.from_bytes(data[8:16], "little")
-    header = Header(num_fields, page_size, num_samples, table_at)
+    header = Header(num_fields, page_size, num_samples, table_start)
     block = read_extension(lambda offset, size: data[offset : offset + size], header)
-    json_length = int.from_bytes(data[block_at : block_at + 8], "little")
+    json_length = int.from_bytes(data[block_start : block_start + 8], "little")
     parts = {
-        "json_text": data[block_at + 8 : block_at + 8 + json_length],
+        "json_text": data[block_start + 8 : block_start + 8 + json_length],
         "page_checksums": block.page_checksums,
         "table_checksum": block.table_checksum,
         "value_checksums": block.value_checksums,
         **change(block),
     }
     length = len(extension_to_bytes(index_checksum=0, **parts))
-    new_header = Header(num_fields, page_size, num_samples, block_at + length).to_bytes()
-    records_end = _records_end(data[:block_at], num_fields, block.metadata["record"], num_samples)
+    new_header = Header(num_fields, page_size, num_samples, block_start + length).to_bytes()
+    records_end = _records_end(
+        data[:block_start], num_fields, block.metadata["record"], num_samples
+    )
     index_checksum = zlib.crc32(new_header + data[24:records_end])
-    return new_header + data[24:block_at] + extension_to_bytes(index_checksum=index_checksum, **parts) + data[table_at:]
+    return (
+        new_header
+        + data[24:block_start]
+        + extension_to_bytes(index_checksum=index_checksum, **parts)
+        + data[table_start:]
+    )
 
 
 def _records_end(data, num_fields, record, num_samples):

@@ -1,6 +1,6 @@
-"""One committed file per version of the format stays readable.
+"""A committed file of each format version stays readable.
 
-`data/v2.beton` was written by version 0.1.0 of this package, FFCV 1.0.2 reads it; it is never written again.
+Version 0.1.0 of this package wrote `data/v2.beton`, and FFCV 1.0.2 reads it. Do not replace it.
 """
 
 from pathlib import Path
@@ -13,14 +13,16 @@ V2 = Path(__file__).parent / "data" / "v2.beton"
 
 
 def test_version_2__stays_readable():
-    """Every field type of the committed file gives the values that were put into it, and all its checksums hold."""
+    """The committed file returns its original values, and all checksums match."""
     with BetonReader(V2) as reader:
         assert reader.num_samples == 4
         assert reader.class_names == ["even", "odd"]
         assert reader.metadata["writer"] == "ffcv_ssl 0.1.0"
         for i in range(4):
             gradient = np.mgrid[0 : 3 + 2 * i, 0:5]
-            raw = np.stack([gradient[0] * 20, gradient[1] * 40, gradient[0] * 0 + i], axis=-1).astype(np.uint8)
+            raw = np.stack(
+                [gradient[0] * 20, gradient[1] * 40, gradient[0] * 0 + i], axis=-1
+            ).astype(np.uint8)
             assert np.array_equal(reader.value(i, "raw"), raw)
             assert reader.value(i, "jpeg").shape == (16 + i, 24, 3)
             assert np.abs(reader.value(i, "jpeg").astype(int) - [40 * i, 128, 200]).max() <= 4

@@ -1,4 +1,4 @@
-"""Packing values into pages, against a plain model."""
+"""Packing of values into pages, compared with the bytes of the file."""
 
 import os
 import zlib
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ffcv_ssl.beton.writer.pages import PageWriter
 
-PAGE = 64  # the packing itself does not care how large a page is
+PAGE = 64  # packing works with any page size
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +20,19 @@ def folder(tmp_path_factory):
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(st.lists(st.integers(1, 200), max_size=6), min_size=1, max_size=6), st.sampled_from([PAGE, 3 * PAGE]))
+@given(
+    st.lists(st.lists(st.integers(1, 200), max_size=6), min_size=1, max_size=6),
+    st.sampled_from([PAGE, 3 * PAGE]),
+)
 def test_pages__hold_every_sample_whole(folder, batches, start):
-    """Samples come in order, none crosses a page of the final size, none overlaps, and checksums are those of the file."""
+    """Samples are in order, inside one page each, without overlap; checksums match the file."""
     descriptor = os.open(folder / "pages", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
-        pages, places, letter = PageWriter(descriptor, start, PAGE), [], 0
+        pages, stored, letter = PageWriter(descriptor, start, PAGE), [], 0
         for sizes in batches:
             contents = [bytes([1 + (letter + i) % 255]) * size for i, size in enumerate(sizes)]
             letter += len(sizes)
-            places += zip(pages.append(b"".join(contents), sizes), contents, strict=True)
+            stored += zip(pages.append(b"".join(contents), sizes), contents, strict=True)
         records_end = start - 5
         end, checksums = pages.finish(records_end)
         data = os.pread(descriptor, 1 << 20, 0)
@@ -38,18 +41,20 @@ def test_pages__hold_every_sample_whole(folder, batches, start):
     assert end % pages.page_size == 0
     assert len(data) == end
     previous = start
-    for offset, content in places:
+    for offset, content in stored:
         assert offset >= previous
         assert data[offset : offset + len(content)] == content
         assert offset // pages.page_size == (offset + len(content) - 1) // pages.page_size
         previous = offset + len(content)
     first = end - len(checksums) * pages.page_size
-    assert first <= min([offset for offset, _ in places], default=end)
-    borders = range(first, end, pages.page_size)
-    assert list(checksums) == [zlib.crc32(data[max(border, records_end) : border + pages.page_size]) for border in borders]
+    assert first <= min([offset for offset, _ in stored], default=end)
+    boundaries = range(first, end, pages.page_size)
+    assert list(checksums) == [
+        zlib.crc32(data[max(each, records_end) : each + pages.page_size]) for each in boundaries
+    ]
 
 
-def test_pages__are_not_made_for_nothing(folder):
+def test_pages__are_not_created_without_values(folder):
     """Without values there are no pages and no checksums."""
     descriptor = os.open(folder / "none", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     pages = PageWriter(descriptor, PAGE, PAGE)

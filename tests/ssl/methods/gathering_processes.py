@@ -1,4 +1,4 @@
-"""What the processes of `test_gather.py` do: one backward pass of each method on their share of a batch."""
+"""Program of the processes in `test_gather.py`: one backward pass of each method."""
 
 import sys
 from pathlib import Path
@@ -8,15 +8,32 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ffcv_ssl.ssl import BYOL, BarlowTwins, EmpProjector, EmpSSL, Normalize, SimCLR, VICReg, byol_predictor, resnet18, simclr_projector
+from ffcv_ssl.ssl import (
+    BYOL,
+    BarlowTwins,
+    EmpProjector,
+    EmpSSL,
+    Normalize,
+    SimCLR,
+    VICReg,
+    byol_predictor,
+    resnet18,
+    simclr_projector,
+)
 
 METHODS = ("simclr", "decoupled", "emp_ssl", "barlow_twins", "vicreg", "byol")
 
 
 def method_in_float64(name):
-    """A narrow network in float64; batch normalization uses its running statistics, and so treats each image alone."""
+    """Build a narrow network in float64 with batch normalization in evaluation mode.
+
+    Each image is then encoded independently of the others.
+    """
     torch.manual_seed(0)
-    network, normalize = resnet18(width=2, stem="cifar_stride2"), Normalize([127.5] * 3, [127.5] * 3)
+    network, normalize = (
+        resnet18(width=2, stem="cifar_stride2"),
+        Normalize([127.5] * 3, [127.5] * 3),
+    )
     if name == "emp_ssl":
         method = EmpSSL(network, EmpProjector(network.num_features, 16, 8), normalize)
     else:
@@ -36,24 +53,29 @@ def method_in_float64(name):
 
 
 def batch_of_views():
-    """The batch of all processes together: (6, 3, 3, 8, 8) uint8."""
-    return torch.randint(0, 256, (6, 3, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    """Return the batch of all processes together, (6, 3, 3, 8, 8) uint8."""
+    return torch.randint(
+        0, 256, (6, 3, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def loss_and_gradients(name, views, wrap=lambda method: method):
-    """The loss, and the gradient of each parameter that is trained, by name."""
+    """Return the loss, and the gradient of each trained parameter by name."""
     method = method_in_float64(name)
-    network = wrap(method)  # kept until the gradients are there
+    network = wrap(method)  # referenced until the gradients are computed
     loss, _ = network(views)
     loss.backward()
     return loss.item(), {key: p.grad for key, p in method.named_parameters() if p.requires_grad}
 
 
 def main(folder):
-    """Each process saves its loss and gradients of every method."""
+    """Save this process's loss and gradients of every method."""
     dist.init_process_group("gloo")
     rank, size = dist.get_rank(), dist.get_world_size()
-    found = {name: loss_and_gradients(name, batch_of_views()[rank::size], DistributedDataParallel) for name in METHODS}
+    found = {
+        name: loss_and_gradients(name, batch_of_views()[rank::size], DistributedDataParallel)
+        for name in METHODS
+    }
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

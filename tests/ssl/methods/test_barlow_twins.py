@@ -1,21 +1,31 @@
-"""Barlow Twins' loss against a float64 loop over features, and as a method."""
+"""The Barlow Twins loss against a float64 loop over features, and the method."""
 
 import pytest
 import torch
 from torch import nn
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.ssl import BarlowTwins, Normalize, barlow_twins_loss, mlp, resnet18, small_projector_off_weight
+from ffcv_ssl.ssl import (
+    BarlowTwins,
+    Normalize,
+    barlow_twins_loss,
+    mlp,
+    resnet18,
+    small_projector_off_weight,
+)
 
 EPS = 1e-5
 
 
 def standardized_columns(embeddings, unit_length, per_view):
-    """columns[v][k]: the B values of feature k in view v, standardised one feature at a time."""
+    """Return columns[v][k], the B standardized values of feature k in view v."""
     num_images, num_views, num_features = embeddings.shape
     x = embeddings
     if unit_length:
-        rows = [[x[b, v] / x[b, v].pow(2).sum().sqrt() * num_features**0.5 for v in range(num_views)] for b in range(num_images)]
+        rows = [
+            [x[b, v] / x[b, v].pow(2).sum().sqrt() * num_features**0.5 for v in range(num_views)]
+            for b in range(num_images)
+        ]
         x = torch.stack([torch.stack(row) for row in rows])
     columns = [[None] * num_features for _ in range(num_views)]
     for k in range(num_features):
@@ -28,7 +38,7 @@ def standardized_columns(embeddings, unit_length, per_view):
 
 
 def naive_loss(embeddings, off_weight, unit_length=True, per_view=False):
-    """One correlation at a time: the two-view form averaged over both orders, or the mean-view form."""
+    """Compute one correlation at a time, in the two-view or the mean-view form."""
     num_images, num_views, num_features = embeddings.shape
     z = standardized_columns(embeddings, unit_length, per_view)
     mean = [sum(z[v][k] for v in range(num_views)) / num_views for k in range(num_features)]
@@ -38,18 +48,25 @@ def naive_loss(embeddings, off_weight, unit_length=True, per_view=False):
         against = z[v] if num_views == 2 else mean
         for k in range(num_features):
             on.append((z[v][k] @ other[k] / num_images - 1) ** 2)
-            off += [(against[k] @ other[m] / num_images) ** 2 for m in range(num_features) if m != k]
+            off += [
+                (against[k] @ other[m] / num_images) ** 2 for m in range(num_features) if m != k
+            ]
     return (sum(on) + off_weight * sum(off)) / num_views
 
 
 @pytest.mark.parametrize("num_views", [2, 4])
 @pytest.mark.parametrize(("b", "d"), [(6, 3), (3, 6), (4, 4)])
-@pytest.mark.parametrize(("unit_length", "per_view"), [(True, False), (False, False), (False, True)])
+@pytest.mark.parametrize(
+    ("unit_length", "per_view"), [(True, False), (False, False), (False, True)]
+)
 def test_barlow_twins_loss__equals_naive_loop(num_views, b, d, unit_length, per_view):
-    """Value and gradient agree with the float64 loop, for batches smaller and larger than the embedding."""
+    """Value and gradient match the float64 loop for B < D, B = D and B > D."""
     torch.manual_seed(0)
-    offset = torch.arange(num_views, dtype=torch.float64)[:, None]  # views of different mean: shared and own statistics differ
-    embeddings = (torch.randn(b, num_views, d, dtype=torch.float64) + torch.randn(b, 1, d) + 0.3 * offset).requires_grad_()
+    # Views with different means, so that shared and separate statistics differ.
+    offset = torch.arange(num_views, dtype=torch.float64)[:, None]
+    embeddings = (
+        torch.randn(b, num_views, d, dtype=torch.float64) + torch.randn(b, 1, d) + 0.3 * offset
+    ).requires_grad_()
     twin = embeddings.detach().clone().requires_grad_()
     loss, on, off = barlow_twins_loss(embeddings, 0.3, unit_length, per_view)
     expected = naive_loss(twin, 0.3, unit_length, per_view)
@@ -61,7 +78,7 @@ def test_barlow_twins_loss__equals_naive_loop(num_views, b, d, unit_length, per_
 
 
 def test_barlow_twins_loss__two_views_is_the_original():
-    """Without unit length and per view it is the original: `BatchNorm1d` of each view, then the cross-correlation matrix."""
+    """The original is `BatchNorm1d` of each view, then the cross-correlation matrix."""
     torch.manual_seed(0)
     embeddings = torch.randn(8, 2, 5, dtype=torch.float64) + torch.randn(8, 1, 5)
     norm = nn.BatchNorm1d(5, affine=False, dtype=torch.float64)
@@ -75,15 +92,18 @@ def test_barlow_twins_loss__two_views_is_the_original():
 
 
 @pytest.mark.parametrize("num_views", [2, 4])
-def test_barlow_twins_loss__is_minimised_by_agreement_and_spread(num_views):
-    """Agreeing views of uncorrelated features score next to 0, and below redundant, shuffled and collapsed ones."""
+def test_barlow_twins_loss__is_minimized_by_agreement_and_spread(num_views):
+    """Agreeing views of uncorrelated features have the lowest loss, close to 0."""
     spread = torch.linalg.qr(torch.randn(64, 9, generator=torch.Generator().manual_seed(0)))[0]
     spread = (spread - spread.mean(dim=0))[:, None, :8].expand(64, num_views, 8)
     redundant = spread[:, :, :1] + 1e-2 * spread
     shuffled = torch.stack([spread[:, 0].roll(7 * v, dims=0) for v in range(num_views)], dim=1)
     collapsed = torch.ones(64, num_views, 8)
     weight = small_projector_off_weight(8)
-    best, *others = [barlow_twins_loss(10 * z, weight, unit_length=False)[0].item() for z in (spread, redundant, shuffled, collapsed)]
+    best, *others = [
+        barlow_twins_loss(10 * z, weight, unit_length=False)[0].item()
+        for z in (spread, redundant, shuffled, collapsed)
+    ]
     assert best < 0.5
     assert all(other > best + 1 for other in others)
     on = barlow_twins_loss(10 * spread, weight, unit_length=False)[1]
@@ -92,9 +112,11 @@ def test_barlow_twins_loss__is_minimised_by_agreement_and_spread(num_views):
 
 @pytest.mark.parametrize("num_views", [2, 4])
 def test_barlow_twins_loss__gradient_descent_raises_agreement(num_views):
-    """Steps down the gradient lower the loss and both of its terms: the signs are right."""
+    """Gradient descent lowers the loss and both of its terms: the signs are right."""
     torch.manual_seed(0)
-    embeddings = (torch.randn(24, 1, 4) @ torch.randn(4, 6) + torch.randn(24, num_views, 6)).requires_grad_()
+    embeddings = (
+        torch.randn(24, 1, 4) @ torch.randn(4, 6) + torch.randn(24, num_views, 6)
+    ).requires_grad_()
     optimizer = torch.optim.SGD([embeddings], lr=3.0)
     history = []
     for _ in range(30):
@@ -110,11 +132,16 @@ def test_barlow_twins_loss__gradient_descent_raises_agreement(num_views):
 @pytest.mark.parametrize("unit_length", [True, False])
 @pytest.mark.parametrize("per_view", [True, False])
 def test_barlow_twins_loss__is_finite_for_degenerate_embeddings(num_views, unit_length, per_view):
-    """Two images, a constant feature, all features constant, and zeros: loss and gradient are finite and not huge."""
+    """Loss and gradient are finite and small for two images, constant features and zeros."""
     torch.manual_seed(0)
     one_constant = torch.randn(6, num_views, 5)
     one_constant[:, :, 2] = 3.7
-    for embeddings in (torch.randn(2, num_views, 16), one_constant, torch.full((6, num_views, 5), 3.7), torch.zeros(2, num_views, 3)):
+    for embeddings in (
+        torch.randn(2, num_views, 16),
+        one_constant,
+        torch.full((6, num_views, 5), 3.7),
+        torch.zeros(2, num_views, 3),
+    ):
         leaf = embeddings.clone().requires_grad_()
         loss, _, _ = barlow_twins_loss(leaf, 0.1, unit_length, per_view)
         loss.backward()
@@ -124,7 +151,7 @@ def test_barlow_twins_loss__is_finite_for_degenerate_embeddings(num_views, unit_
 
 
 def test_barlow_twins_loss__float32_keeps_its_precision():
-    """At the recipe's size (128 x 4 x 256) float32 gives the float64 value to 1e-5 and the gradient to 1e-4 of its length."""
+    """At the recipe's size (128 x 4 x 256) float32 matches float64: value 1e-5, gradient 1e-4."""
     torch.manual_seed(0)
     embeddings = torch.randn(128, 4, 256) + 2 * torch.randn(128, 1, 256)
     single = embeddings.clone().requires_grad_()
@@ -139,11 +166,16 @@ def test_barlow_twins_loss__float32_keeps_its_precision():
 def small_barlow_twins(**options):
     torch.manual_seed(0)
     network = resnet18(width=4, stem="cifar")
-    return BarlowTwins(network, mlp([network.num_features, 16, 8], batch_norm=True), Normalize([127.5] * 3, [127.5] * 3), **options)
+    return BarlowTwins(
+        network,
+        mlp([network.num_features, 16, 8], batch_norm=True),
+        Normalize([127.5] * 3, [127.5] * 3),
+        **options,
+    )
 
 
 def test_barlow_twins__loss_is_float32_under_autocast():
-    """Under bfloat16 autocast the loss and its terms are float32 and close to the float32 ones; the logs carry no gradient."""
+    """Under bfloat16 autocast loss and logs are float32, close to the float32 run, and detached."""
     method = small_barlow_twins()
     views = torch.randint(0, 256, (8, 3, 3, 16, 16), dtype=torch.uint8)
     plain, _ = method(views)
@@ -158,7 +190,7 @@ def test_barlow_twins__loss_is_float32_under_autocast():
 
 
 def test_barlow_twins__default_weight_is_five_over_d():
-    """No weight means 5 / D of the embeddings at hand; a weight of 0 is a weight."""
+    """The default weight is 5 / D of the given embeddings; a weight of 0 is valid."""
     embeddings = torch.randn(6, 2, 10)
     loss, logs = small_barlow_twins().loss(embeddings)
     torch.testing.assert_close(loss, logs["on_diagonal"] + 0.5 * logs["off_diagonal"])
@@ -167,16 +199,20 @@ def test_barlow_twins__default_weight_is_five_over_d():
 
 
 def test_barlow_twins__passes_its_options_on():
-    """`unit_length` and `per_view` reach the loss."""
+    """The method passes `unit_length` and `per_view` to the loss."""
     embeddings = torch.randn(6, 2, 10) + torch.tensor([0.0, 1.0])[:, None]
     for options in ({"unit_length": False}, {"per_view": True}):
         expected = barlow_twins_loss(embeddings, 0.2, **options)[0]
-        torch.testing.assert_close(small_barlow_twins(off_weight=0.2, **options).loss(embeddings)[0], expected)
-        assert expected.item() != pytest.approx(barlow_twins_loss(embeddings, 0.2)[0].item(), rel=1e-3)
+        torch.testing.assert_close(
+            small_barlow_twins(off_weight=0.2, **options).loss(embeddings)[0], expected
+        )
+        assert expected.item() != pytest.approx(
+            barlow_twins_loss(embeddings, 0.2)[0].item(), rel=1e-3
+        )
 
 
 def test_barlow_twins__refuses_bad_arguments():
-    """One view, one image, or a weight that is negative or not finite is a ConfigError."""
+    """One view, one image, or a negative or infinite weight raises a ConfigError."""
     for shape in ((4, 1, 8), (1, 2, 8)):
         with pytest.raises(ConfigError, match="2 views of 2 images"):
             small_barlow_twins().loss(torch.randn(shape))
@@ -193,7 +229,11 @@ def test_barlow_twins__training_lowers_the_loss(num_views):
     optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
     history = []
     for _ in range(15):
-        views = (images + torch.randint(-20, 21, (16, num_views, 3, 8, 8))).clamp(0, 255).to(torch.uint8)
+        views = (
+            (images + torch.randint(-20, 21, (16, num_views, 3, 8, 8)))
+            .clamp(0, 255)
+            .to(torch.uint8)
+        )
         loss, _ = method(views)
         optimizer.zero_grad()
         loss.backward()

@@ -8,11 +8,19 @@ import torch
 from torch import nn
 
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.ssl import BYOL, Normalize, byol_loss, byol_predictor, parameter_groups, resnet18, simclr_projector
+from ffcv_ssl.ssl import (
+    BYOL,
+    Normalize,
+    byol_loss,
+    byol_predictor,
+    parameter_groups,
+    resnet18,
+    simclr_projector,
+)
 
 
 def naive_byol_loss(predictions, targets):
-    """Squared distances of unit vectors, one image and one ordered pair of views at a time; for two views the released code's sum."""
+    """Sum squared distances of unit vectors, one image and one ordered pair of views at a time."""
     num_images, num_views, _ = predictions.shape
     distances = []
     for b in range(num_images):
@@ -20,7 +28,9 @@ def naive_byol_loss(predictions, targets):
             for w in range(num_views):
                 if v != w:
                     p, t = predictions[b, v], targets[b, w].detach()
-                    distances.append((p / p.pow(2).sum().sqrt() - t / t.pow(2).sum().sqrt()).pow(2).sum())
+                    distances.append(
+                        (p / p.pow(2).sum().sqrt() - t / t.pow(2).sum().sqrt()).pow(2).sum()
+                    )
     return 2 * sum(distances) / len(distances)
 
 
@@ -28,20 +38,32 @@ def small_byol(**options):
     torch.manual_seed(0)
     network = resnet18(width=4, stem="cifar")
     projector = simclr_projector(network.num_features, 16, 8)
-    return BYOL(network, projector, byol_predictor(8, 16), Normalize([127.5] * 3, [127.5] * 3), **options)
+    return BYOL(
+        network, projector, byol_predictor(8, 16), Normalize([127.5] * 3, [127.5] * 3), **options
+    )
 
 
 def small_views(num_views=2):
-    return torch.randint(0, 256, (6, num_views, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0,
+        256,
+        (6, num_views, 3, 8, 8),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 def target_state(method):
-    return {key: value.clone() for key, value in method.state_dict().items() if key.startswith("target_")}
+    return {
+        key: value.clone()
+        for key, value in method.state_dict().items()
+        if key.startswith("target_")
+    }
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 5])
 def test_byol_loss__equals_naive_loop(num_views):
-    """Value and gradient agree with a float64 loop over images and ordered pairs; nothing flows into the targets."""
+    """Value and gradient match a float64 loop; the targets get no gradient."""
     torch.manual_seed(0)
     predictions = torch.randn(5, num_views, 7, dtype=torch.float64, requires_grad=True)
     targets = torch.randn(5, num_views, 7, dtype=torch.float64, requires_grad=True)
@@ -55,15 +77,15 @@ def test_byol_loss__equals_naive_loop(num_views):
 
 
 def test_byol_loss__is_the_papers_sum_of_both_directions():
-    """For two views: 2 - 2 cos(p1, t2) + 2 - 2 cos(p2, t1), averaged over images."""
+    """For two views the loss is the mean of 2 - 2 cos(p1, t2) + 2 - 2 cos(p2, t1)."""
     torch.manual_seed(0)
     p, t = torch.randn(4, 2, 6, dtype=torch.float64), torch.randn(4, 2, 6, dtype=torch.float64)
     cosines = [nn.functional.cosine_similarity(p[:, v], t[:, 1 - v], dim=1) for v in range(2)]
     torch.testing.assert_close(byol_loss(p, t), (4 - 2 * cosines[0] - 2 * cosines[1]).mean())
 
 
-def test_byol_loss__is_minimised_by_agreement_across_views():
-    """Alike 0, orthogonal 4, opposite 8; a view's own target does not count."""
+def test_byol_loss__is_minimized_by_agreement_across_views():
+    """Equal vectors give 0, orthogonal 4, opposite 8; a view's own target does not count."""
     alike = torch.eye(3)[:, None, :].expand(3, 2, 3)
     assert byol_loss(alike, alike).item() == pytest.approx(0, abs=1e-6)
     assert byol_loss(alike, 5 * alike.roll(1, dims=0)).item() == pytest.approx(4)
@@ -74,7 +96,7 @@ def test_byol_loss__is_minimised_by_agreement_across_views():
 
 
 def test_byol_loss__takes_embeddings_without_direction():
-    """A prediction or target of exact zeros counts as orthogonal; the gradient stays small and is 0 at that prediction."""
+    """Zero vectors count as orthogonal, and the gradient stays bounded."""
     torch.manual_seed(0)
     predictions, targets = torch.randn(4, 2, 6), torch.randn(4, 2, 6)
     predictions[1, 0] = 0
@@ -89,26 +111,36 @@ def test_byol_loss__takes_embeddings_without_direction():
 
 
 def test_byol__only_the_online_networks_reach_the_optimizer():
-    """The groups hold every parameter of backbone, projector and predictor and none of the target; a backward pass gives it no gradient."""
+    """Parameter groups hold all online parameters; target parameters get no gradient."""
     method = small_byol()
-    online = [p for part in (method.backbone, method.projector, method.predictor) for p in part.parameters()]
+    online = [
+        p
+        for part in (method.backbone, method.projector, method.predictor)
+        for p in part.parameters()
+    ]
     for exclude_1d in (True, False):
-        grouped = [p for group in parameter_groups(method, 1e-4, exclude_1d) for p in group["params"]]
+        grouped = [
+            p for group in parameter_groups(method, 1e-4, exclude_1d) for p in group["params"]
+        ]
         assert {id(p) for p in grouped} == {id(p) for p in online}
     loss, _ = method(small_views())
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in online if p.ndim > 1)
-    assert all(p.grad is None for name, p in method.named_parameters() if name.startswith("target_"))
+    assert all(
+        p.grad is None for name, p in method.named_parameters() if name.startswith("target_")
+    )
 
 
 def test_byol__target_embeddings_come_from_the_target():
-    """The loss is that of online predictions and target embeddings: each side reacts to its own weights alone."""
+    """The loss compares online predictions with embeddings of the target network."""
     method = small_byol()
     views = small_views()
     loss, _ = method(views)
-    torch.testing.assert_close(loss.detach(), byol_loss(method.predict(views), method.targets(views)).detach())
+    torch.testing.assert_close(
+        loss.detach(), byol_loss(method.predict(views), method.targets(views)).detach()
+    )
     predictions, targets = method.predict(views), method.targets(views)
-    torch.testing.assert_close(targets, method.embed(views))  # still a copy
+    torch.testing.assert_close(targets, method.embed(views))  # the target is still a copy
     nn.init.normal_(method.target_projector[0].weight)
     assert torch.equal(method.predict(views), predictions)
     assert not torch.allclose(method.targets(views), targets, atol=1e-3)
@@ -118,10 +150,14 @@ def test_byol__target_embeddings_come_from_the_target():
 
 @pytest.mark.parametrize("start", [0.0, 0.9, 1.0])
 def test_byol__target_is_the_moving_average(start):
-    """After five steps of the online weights every target weight equals the float64 recursion with the cosine's momentum."""
+    """After five steps every target weight equals the float64 recursion of the moving average."""
     method = small_byol(momentum=start)
     pairs = [("target_backbone", method.backbone), ("target_projector", method.projector)]
-    expected = {f"{name}.{key}": p.detach().double() for name, part in pairs for key, p in part.named_parameters()}
+    expected = {
+        f"{name}.{key}": p.detach().double()
+        for name, part in pairs
+        for key, p in part.named_parameters()
+    }
     first = {key: value.clone() for key, value in expected.items()}
     for step in range(5):
         with torch.no_grad():
@@ -133,7 +169,9 @@ def test_byol__target_is_the_moving_average(start):
         assert logs["momentum"].item() == pytest.approx(momentum, abs=1e-12)
         for name, part in pairs:
             for key, p in part.named_parameters():
-                expected[f"{name}.{key}"] = momentum * expected[f"{name}.{key}"] + (1 - momentum) * p.detach().double()
+                expected[f"{name}.{key}"] = (
+                    momentum * expected[f"{name}.{key}"] + (1 - momentum) * p.detach().double()
+                )
     found = {key: p for key, p in method.named_parameters() if key.startswith("target_")}
     assert found.keys() == expected.keys()
     for key, p in found.items():
@@ -142,47 +180,60 @@ def test_byol__target_is_the_moving_average(start):
 
 
 def test_byol__target_keeps_its_own_batch_statistics():
-    """Running statistics of the target come from its own passes; the moving average leaves them alone, evaluation too."""
+    """Only the target's own forward passes in training change its running statistics."""
     method = small_byol(momentum=0.0)
     views = small_views()
     before = target_state(method)
     method(views)
     seen = target_state(method)
-    assert not torch.equal(seen["target_backbone.bn1.running_mean"], before["target_backbone.bn1.running_mean"])
+    assert not torch.equal(
+        seen["target_backbone.bn1.running_mean"], before["target_backbone.bn1.running_mean"]
+    )
     method.backbone.bn1.running_mean += 1
     method.after_step(0.0)
-    assert torch.equal(method.target_backbone.bn1.running_mean, seen["target_backbone.bn1.running_mean"])
+    assert torch.equal(
+        method.target_backbone.bn1.running_mean, seen["target_backbone.bn1.running_mean"]
+    )
     method.eval()
     method.features(views[:, 0])
-    assert torch.equal(method.target_backbone.bn1.running_mean, seen["target_backbone.bn1.running_mean"])
+    assert torch.equal(
+        method.target_backbone.bn1.running_mean, seen["target_backbone.bn1.running_mean"]
+    )
 
 
 def test_byol__features_are_the_online_backbones():
-    """What is evaluated and kept does not depend on target, projector or predictor."""
+    """`features` does not depend on target, projector or predictor."""
     method = small_byol().eval()
     images = small_views()[:, 0]
     expected = method.backbone(method.normalize(images))
-    for part in (method.target_backbone, method.target_projector, method.projector, method.predictor):
+    for part in (
+        method.target_backbone,
+        method.target_projector,
+        method.projector,
+        method.predictor,
+    ):
         for p in part.parameters():
             p.data.zero_()
     assert torch.equal(method.features(images), expected)
 
 
 def test_byol__views_per_forward_holds_for_both_networks():
-    """One view at a time, prediction and target equal separate passes and differ from the joint ones."""
+    """With one view per pass, predictions and targets equal those of separate passes."""
     views = small_views(3)
     views[:, 1] //= 4
     apart, joint = small_byol(), small_byol()
     apart.views_per_forward = 1
     for encode in ("predict", "targets"):
         found = getattr(apart, encode)(views)
-        by_hand = torch.stack([getattr(joint, encode)(views[:, v : v + 1])[:, 0] for v in range(3)], dim=1)
+        by_hand = torch.stack(
+            [getattr(joint, encode)(views[:, v : v + 1])[:, 0] for v in range(3)], dim=1
+        )
         torch.testing.assert_close(found, by_hand)
         assert not torch.allclose(found, getattr(joint, encode)(views), atol=1e-3)
 
 
 def test_byol__loss_is_float32_under_autocast():
-    """Under bfloat16 autocast loss and logs are float32 and close to the float32 ones; gradients reach the first layer."""
+    """Under bfloat16 autocast loss and logs are float32; gradients reach the first layer."""
     method = small_byol()
     views = small_views()
     plain, _ = copy.deepcopy(method)(views)
@@ -196,7 +247,7 @@ def test_byol__loss_is_float32_under_autocast():
 
 
 def test_byol__logs_cosine_and_variance_of_the_targets():
-    """The cosine is that between predictions and other views' targets; the variance is 0 when all targets are one, else up to 1."""
+    """The log holds the mean cosine, and the variance of the unit targets: 0 if they are equal."""
     method = small_byol()
     loss, logs = method(small_views())
     assert logs["cosine"].item() == pytest.approx(1 - loss.item() / 4, abs=1e-6)
@@ -209,11 +260,11 @@ def test_byol__logs_cosine_and_variance_of_the_targets():
 
 
 def test_byol__refuses_bad_arguments():
-    """One view, a momentum outside [0, 1] and a predictor of another width are ConfigErrors."""
+    """One view, a bad momentum, or predictions of another width raise a ConfigError."""
     with pytest.raises(ConfigError, match="at least 2 views"):
         small_byol()(small_views(1))
     for momentum in (-0.1, 1.01, math.nan):
-        with pytest.raises(ConfigError, match="momentum lies in"):
+        with pytest.raises(ConfigError, match="momentum must be in"):
             small_byol(momentum=momentum)
     with pytest.raises(ConfigError, match=r"one shape, got \(4, 2, 8\) and \(4, 2, 1\)"):
         byol_loss(torch.randn(4, 2, 8), torch.randn(4, 2, 1))

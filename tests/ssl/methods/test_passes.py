@@ -1,17 +1,29 @@
-"""Networks that work in passes and forget: gradients and running statistics of methods that save memory."""
+"""Forward passes over parts of a batch, and recomputed activations."""
 
 import pytest
 import torch
 from torch import nn
 
-from ffcv_ssl.ssl import BYOL, EmpProjector, EmpSSL, Normalize, SimCLR, byol_predictor, resnet18, simclr_projector
+from ffcv_ssl.ssl import (
+    BYOL,
+    EmpProjector,
+    EmpSSL,
+    Normalize,
+    SimCLR,
+    byol_predictor,
+    resnet18,
+    simclr_projector,
+)
 from ffcv_ssl.ssl.methods.method import running_statistics_kept
 
 METHODS = ("simclr", "emp_ssl", "byol")
 
 
 def small_method(name, with_batch_norm=True):
-    """A ResNet-18 of width 2, or a network in float64 without batch normalization; the same weights at every call."""
+    """Build a ResNet-18 of width 2, or a float64 network without batch normalization.
+
+    The weights are the same at every call.
+    """
     torch.manual_seed(0)
     normalize = Normalize([127.5] * 3, [127.5] * 3)
     if not with_batch_norm:
@@ -22,17 +34,23 @@ def small_method(name, with_batch_norm=True):
         make = EmpProjector if name == "emp_ssl" else simclr_projector
         projector, predictor = make(network.num_features, 16, 8), byol_predictor(8, 16)
     methods = {"simclr": SimCLR, "emp_ssl": EmpSSL}
-    method = BYOL(network, projector, predictor, normalize) if name == "byol" else methods[name](network, projector, normalize)
+    method = (
+        BYOL(network, projector, predictor, normalize)
+        if name == "byol"
+        else methods[name](network, projector, normalize)
+    )
     return method if with_batch_norm else method.double()
 
 
 def views(num_images=6, num_views=3):
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (num_images, num_views, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    return torch.randint(
+        0, 256, (num_images, num_views, 3, 8, 8), dtype=torch.uint8, generator=generator
+    )
 
 
 def gradients(method):
-    """Loss and gradients of one step."""
+    """Return the loss and the gradients of one step."""
     loss, _ = method(views())
     loss.backward()
     return [loss.detach(), *(p.grad for p in method.parameters() if p.requires_grad)]
@@ -41,22 +59,24 @@ def gradients(method):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(("images", "some_views"), [(0, 0), (4, 0), (2, 1)])
 def test_recompute__same_bits_and_statistics_once(name, images, some_views):
-    """Gradients, running statistics and counts of batches equal bit for bit those without recomputation."""
-    kept, forgotten = small_method(name), small_method(name)
-    for method in (kept, forgotten):
+    """Recomputation changes no bit of gradients, running statistics and batch counts."""
+    plain, recomputing = small_method(name), small_method(name)
+    for method in (plain, recomputing):
         method.images_per_forward, method.views_per_forward = images, some_views
-    forgotten.recompute = True
+    recomputing.recompute = True
     for _ in range(2):
-        for expected, found in zip(gradients(kept), gradients(forgotten), strict=True):
+        for expected, found in zip(gradients(plain), gradients(recomputing), strict=True):
             assert torch.equal(found, expected)
     num_passes = (2 if images == 4 else 3 if images == 2 else 1) * (3 if some_views else 1)
-    assert kept.backbone.bn1.num_batches_tracked == 2 * num_passes
-    for (key, expected), found in zip(kept.state_dict().items(), forgotten.state_dict().values(), strict=True):
+    assert plain.backbone.bn1.num_batches_tracked == 2 * num_passes
+    for (key, expected), found in zip(
+        plain.state_dict().items(), recomputing.state_dict().values(), strict=True
+    ):
         assert torch.equal(found, expected), key
 
 
 def test_passes__are_as_even_as_can_be():
-    """16 images in passes of at most 5 make four of four, not one of a single image, which batch normalization refuses."""
+    """16 images in passes of at most 5 give four passes of 4, not a last pass of one image."""
     method = small_method("simclr")
     method.images_per_forward, method.views_per_forward = 5, 1
     assert [[len(part) for part in row] for row in method.passes(views(16))] == [[4] * 3] * 4
@@ -68,15 +88,22 @@ def test_passes__are_as_even_as_can_be():
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(("images", "some_views"), [(2, 0), (4, 0), (4, 1)])
 def test_passes__have_the_gradients_of_the_whole_batch(name, recompute, images, some_views):
-    """Without batch normalization the loss and its gradients do not depend on the passes, whose last may be smaller."""
-    whole, parts = small_method(name, with_batch_norm=False), small_method(name, with_batch_norm=False)
-    parts.images_per_forward, parts.views_per_forward, parts.recompute = images, some_views, recompute
+    """Without batch normalization loss and gradients do not depend on the passes."""
+    whole, parts = (
+        small_method(name, with_batch_norm=False),
+        small_method(name, with_batch_norm=False),
+    )
+    parts.images_per_forward, parts.views_per_forward, parts.recompute = (
+        images,
+        some_views,
+        recompute,
+    )
     for expected, found in zip(gradients(whole), gradients(parts), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
 
 def test_images_per_forward__separates_batch_statistics():
-    """Two passes of three images each give what two batches of three images would, image by image."""
+    """Two passes of three images equal two batches of three images."""
     parts, joint = small_method("simclr"), small_method("simclr")
     parts.images_per_forward = 3
     by_hand = torch.cat([joint.embed(some) for some in views().split(3)])
@@ -85,8 +112,8 @@ def test_images_per_forward__separates_batch_statistics():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_recompute__forgets_activations(name):
-    """Between forward and backward pass the graph holds the views and the embeddings, and hardly anything else."""
+def test_recompute__discards_activations(name):
+    """With recomputation the graph saves less than a quarter of the bytes."""
 
     def saved_bytes(recompute):
         method, storages = small_method(name), {}
@@ -106,7 +133,7 @@ def test_recompute__forgets_activations(name):
 
 
 def test_running_statistics_kept__also_after_an_error():
-    """The statistics within the block are copies, and after it, also after an error in it, the old tensors with the old values."""
+    """The context restores the original buffers and their values, also after an error."""
     layer = nn.BatchNorm1d(3)
     before = dict(layer.named_buffers())
     values = {name: buffer.clone() for name, buffer in before.items()}

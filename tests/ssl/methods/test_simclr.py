@@ -11,17 +11,28 @@ from ffcv_ssl.ssl import Normalize, SimCLR, nt_xent, resnet18, simclr_projector
 
 
 def naive_nt_xent(embeddings, temperature, decoupled=False):
-    """One anchor and one positive at a time, in float64."""
+    """Compute NT-Xent one anchor and one positive at a time."""
     num_images, num_views, _ = embeddings.shape
-    z = [[embeddings[b, v] / embeddings[b, v].pow(2).sum().sqrt() for v in range(num_views)] for b in range(num_images)]
+    z = [
+        [embeddings[b, v] / embeddings[b, v].pow(2).sum().sqrt() for v in range(num_views)]
+        for b in range(num_images)
+    ]
     terms = []
     for b in range(num_images):
         for v in range(num_views):
-            others = [(i, j) for i in range(num_images) for j in range(num_views) if (i, j) != (b, v)]
+            others = [
+                (i, j) for i in range(num_images) for j in range(num_views) if (i, j) != (b, v)
+            ]
             candidates = [(i, j) for i, j in others if i != b] if decoupled else others
             denominator = sum((z[b][v] @ z[i][j] / temperature).exp() for i, j in candidates)
             positives = [j for j in range(num_views) if j != v]
-            terms.append(sum(-((z[b][v] @ z[b][j] / temperature).exp() / denominator).log() for j in positives) / len(positives))
+            terms.append(
+                sum(
+                    -((z[b][v] @ z[b][j] / temperature).exp() / denominator).log()
+                    for j in positives
+                )
+                / len(positives)
+            )
     return sum(terms) / len(terms)
 
 
@@ -29,11 +40,14 @@ def naive_nt_xent(embeddings, temperature, decoupled=False):
 @pytest.mark.parametrize("temperature", [0.15, 0.5])
 @pytest.mark.parametrize("decoupled", [False, True])
 def test_nt_xent__equals_naive_loop(num_views, temperature, decoupled):
-    """Value and gradient agree with a float64 loop over anchors and positives."""
+    """Value and gradient match a float64 loop over anchors and positives."""
     torch.manual_seed(0)
     embeddings = torch.randn(5, num_views, 7, dtype=torch.float64, requires_grad=True)
     twin = embeddings.detach().clone().requires_grad_()
-    loss, expected = nt_xent(embeddings, temperature, decoupled), naive_nt_xent(twin, temperature, decoupled)
+    loss, expected = (
+        nt_xent(embeddings, temperature, decoupled),
+        naive_nt_xent(twin, temperature, decoupled),
+    )
     loss.backward()
     expected.backward()
     torch.testing.assert_close(loss, expected)
@@ -41,7 +55,7 @@ def test_nt_xent__equals_naive_loop(num_views, temperature, decoupled):
 
 
 def test_nt_xent__prefers_agreeing_views():
-    """Views that agree within and differ between images score lower than collapsed or shuffled ones: the loss is to be minimised."""
+    """Agreeing views of distinct images have a lower loss than collapsed or shuffled views."""
     torch.manual_seed(0)
     distinct = torch.eye(6)[:, None, :].expand(6, 2, 6)
     collapsed = torch.ones(6, 2, 6)
@@ -52,17 +66,19 @@ def test_nt_xent__prefers_agreeing_views():
 
 
 def test_nt_xent__decoupled_counts_other_images_only():
-    """Collapsed embeddings score log(V (B - 1)); distinct ones that agree score lowest, below 0; shuffled ones highest."""
+    """Collapsed embeddings give log(V (B - 1)); distinct images that agree give less than 0."""
     distinct = torch.eye(6)[:, None, :].expand(6, 2, 6)
     shuffled = torch.stack([torch.eye(6), torch.eye(6).roll(1, dims=0)], dim=1)
-    losses = [nt_xent(z, 0.2, decoupled=True).item() for z in (distinct, torch.ones(6, 2, 6), shuffled)]
+    losses = [
+        nt_xent(z, 0.2, decoupled=True).item() for z in (distinct, torch.ones(6, 2, 6), shuffled)
+    ]
     assert losses[0] < 0 < losses[1] < losses[2]
     assert losses[0] == pytest.approx(math.log(10) - 1 / 0.2, rel=1e-5)
     assert losses[1] == pytest.approx(math.log(10), rel=1e-5)
 
 
 def test_nt_xent__decoupled_pull_does_not_fade():
-    """Near agreement the coupled gradient vanishes with the share of the negatives, the decoupled one does not: the paper's point."""
+    """Near agreement the gradient of NT-Xent vanishes; that of the decoupled loss does not."""
     torch.manual_seed(0)
     agreeing = torch.eye(4)[:, None, :] + 0.1 * torch.randn(4, 2, 4)
     norms = []
@@ -75,7 +91,7 @@ def test_nt_xent__decoupled_pull_does_not_fade():
 
 @pytest.mark.parametrize("decoupled", [False, True])
 def test_nt_xent__smallest_batch_and_low_temperature_stay_finite(decoupled):
-    """Two images, temperature .05, also from bfloat16 embeddings: loss and gradient are finite."""
+    """Two images at temperature 0.05, also from bfloat16, give a finite loss and gradient."""
     torch.manual_seed(0)
     embeddings = torch.randn(2, 2, 16).bfloat16().requires_grad_()
     loss = nt_xent(embeddings.float(), 0.05, decoupled)
@@ -92,7 +108,7 @@ def small_simclr(**options):
 
 
 def test_simclr__loss_is_float32_under_autocast():
-    """Under bfloat16 autocast the loss and the logged cosine are float32 and close to the float32 ones."""
+    """Under bfloat16 autocast the loss is float32 and close to the float32 run."""
     method = small_simclr()
     views = torch.randint(0, 256, (8, 2, 3, 16, 16), dtype=torch.uint8)
     plain, logs = method(views)
@@ -114,7 +130,7 @@ def test_simclr__positive_cosine_is_the_mean_between_views():
 
 
 def test_simclr__refuses_one_view_and_bad_temperature():
-    """One view or a temperature of 0 is a ConfigError."""
+    """One view or a temperature of 0 raises a ConfigError."""
     with pytest.raises(ConfigError, match="at least 2 views"):
         small_simclr().loss(torch.randn(4, 1, 8))
     with pytest.raises(ConfigError, match="temperature"):
@@ -122,10 +138,13 @@ def test_simclr__refuses_one_view_and_bad_temperature():
 
 
 def test_simclr__is_coupled_unless_asked():
-    """The method passes `decoupled` on, False by default; decoupled, a batch of one image is a ConfigError."""
+    """`decoupled` is False by default; a decoupled batch of one image raises a ConfigError."""
     torch.manual_seed(0)
     embeddings = torch.randn(6, 2, 8)
-    coupled, decoupled = (small_simclr(temperature=0.2, **options).loss(embeddings)[0] for options in ({}, {"decoupled": True}))
+    coupled, decoupled = (
+        small_simclr(temperature=0.2, **options).loss(embeddings)[0]
+        for options in ({}, {"decoupled": True})
+    )
     assert torch.equal(coupled, nt_xent(embeddings, 0.2))
     assert torch.equal(decoupled, nt_xent(embeddings, 0.2, decoupled=True))
     with pytest.raises(ConfigError, match="at least 2 in a batch"):
@@ -133,7 +152,7 @@ def test_simclr__is_coupled_unless_asked():
 
 
 def test_views_per_forward__separates_batch_statistics():
-    """With one view per forward each view is normalized alone, as two separate passes would be."""
+    """With one view per pass each view has its own batch statistics."""
     views = torch.randint(0, 256, (8, 2, 3, 16, 16), dtype=torch.uint8)
     views[:, 1] //= 4
     apart, joint = small_simclr(), small_simclr()
@@ -145,10 +164,12 @@ def test_views_per_forward__separates_batch_statistics():
 
 
 def test_normalize__acts_on_bytes_and_leaves_floats():
-    """uint8 images are shifted and scaled per channel; floating-point images pass unchanged."""
+    """`Normalize` shifts and scales uint8 images and returns floating-point images unchanged."""
     normalize = Normalize([10.0, 20.0, 30.0], [2.0, 4.0, 5.0])
     images = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
-    expected = (images.double() - torch.tensor([10.0, 20.0, 30.0]).view(3, 1, 1)) / torch.tensor([2.0, 4.0, 5.0]).view(3, 1, 1)
+    expected = (images.double() - torch.tensor([10.0, 20.0, 30.0]).view(3, 1, 1)) / torch.tensor(
+        [2.0, 4.0, 5.0]
+    ).view(3, 1, 1)
     torch.testing.assert_close(normalize(images).double(), expected, atol=1e-5, rtol=1e-5)
     floats = torch.randn(2, 3, 5, 7)
     assert torch.equal(normalize(floats), floats)

@@ -16,27 +16,36 @@ class Pixels(nn.Module):
 
 
 def linear_method(num_classes=4, label_smoothing=0.0, **options):
-    """A classifier of pixels in float64, so that a loop can be compared with it."""
+    """Build a float64 classifier of pixels."""
     torch.manual_seed(0)
     normalize = Normalize([0.0] * 3, [1.0] * 3)
-    return Supervised(Pixels(), 3 * 2 * 2, num_classes, normalize, label_smoothing, **options).double()
+    return Supervised(
+        Pixels(), 3 * 2 * 2, num_classes, normalize, label_smoothing, **options
+    ).double()
 
 
 def naive_loss(logits, labels, label_smoothing):
-    """Minus the target's share of each log probability, one view at a time; (B, V, C)."""
+    """Compute the smoothed cross entropy of (B, V, C) logits, one view at a time."""
     terms = []
     for image, label in zip(logits, labels, strict=True):
         for view in image:
-            log_probabilities = [(score - sum(other.exp() for other in view).log()) for score in view]
+            log_probabilities = [
+                (score - sum(other.exp() for other in view).log()) for score in view
+            ]
             even = label_smoothing / len(view)
-            terms.append(-sum((even + (1 - label_smoothing) * (c == label)) * value for c, value in enumerate(log_probabilities)))
+            terms.append(
+                -sum(
+                    (even + (1 - label_smoothing) * (c == label)) * value
+                    for c, value in enumerate(log_probabilities)
+                )
+            )
     return sum(terms) / len(terms)
 
 
 @pytest.mark.parametrize("views_per_forward", [0, 1])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 def test_supervised__equals_naive_loop(label_smoothing, views_per_forward):
-    """Loss, gradient and accuracy equal those of a loop over images and views."""
+    """Loss, gradient and accuracy match a loop over images and views."""
     method = linear_method(label_smoothing=label_smoothing)
     method.views_per_forward = views_per_forward
     views, labels = torch.randn(5, 3, 3, 2, 2, dtype=torch.float64), torch.tensor([0, 3, 1, 1, 2])
@@ -49,13 +58,17 @@ def test_supervised__equals_naive_loop(label_smoothing, views_per_forward):
     torch.testing.assert_close(loss, expected.float())  # the loss is computed in float32
     torch.testing.assert_close(method.projector.weight.grad, weight.grad, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(method.projector.bias.grad, bias.grad, rtol=1e-5, atol=1e-6)
-    right = [int(view.argmax()) == label for image, label in zip(logits, labels.tolist(), strict=True) for view in image]
+    right = [
+        int(view.argmax()) == label
+        for image, label in zip(logits, labels.tolist(), strict=True)
+        for view in image
+    ]
     assert logs["accuracy"].item() == pytest.approx(sum(right) / 15)
     assert not logs["accuracy"].requires_grad
 
 
 def test_supervised__loss_is_float32_under_autocast():
-    """The network may compute in bfloat16; the loss does not."""
+    """The loss is float32 even if the network computes in bfloat16."""
     network = resnet18(width=2, stem="cifar_stride2")
     method = Supervised(network, network.num_features, 4, Normalize([127.5] * 3, [127.5] * 3))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -65,17 +78,17 @@ def test_supervised__loss_is_float32_under_autocast():
 
 
 def test_supervised__classifies_as_it_trains():
-    """`classify` gives the logits that the loss sees."""
+    """`classify` returns the logits of the loss."""
     method = linear_method()
     views = torch.randn(5, 1, 3, 2, 2, dtype=torch.float64)
     assert torch.equal(method.classify(views[:, 0]), method.embed(views)[:, 0])
 
 
 def test_supervised__asks_for_labels():
-    """It declares that it uses labels, other methods do not; fewer than two classes are a ConfigError."""
+    """Only `Supervised` uses labels; it refuses one class and a smoothing above 1."""
     assert Supervised.uses_labels
     assert not Method.uses_labels
     with pytest.raises(ConfigError, match="at least 2 classes, got 1"):
         linear_method(num_classes=1)
-    with pytest.raises(ConfigError, match=r"share in \[0, 1\), got 3"):
+    with pytest.raises(ConfigError, match=r"label_smoothing must be in \[0, 1\), got 3"):
         linear_method(label_smoothing=3)

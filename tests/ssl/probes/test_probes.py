@@ -1,4 +1,4 @@
-"""kNN and the linear probe on features whose answer is known."""
+"""kNN and the linear probe on features with a known answer."""
 
 import math
 from itertools import pairwise
@@ -14,19 +14,22 @@ from ffcv_ssl.ssl.probes import memory, offline
 
 def blobs(num_samples, seed, num_classes=4, noise=0.6):
     generator = torch.Generator().manual_seed(seed)
-    centres = 3 * torch.eye(num_classes, 8)
+    centers = 3 * torch.eye(num_classes, 8)
     labels = torch.arange(num_samples) % num_classes
-    return centres[labels] + noise * torch.randn(num_samples, 8, generator=generator), labels
+    return centers[labels] + noise * torch.randn(num_samples, 8, generator=generator), labels
 
 
 def test_knn_predictions__equals_naive_vote():
-    """Predictions equal a float64 loop over neighbours with weights exp(cosine / T)."""
+    """Predictions equal a float64 loop over neighbors with weights exp(cosine / T)."""
     generator = torch.Generator().manual_seed(0)
     bank, queries = torch.randn(60, 5, generator=generator), torch.randn(17, 5, generator=generator)
     labels = torch.randint(0, 3, (60,), generator=generator)
     expected = []
     for query in queries.double():
-        cosines = [(float(query @ row / query.norm() / row.norm()), int(label)) for row, label in zip(bank.double(), labels, strict=True)]
+        cosines = [
+            (float(query @ row / query.norm() / row.norm()), int(label))
+            for row, label in zip(bank.double(), labels, strict=True)
+        ]
         votes = [0.0, 0.0, 0.0]
         for cosine, label in sorted(cosines, reverse=True)[:20]:
             votes[label] += math.exp(cosine / 0.07)
@@ -35,16 +38,18 @@ def test_knn_predictions__equals_naive_vote():
 
 
 def test_knn_accuracy__is_scale_free_and_right_on_blobs():
-    """Separated blobs are classified rightly, whatever the length of the features and with more neighbours asked than there are."""
+    """Separated blobs are classified correctly, for features of any length and for any k."""
     train, train_labels = blobs(200, seed=0)
     val, val_labels = blobs(80, seed=1)
     assert knn_accuracy(train, train_labels, val, val_labels) > 0.95
-    assert knn_accuracy(train, train_labels, 100 * val, val_labels) == knn_accuracy(train, train_labels, val, val_labels)
+    assert knn_accuracy(train, train_labels, 100 * val, val_labels) == knn_accuracy(
+        train, train_labels, val, val_labels
+    )
     assert 0 <= knn_accuracy(train, train_labels, val, val_labels, k=10_000) <= 1
 
 
-def test_linear_probe__learns_blobs_and_says_last_best_train():
-    """The classifier learns separable features; last is at most best; the same seed gives the same numbers."""
+def test_linear_probe__learns_blobs_and_returns_last_best_train():
+    """The probe learns separable features; last <= best; equal seeds give equal results."""
     train, train_labels = blobs(200, seed=0)
     val, val_labels = blobs(80, seed=1)
     probe = linear_probe(train, train_labels, val, val_labels, epochs=10)
@@ -64,15 +69,17 @@ def test_linear_probe__standardizing_makes_scale_harmless():
 
 
 def test_linear_probe__leaves_the_global_generator_alone():
-    """Probing between two steps of training cannot change the training."""
+    """The probe does not change torch's global generator."""
     train, labels = blobs(40, seed=0)
     before = torch.get_rng_state()
     linear_probe(train, labels, train, labels, epochs=2)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def naive_probe(train, labels, val, hidden, optimizer, lr, epochs, batch_size, smoothing, cosine, seed=0):
-    """The classifier as torch's own modules, in the order of draws that `linear_probe` documents; logits of `val`."""
+def naive_probe(
+    train, labels, val, hidden, optimizer, lr, epochs, batch_size, smoothing, cosine, seed=0
+):
+    """Train the classifier with torch's own modules, in the order of draws of `linear_probe`."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [train.shape[1], *([hidden] if hidden else []), int(labels.max()) + 1]
     layers = []
@@ -83,7 +90,10 @@ def naive_probe(train, labels, val, hidden, optimizer, lr, epochs, batch_size, s
             layer.bias.zero_()
         layers += [layer, torch.nn.ReLU()]
     network = torch.nn.Sequential(*layers[:-1])
-    make = {"sgd": lambda p: torch.optim.SGD(p, lr=lr, momentum=0.9, weight_decay=5e-5), "adam": lambda p: torch.optim.Adam(p, lr=lr)}
+    make = {
+        "sgd": lambda p: torch.optim.SGD(p, lr=lr, momentum=0.9, weight_decay=5e-5),
+        "adam": lambda p: torch.optim.Adam(p, lr=lr),
+    }
     descent = make[optimizer](network.parameters())
     steps = epochs * math.ceil(len(train) / batch_size)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps) if cosine else None
@@ -100,17 +110,31 @@ def naive_probe(train, labels, val, hidden, optimizer, lr, epochs, batch_size, s
 
 @pytest.mark.parametrize(
     ("hidden", "optimizer", "smoothing", "cosine"),
-    [(0, "sgd", 0.0, True), (0, "adam", 0.1, False), (16, "adam", 0.0, True), (16, "sgd", 0.2, True)],
+    [
+        (0, "sgd", 0.0, True),
+        (0, "adam", 0.1, False),
+        (16, "adam", 0.0, True),
+        (16, "sgd", 0.2, True),
+    ],
 )
 def test_linear_probe__equals_torchs_own_modules(hidden, optimizer, smoothing, cosine):
-    """Each optimizer, schedule, smoothing and hidden layer gives the accuracy of the same training by torch's modules, on hard features."""
+    """Every option gives the accuracy of the same training with torch's own modules."""
     train, train_labels = blobs(150, seed=0, noise=2.0)
     val, val_labels = blobs(333, seed=1, noise=2.0)
     options = {"epochs": 4, "batch_size": 32, "lr": 0.05 if optimizer == "sgd" else 0.01}
-    logits = naive_probe(train, train_labels, val, hidden, optimizer, smoothing=smoothing, cosine=cosine, **options)
+    logits = naive_probe(
+        train, train_labels, val, hidden, optimizer, smoothing=smoothing, cosine=cosine, **options
+    )
     expected = (logits.argmax(dim=1) == val_labels).double().mean().item()
     decay = {"weight_decay": 0.0} if optimizer == "adam" else {}
-    more = {"hidden": hidden, "optimizer": optimizer, "label_smoothing": smoothing, "cosine": cosine, "standardize": False, **decay}
+    more = {
+        "hidden": hidden,
+        "optimizer": optimizer,
+        "label_smoothing": smoothing,
+        "cosine": cosine,
+        "standardize": False,
+        **decay,
+    }
     probe = linear_probe(train, train_labels, val, val_labels, **options, **more)
     assert 0.4 < expected < 0.95
     assert probe.last == pytest.approx(expected, abs=1.5 / len(val))
@@ -125,17 +149,23 @@ def test_linear_probe__hidden_layer_learns_what_no_line_separates():
     assert linear_probe(points, labels, points, labels, hidden=32, **options).last > 0.95
 
 
-def test_knn_predictions__infinite_temperature_counts_neighbours():
-    """Without weights the majority wins over one neighbour that is much closer; of a tie the lowest class."""
+def test_knn_predictions__infinite_temperature_counts_neighbors():
+    """At infinite temperature the majority wins; of tied labels the lowest."""
     bank = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
     query = torch.tensor([[1.0, 0.0]])
-    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, k=3, temperature=0.07).tolist() == [0]
-    assert knn_predictions(bank, torch.tensor([0, 1, 1]), query, k=3, temperature=math.inf).tolist() == [1]
-    assert knn_predictions(bank, torch.tensor([1, 0, 2]), query, k=3, temperature=math.inf).tolist() == [0]
+    assert knn_predictions(
+        bank, torch.tensor([0, 1, 1]), query, k=3, temperature=0.07
+    ).tolist() == [0]
+    assert knn_predictions(
+        bank, torch.tensor([0, 1, 1]), query, k=3, temperature=math.inf
+    ).tolist() == [1]
+    assert knn_predictions(
+        bank, torch.tensor([1, 0, 2]), query, k=3, temperature=math.inf
+    ).tolist() == [0]
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the bytes of the largest tensor that any operation returns."""
+    """Record the size in bytes of the largest tensor that any operation returns."""
 
     num_bytes = 0
 
@@ -154,26 +184,32 @@ def small_blocks(monkeypatch, num_bytes):
 
 @pytest.mark.parametrize(("k", "temperature"), [(20, 0.07), (3, math.inf), (300, 0.1)])
 def test_knn_predictions__in_blocks_equals_all_at_once(monkeypatch, k, temperature):
-    """Blocks of queries and of the bank, smaller than k too, change no vote."""
+    """Blocks of queries and of the bank, also smaller than k, change no prediction."""
     bank, labels = blobs(300, seed=0, noise=3.0)
     queries, _ = blobs(90, seed=1, noise=3.0)
     expected = knn_predictions(bank, labels, queries, k=k, temperature=temperature)
     small_blocks(monkeypatch, 5_000)
-    assert torch.equal(knn_predictions(bank, labels, queries, k=k, temperature=temperature), expected)
+    assert torch.equal(
+        knn_predictions(bank, labels, queries, k=k, temperature=temperature), expected
+    )
     assert len(expected.unique()) > 1
 
 
 def test_knn_predictions__takes_any_labels():
-    """Ids of a billion, negative ones and gaps get the votes of 0 to C-1, in the order of the labels."""
+    """Labels far apart or negative get the same votes as 0 to C-1."""
     bank, labels = blobs(200, seed=0, noise=3.0)
     queries, query_labels = blobs(100, seed=1, noise=3.0)
     ids = torch.tensor([-(2**62), -1, 7, 900_000_007])
-    assert torch.equal(knn_predictions(bank, ids[labels], queries), ids[knn_predictions(bank, labels, queries)])
-    assert knn_accuracy(bank, ids[labels], queries, ids[query_labels]) == knn_accuracy(bank, labels, queries, query_labels)
+    assert torch.equal(
+        knn_predictions(bank, ids[labels], queries), ids[knn_predictions(bank, labels, queries)]
+    )
+    assert knn_accuracy(bank, ids[labels], queries, ids[query_labels]) == knn_accuracy(
+        bank, labels, queries, query_labels
+    )
 
 
 def test_classifiers__memory_does_not_follow_labels_or_classes(monkeypatch):
-    """With 4,000 ids of a billion for 8,000 samples neither queries x classes nor queries x bank is ever held, nor samples x classes."""
+    """No table of queries x classes, queries x bank or samples x classes is ever held."""
     monkeypatch.setattr(offline, "QUERIES", 256)
     small_blocks(monkeypatch, 2**20)
     generator = torch.Generator().manual_seed(0)
@@ -181,14 +217,17 @@ def test_classifiers__memory_does_not_follow_labels_or_classes(monkeypatch):
     features = torch.randn(8000, 4, generator=generator)
     with LargestTensor() as largest:
         accuracy = knn_accuracy(features, labels, features, labels, k=1)
-        probe = linear_probe(features, labels, features[:500], labels[:500], epochs=1, batch_size=50)
+        probe = linear_probe(
+            features, labels, features[:500], labels[:500], epochs=1, batch_size=50
+        )
     assert accuracy == 1.0
     assert 0 <= probe.last <= probe.best <= 1
-    assert largest.num_bytes <= 2**20  # the features: 2^17; queries x bank: 2^23; samples x classes: 2^27
+    # Features: 2^17 bytes. Queries x bank: 2^23. Samples x classes: 2^27.
+    assert largest.num_bytes <= 2**20
 
 
 def test_linear_probe__labels_are_the_classes_that_occur():
-    """Relabelled classes give the same classifier; a validation label that no training sample has is never right."""
+    """Relabeled classes give the same classifier; an unknown validation label is never correct."""
     train, labels = blobs(200, seed=0)
     val, val_labels = blobs(80, seed=1)
     ids = torch.tensor([-7, 0, 5, 900_000_000])
@@ -198,9 +237,12 @@ def test_linear_probe__labels_are_the_classes_that_occur():
 
 
 def test_linear_probe__refuses_a_classifier_that_needs_too_much_memory(monkeypatch):
-    """Features x classes above the budget is a ConfigError with both numbers, before anything is drawn."""
+    """A classifier above the memory limit raises a ConfigError before training."""
     monkeypatch.setattr(memory, "CLASSIFIER_BYTES", 10_000)
     train, labels = blobs(200, seed=0)
     linear_probe(train, labels, train, labels, epochs=1, batch_size=10)
-    with pytest.raises(ConfigError, match=r"the classifier for 200 classes would take 0.0 GB of memory.*Are the labels ids"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the classifier for 200 classes would take 0.0 GB of memory.*Are the labels ids",
+    ):
         linear_probe(train, torch.arange(200), train, labels, epochs=1, batch_size=10)
