@@ -7,7 +7,7 @@ import pytest
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import BACKBONES, STEMS, backbone
 from ffcv_ssl.train import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
-from ffcv_ssl.train.config import NORMALIZATIONS
+from ffcv_ssl.train.network import NORMALIZATIONS
 
 
 @pytest.mark.parametrize(

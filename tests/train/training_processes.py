@@ -84,12 +84,12 @@ def run(folder, name="simclr", ending="nothing", loss_factor=1.0, evaluation_s=0
 
 def count_agreements(folder):
     """How many collectives on numbers a run of 12 steps needs that agrees every 10 steps."""
-    calls, original = [], distributed._over_processes
-    distributed._over_processes = lambda *arguments: calls.append(1) or original(*arguments)
+    calls, original = [], distributed._reduce
+    distributed._reduce = lambda *arguments: calls.append(1) or original(*arguments)
     try:
         run(folder, every=10, epochs=30)
     finally:
-        distributed._over_processes = original
+        distributed._reduce = original
     return len(calls)
 
 
