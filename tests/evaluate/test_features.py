@@ -9,7 +9,7 @@ import torch
 from ffcv_ssl import views
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.evaluate import Evaluation, features, raw_pixels
-from ffcv_ssl.evaluate.features import Features
+from ffcv_ssl.evaluate.encoding import Features
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.ssl import Normalize, SimCLR, resnet18, simclr_projector
 from ffcv_ssl.train import DataConfig, EvalConfig, frozen

@@ -10,7 +10,8 @@ import torch
 from ffcv_ssl import views
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.evaluate import PROTOCOLS, ProbeConfig, balanced_subset, open_views, raw_pixels, spread_scores
-from ffcv_ssl.evaluate.protocols import bag_encoder, encode, few_labels, grid, without_color
+from ffcv_ssl.evaluate.protocol_views import bag_encoder, encode, grid, without_color
+from ffcv_ssl.evaluate.subsets import few_labels
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.ssl import Method, Normalize, alignment, rankme
 from ffcv_ssl.train import CropViews, DataConfig, EvalConfig, TrainConfig
