@@ -53,7 +53,7 @@ def test_find_overlap__counts_what_both_files_hold(files, kind):
     with kind(train_path) as train, kind(val_path) as val:
         found = find_overlap(train, val, "image")
     pairs = [(22 + i, number) for i, number in enumerate(shared)]
-    assert (found.looked_at, found.num_val, found.is_exact) == (30, 30, kind is not WithoutChecksums)
+    assert (found.num_searched, found.num_val, found.is_exact) == (30, 30, kind is not WithoutChecksums)
     if kind is WithEqualChecksums:
         assert found.count <= 8  # candidates of one key beyond the first few are not compared
     else:
@@ -72,9 +72,9 @@ def test_find_overlap__of_different_images_is_empty(tmp_path):
 @pytest.mark.parametrize("kind", [Reader, WithoutChecksums])
 def test_find_overlap__reads_a_bounded_part(files, kind, monkeypatch):
     """With small bounds few images are read, a part of the overlap is found, and the remark says so."""
-    monkeypatch.setattr(overlap, "CONFIRMED", 10)
-    monkeypatch.setattr(overlap, "LOOKED_INTO", 15)
-    monkeypatch.setattr(overlap, "CONFIRMED_BYTES", 2000)
+    monkeypatch.setattr(overlap, "MAX_CONFIRMED", 10)
+    monkeypatch.setattr(overlap, "MAX_WINDOWS", 15)
+    monkeypatch.setattr(overlap, "MAX_CONFIRMED_BYTES", 2000)
     train_path, val_path, _ = files
     with kind(train_path) as train, kind(val_path) as val:
         reads = []
@@ -87,7 +87,7 @@ def test_find_overlap__reads_a_bounded_part(files, kind, monkeypatch):
         assert sum(reads[: len(reads) // 2]) <= 2000 + 2 * 432
         assert "8 of 30 images (26.7%) of " in remark
     else:
-        assert found.looked_at == 10
+        assert found.num_searched == 10
         assert sum(reads[: len(reads) // 2]) <= 25 * 256 + 2000 + 2 * 432
         assert not remark or remark.startswith("At least ")
 

@@ -19,7 +19,7 @@ from ffcv_ssl.runs import finish
 from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.ssl import BarlowTwins, InstanceSimCLR, Normalize, OnlineProbes, Supervised, VICReg, resnet18, simclr_projector
 from ffcv_ssl.train import DataConfig, EvalConfig, Progress, TrainConfig, frozen, load_checkpoint, match_classes
-from ffcv_ssl.train.progress import note
+from ffcv_ssl.train.progress import record_evaluation
 from ffcv_ssl.train.samples import random_samples, read_labels
 from ffcv_ssl.writer import DatasetWriter
 from tests.reference.memory_loader import MemoryLoader
@@ -257,13 +257,13 @@ def test_score__encodes_once_and_equals_separate_passes(data):
         assert score(evaluation, method, probes, evaluation.quick) == {}
 
 
-def test_note__keeps_the_first_time_of_each_threshold():
+def test_record_evaluation__keeps_the_first_time_of_each_threshold():
     """An accuracy counts from its threshold on, exactly reached included, at the training seconds of the first evaluation."""
     progress = Progress()
     for seconds, knn in ((1.0, 0.6), (2.0, 13 / 20), (3.0, 0.82), (4.0, 0.5), (5.0, 0.84)):
         progress.seconds = seconds
-        note(progress, {"knn": knn}, took_s=0.5)
-    note(progress, {}, took_s=0.5)
+        record_evaluation(progress, {"knn": knn}, elapsed_s=0.5)
+    record_evaluation(progress, {}, elapsed_s=0.5)
     assert progress.seconds_to == {65: 2.0, 80: 3.0}
     assert progress.evaluation_seconds == 3.0
 
@@ -299,7 +299,7 @@ def test_fit__a_finished_run_keeps_its_last_evaluation(tmp_path):
     """Continued with more epochs, the evaluation after the last step of the first part still counts, its seconds and its milestone."""
     first = Run(tmp_path)
     progress = first.fit(evaluate=lambda: {"knn": 0.5}, times=2)
-    note(progress, {"knn": 0.9}, took_s=10.0)
+    record_evaluation(progress, {"knn": 0.9}, elapsed_s=10.0)
     finish(first.record, progress, {"knn": 0.9}, device=CPU, precision="float32", num_views=2, steps_per_epoch=4)
     continued = Run(tmp_path, resume="extend", epochs=4).fit(evaluate=lambda: {"knn": 0.5})
     assert continued.evaluation_seconds == progress.evaluation_seconds > 10
