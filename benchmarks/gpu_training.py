@@ -13,7 +13,7 @@ from ffcv_ssl.benchmarks.images import JPEG_QUALITY, DrawnPhotos
 from ffcv_ssl.codecs.encode import encode_jpeg
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.render.device import Device
+from ffcv_ssl.loader.render.gpu_device import Device
 from ffcv_ssl.ssl.backbones import backbone
 from ffcv_ssl.transforms import ToDevice
 from ffcv_ssl.views import emp_ssl, simclr

@@ -27,7 +27,7 @@ from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels.cpu.scratch import make_scratch
 from ffcv_ssl.kernels.cpu.view import render_views
 from ffcv_ssl.kernels.cuda.launch import plan_render
-from ffcv_ssl.loader.render.device import Device, open_device
+from ffcv_ssl.loader.render.gpu_device import Device, open_device
 from ffcv_ssl.pipeline.plan import plan_images
 from ffcv_ssl.transforms import ToDevice
 from ffcv_ssl.views import emp_ssl, simclr

@@ -45,7 +45,7 @@ class Views:
 
     def __post_init__(self) -> None:
         read_unset(self, image_size=0)
-        at_least(self, 1, "image_size", "num_views")
+        at_least(self, 1, "size", "image_size", "num_views")
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:
         """Return the transforms of the training views, without a device.
