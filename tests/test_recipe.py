@@ -75,5 +75,5 @@ def test_open_loader__gpu_rendering_needs_a_gpu(file):
 @pytest.mark.parametrize("fraction", [0.0, 1.5, -1])
 def test_data_config__fraction_is_a_share(file, fraction):
     """Shares outside of (0, 1] are refused."""
-    with pytest.raises(ConfigError, match="fraction is a share"):
+    with pytest.raises(ConfigError, match="fraction must be in"):
         DataConfig(train=file, fraction=fraction)

@@ -71,10 +71,10 @@ def test_restore_backbone__refuses_other_files(tmp_path):
     """A missing file, one that is no safetensors file and one without metadata are named."""
     from safetensors.torch import save_file
 
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         restore_backbone(tmp_path / "nowhere.safetensors")
     (tmp_path / "text.safetensors").write_text("this is no such file")
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         restore_backbone(tmp_path / "text.safetensors")
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "bare.safetensors")
     with pytest.raises(CheckpointError, match=r"metadata are not those of `ffcv-ssl export`"):
@@ -85,18 +85,18 @@ def test_restore__says_what_is_wrong_with_a_folder(tmp_path):
     """Each of: no run, no YAML, no method, another method, an unknown option, a bad value and no checkpoint has its sentence."""
     recipe = SimpleNamespace(name="simclr", sections={"model": ModelConfig}, method=None)
     config = tmp_path / "config.yaml"
-    with pytest.raises(ConfigError, match="no folder of a run"):
+    with pytest.raises(ConfigError, match="not a run folder"):
         read_run(tmp_path)
     config.write_text("a: [")
-    with pytest.raises(ConfigError, match="no valid YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         read_run(tmp_path)
     config.write_text("model: {}")
-    with pytest.raises(ConfigError, match="names no method"):
+    with pytest.raises(ConfigError, match="the method is missing"):
         read_run(tmp_path)
     for content, sentence in (
         ({"method": "byol"}, "holds a run of byol, not of simclr"),
         ({"method": "simclr", "model": {"wdith": 3}}, r"sets model.wdith, which this version does not know"),
-        ({"method": "simclr", "model": {"width": 0}}, "section model: width counts channels"),
+        ({"method": "simclr", "model": {"width": 0}}, "section model: width must be at least 1"),
     ):
         config.write_text(yaml.safe_dump(content))
         with pytest.raises(ConfigError, match=sentence):
@@ -114,7 +114,7 @@ def test_entries__replace_what_was_measured_before(tmp_path):
     assert read_entries(path) == [{"name": "b", "value": 2}, {"name": "a", "value": 3}]
     assert [file.name for file in tmp_path.iterdir()] == ["probe.json"]
     path.write_text("{")
-    with pytest.raises(ConfigError, match="not JSON"):
+    with pytest.raises(ConfigError, match="not valid JSON"):
         put_entry(path, {"name": "a"}, ("name",))
     path.write_text("{}")
     with pytest.raises(ConfigError, match="not a list"):

@@ -165,7 +165,7 @@ def test_read_study__refuses_what_it_does_not_understand(tmp_path, changes, mess
         ({"base": "simclr_cup"}, {}, "no such recipe.*Did you mean 'simclr_cpu'"),
         ({"set": {"loss.temprature": 1}}, {}, "temperature 0.1: unknown option --loss.temprature"),
         ({}, {"loss.temperature": "1"}, "varies it on its axis"),
-        ({"grid": {"view.num_views": [2, 0]}, "x": "view.num_views"}, {}, "num_views is at least 1"),
+        ({"grid": {"view.num_views": [2, 0]}, "x": "view.num_views"}, {}, "num_views must be at least 1"),
         ({"grid": {"kind": {"a b": {}, "a-b": {}, "ab": {}}}, "x": "kind"}, {}, "share the folder"),
     ],
 )

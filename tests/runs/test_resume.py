@@ -22,13 +22,13 @@ def test_resume__a_finished_run_with_more_epochs_is_refused_unless_told(tmp_path
     before = (tmp_path / "config.yaml").read_bytes()
     for _ in range(2):
         with pytest.raises(
-            ConfigError, match=r"finished after 3 epochs.*train.epochs=6 instead of 3.*at 69% of its.*after 0%.*resume=extend"
+            ConfigError, match=r"finished after 3 epochs.*train.epochs=6 instead of 3.*at 69% of its peak, after 0%.*resume=extend"
         ):
             Run(tmp_path, resume=True, epochs=6)
     assert (tmp_path / "config.yaml").read_bytes() == before
     with caplog.at_level(logging.WARNING, "ffcv_ssl"), pytest.raises(TrainingStopped):
         Run(tmp_path, resume="extend", epochs=6, loader=stop_after(MemoryLoader(), 15)).fit()
-    assert "the learning rate goes on at 69% of its highest" in caplog.text
+    assert "the learning rate continues at 69% of its peak" in caplog.text
     assert Run(tmp_path, resume=True, epochs=6).fit().step == 24
     rates = [row["lr"] for row in read_rows(tmp_path / "train.csv")]
     assert rates[11] < 0.03 * 0.05
@@ -39,7 +39,7 @@ def test_resume__a_finished_run_is_never_shortened(tmp_path):
     """Fewer epochs than were trained leave nothing to do, with `extend` too."""
     Run(tmp_path).fit()
     for resume in (True, "extend"):
-        with pytest.raises(ConfigError, match=r"finished after 3 epochs.*nothing is left to train"):
+        with pytest.raises(ConfigError, match=r"finished after 3 epochs.*no step is left to train"):
             Run(tmp_path, resume=resume, epochs=2)
     assert Run(tmp_path, resume=True).fit().step == 12
 
@@ -62,8 +62,8 @@ def test_resume__a_stopped_run_may_become_longer_and_says_so(tmp_path, caplog):
         Run(tmp_path, resume=True, epochs=4)
     (longer,) = caplog.messages
     assert "stopped after 2 epochs" in longer
-    assert "train.epochs=4 instead of 3, the learning rate goes on at 69% of its highest, after 37%" in longer
-    with pytest.raises(ConfigError, match=r"stopped after 2 epochs.*nothing is left to train.*ffcv-ssl probe"):
+    assert "train.epochs=4 instead of 3, the learning rate continues at 69% of its peak, after 37%" in longer
+    with pytest.raises(ConfigError, match=r"stopped after 2 epochs.*no step is left to train.*ffcv-ssl probe"):
         Run(tmp_path, resume=True, epochs=2)
 
 
@@ -85,7 +85,7 @@ def test_check_resume__compares_what_decides_the_weights(tmp_path, section, opti
     if is_free:
         check_resume(tmp_path, "simclr", now, True)
     else:
-        with pytest.raises(ConfigError, match=rf"begun with {section}.{option}=a, not b"):
+        with pytest.raises(ConfigError, match=rf"started with {section}.{option}=a, not b"):
             check_resume(tmp_path, "simclr", now, True)
 
 
@@ -102,7 +102,7 @@ def test_resume__damaged_table_is_named(tmp_path, text):
     """A train.csv with words in it, with too long rows or with zero bytes is a ConfigError with its path."""
     Run(tmp_path, epochs=1).fit()
     (tmp_path / "train.csv").write_text(text)
-    with pytest.raises(ConfigError, match=r"train.csv: no table"):
+    with pytest.raises(ConfigError, match=r"train.csv: not a table"):
         Run(tmp_path, epochs=1, resume=True).fit()
 
 
@@ -115,7 +115,7 @@ def test_resume__classifiers_go_on_with_their_classes_only(tmp_path):
 
     with pytest.raises(TrainingStopped):
         ProbedRun(tmp_path, loader=stop_after(MemoryLoader(), 6)).fit(classes=classes("label", [0, 1, 2, 3]))
-    with pytest.raises(CheckpointError, match=r"learned 4 classes of the field 'label', and now there are 4 of 'coarse'"):
+    with pytest.raises(CheckpointError, match=r"trained on 4 classes of the field 'label', but the field 'coarse' has 4 other classes"):
         ProbedRun(tmp_path, resume=True).fit(classes=classes("coarse", [0, 1, 2, 3]))
     ProbedRun(tmp_path, resume=True).fit(classes=classes("label", [0, 1, 2, 3]))
 

@@ -111,7 +111,7 @@ def test_read_weights__refuses_what_no_run_saves(tmp_path, content):
     """A readable checkpoint with parts of the wrong type is a CheckpointError, not whatever the first use raises."""
     path = tmp_path / "checkpoint.pt"
     save_atomically({"format": 1, "method": {}, "progress": {"step": 3}, "loader": {"epoch": 1}, **content}, path)
-    with pytest.raises(CheckpointError, match=r"checkpoint.pt: the checkpoint lacks what a run saves"):
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt: the checkpoint is incomplete"):
         read_weights(path)
 
 

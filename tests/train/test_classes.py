@@ -63,7 +63,7 @@ def test_match_classes__by_name_where_both_files_have_names(match):
     classes = match(([0, 1, 2] * 2, FRUIT), ([0, 1], FRUIT[1:]))
     assert numbers(classes.val, [0, 1]) == [1, 2]
     assert len(classes.remarks) == 2
-    assert "numbers its classes otherwise" in classes.remarks[0]
+    assert "numbers its classes differently" in classes.remarks[0]
     assert "no image of class 'apple', of 3 classes" in classes.remarks[1]
 
 
@@ -73,7 +73,7 @@ def test_match_classes__a_listed_class_without_training_images_is_remarked(match
     assert numbers(classes.val, [0, 1, 2]) == [0, -1, 1]
     assert classes.names == ["apple", "cherry"]
     (remark,) = classes.remarks
-    assert "no image of class 'banana': 2 of 4 images" in remark
+    assert "no image of class 'banana': every prediction for 2 of 4 images" in remark
 
 
 def test_match_classes__names_that_are_twice_match_only_as_equal_lists(match):
@@ -81,7 +81,7 @@ def test_match_classes__names_that_are_twice_match_only_as_equal_lists(match):
     cranes = ["crane", "drake", "crane"]
     assert numbers(match(([0, 1, 2] * 2, cranes), ([2, 0], cranes)).val, [0, 2]) == [0, 2]
     for files in ((cranes, ["drake", "crane"]), (["drake", "crane"], cranes)):
-        with pytest.raises(ConfigError, match=r"names several classes 'crane'.*cannot be matched by name"):
+        with pytest.raises(ConfigError, match=r"several classes have the name 'crane'.*cannot be matched by name"):
             match(*(([0, 1, 0, 1], names) for names in files))
 
 
@@ -91,13 +91,13 @@ def test_match_classes__names_that_are_twice_match_only_as_equal_lists(match):
         (
             ([0, 1] * 2, FRUIT[:2]),
             ([0, 1, 2], FRUIT),
-            r"val.beton shows classes that .*train.beton does not know: 'cherry'.*'apple', 'bana",
+            r"val.beton contains classes that .*train.beton does not have: 'cherry'.*'apple', 'bana",
         ),
-        (([0, 1] * 2, FRUIT[:2]), ([0, 1], ["x", "y"]), r"does not know: 'x', 'y'"),
-        (([0, 3], FRUIT), ([0, 1], FRUIT), r"train.beton names 3 classes, for labels 0 to 2, and its field 'label' holds 3"),
-        (([0, 1] * 2, FRUIT), ([0, -1], FRUIT), r"val.beton names 3 classes.*holds -1.*leave out samples without label"),
-        (([0, 1] * 2,), ([7, 8],), r"no image of any class that .*val.beton shows: labels 7, 8. It has labels 0, 1"),
-        (([0, 0, 0, 0], FRUIT), ([1, 2], FRUIT), r"shows: classes 'banana', 'cherry'. It has class 'apple'"),
+        (([0, 1] * 2, FRUIT[:2]), ([0, 1], ["x", "y"]), r"does not have: 'x', 'y'"),
+        (([0, 3], FRUIT), ([0, 1], FRUIT), r"train.beton has names for 3 classes, labels 0 to 2, but its field 'label' contains 3"),
+        (([0, 1] * 2, FRUIT), ([0, -1], FRUIT), r"val.beton has names for 3 classes.*contains -1.*leave out samples without a label"),
+        (([0, 1] * 2,), ([7, 8],), r"no image of any class in .*val.beton: labels 7, 8. It has labels 0, 1"),
+        (([0, 0, 0, 0], FRUIT), ([1, 2], FRUIT), r"val.beton: classes 'banana', 'cherry'. It has class 'apple'"),
     ],
 )
 def test_match_classes__refuses_what_cannot_be_right(match, train, val, message):
@@ -119,7 +119,7 @@ def test_match_classes__without_names_compares_numbers(match):
     classes = match(([0, 1, 2] * 2, FRUIT), ([0, 1, 7, 7],))
     assert numbers(classes.val, [0, 1, 7]) == [0, 1, -1]
     unknown, missing, advice = classes.remarks
-    assert "no image of label 7: 2 of 4 images" in unknown
+    assert "no image of label 7: every prediction for 2 of 4 images" in unknown
     assert "no image of label 2, of 3 classes" in missing
     assert "No class names in " in advice
     assert "val.beton: labels are compared as numbers" in advice

@@ -65,5 +65,5 @@ def test_pick_device__under_torchrun(monkeypatch):
     with pytest.raises(ConfigError, match="use auto or cuda, not cuda:0"):
         pick_device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match=r"2 usable CUDA device.*nproc_per_node"):
+    with pytest.raises(ConfigError, match=r"finds 2 CUDA device.*nproc_per_node"):
         pick_device("auto")

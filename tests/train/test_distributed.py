@@ -121,7 +121,7 @@ def test_rank_batch_size__is_a_share_or_refused(told):
     """Two processes have 4 of 8 images each; 7 are a ConfigError that names the option."""
     (first, second), _ = told
     assert (first["shares"], second["shares"]) == ((0, 2, 4), (1, 2, 4))
-    assert first["uneven"] == "train.batch_size: 7 images cannot be shared evenly by 2 processes; give a multiple."
+    assert first["uneven"] == "train.batch_size: 7 images cannot be divided evenly among 2 processes; give a multiple of 2."
 
 
 def test_fit__process_that_dies_ends_all(tmp_path):

@@ -39,7 +39,7 @@ def test_training_network__names_the_missing_compiler(monkeypatch):
     """Without a C++ compiler, compilation for a CPU is refused at once."""
     monkeypatch.setenv("CXX", "no-such-compiler")
     with (
-        pytest.raises(ConfigError, match="no-such-compiler, which is not here"),
+        pytest.raises(ConfigError, match="no-such-compiler on a CPU, which is not installed"),
         training_network(small_method("simclr"), config(compile="default"), CPU),
     ):
         pass

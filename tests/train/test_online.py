@@ -155,8 +155,8 @@ def test_read_labels__checks_the_file(data):
     assert set(read_labels(data.train.replace("train.beton", "negative.beton"), "label")) == {-1, 0, 1, 2}
     for label, message in (
         ("class", r"train.beton has no field 'class'.*Fields: image, label, weight"),
-        ("weight", r"labels are integers, and field 'weight' of .*train.beton is a FloatField.*IntField"),
-        ("image", r"labels are integers, and field 'image' of .*train.beton is a RGBImageField"),
+        ("weight", r"labels must be integers, but field 'weight' of .*train.beton is a FloatField.*IntField"),
+        ("image", r"labels must be integers, but field 'image' of .*train.beton is a RGBImageField"),
     ):
         with pytest.raises(ConfigError, match=message):
             read_labels(data.train, label)

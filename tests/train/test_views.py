@@ -106,11 +106,11 @@ def test_crop_views__crop_only():
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"num_views": 0}, "num_views is at least 1"),
-        ({"start_size": 64}, "start_size lies between 1 and size=32"),
-        ({"start_size": 16, "grow_from": 5, "grow_to": 2}, "to a later one"),
-        ({"start_size": 16}, "to a later one"),
-        ({"grow_by": 0}, "at least 1 pixel"),
+        ({"num_views": 0}, "num_views must be at least 1"),
+        ({"start_size": 64}, "start_size must be between 1 and size=32"),
+        ({"start_size": 16, "grow_from": 5, "grow_to": 2}, "grow_from <= grow_to"),
+        ({"start_size": 16}, "grow_from <= grow_to"),
+        ({"grow_by": 0}, "grow_by must be at least 1"),
     ],
 )
 def test_crop_views__bad_values(options, problem):
