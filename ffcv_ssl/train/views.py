@@ -202,9 +202,9 @@ class CropViews(Views):
 
         Examples
         --------
-        >>> views = CropViews(size=64, start_size=32, grow_from=1, grow_to=5, grow_by=16)
+        >>> views = CropViews(size=64, start_size=32, grow_from=1, grow_to=5, grow_by=8)
         >>> [views.size_at(epoch) for epoch in range(7)]
-        [32, 32, 48, 48, 48, 64, 64]
+        [32, 32, 40, 48, 56, 64, 64]
         """
         if not self.start_size or epoch >= self.grow_to:
             return self.size

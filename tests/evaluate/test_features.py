@@ -143,9 +143,8 @@ def test_check_cost__rejects_large_and_warns_about_slow_classifiers(data, monkey
         with Evaluation(data, config, views.plain(16, ratio=1.0), CPU) as evaluation:
             evaluation.check_cost(512)
             assert caplog.messages == []
-            evaluation.check_cost(
-                30 * 10**6 if name == "linear" else 10**5
-            )  # 3 passes x 200 epochs x 40 images x weights
+            # 3 passes x 200 epochs x 40 images x weights
+            evaluation.check_cost(30 * 10**6 if name == "linear" else 10**5)
             assert (
                 f"the {name} classifier of the evaluation, for 4 classes, will take hours on a CPU"
                 in caplog.text

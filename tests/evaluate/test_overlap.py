@@ -129,7 +129,7 @@ def test_is_same_file__compares_values_where_the_fingerprint_omits_them(tmp_path
     )
     with Reader(one_path) as one, Reader(other_path) as two:
         two.fingerprint = one.fingerprint
-        assert is_same_file(one, two, "image")  # files with checksums are believed
+        assert is_same_file(one, two, "image")  # not checked further with checksums
         monkeypatch.setattr(Reader, "has_checksums", False)
         assert not is_same_file(one, two, "image")
 

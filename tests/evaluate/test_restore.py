@@ -46,10 +46,9 @@ def test_export__both_files_hold_the_backbone(exported):
         assert value.dtype == (
             torch.int64 if name.endswith("num_batches_tracked") else torch.float32
         )
-    assert sorted(path.name for path in plain.parent.iterdir()) == [
-        "backbone.pt",
-        "backbone.safetensors",
-    ]  # nothing temporary
+    # No temporary files.
+    names = sorted(path.name for path in plain.parent.iterdir())
+    assert names == ["backbone.pt", "backbone.safetensors"]
     assert torch.equal(weights["layer4.1.conv2.weight"], method.backbone.layer4[1].conv2.weight)
 
 

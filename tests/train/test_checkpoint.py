@@ -148,14 +148,9 @@ def test_restore_backbone__damaged_files_are_named_or_harmless(tmp_path):
     _, path = export_backbone(method, c, "simclr", tmp_path, steps=7, epochs=2)
     size = int.from_bytes(path.read_bytes()[:8], "little")
     refused = 0
-    for content in mutants(
-        path.read_bytes()[: 8 + size], 150, seed=0
-    ):  # the header, where the text is
-        whole = (
-            content + path.with_name("backbone.safetensors").read_bytes()[8 + size :]
-            if content
-            else content
-        )
+    header, values = path.read_bytes()[: 8 + size], path.read_bytes()[8 + size :]
+    for content in mutants(header, 150, seed=0):
+        whole = content + values if content else content
         refused += damaged_backbone(tmp_path / "damaged.safetensors", whole, method)
     for content in mutants(path.read_bytes(), 50, seed=1):
         refused += damaged_backbone(tmp_path / "damaged.safetensors", content, method)

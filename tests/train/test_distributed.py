@@ -108,9 +108,8 @@ def test_fit__agrees_every_few_steps(reports):
     """With log.every=10, processes agree after steps 1, 2, 4, 8, 10, … and each epoch."""
     (first, second), _ = reports
     for process in (first, second):
-        assert (
-            "after step 8 of 12" in process["late_signal"]["stopped"]
-        )  # the signal came in step 6
+        # The signal came in step 6.
+        assert "after step 8 of 12" in process["late_signal"]["stopped"]
         assert "checkpoint.pt holds step 0" in process["late_loader"]["stopped"]
         assert process["late_minutes"]["step"] < 40_000
     assert "another process could not load" in first["late_loader"]["stopped"]

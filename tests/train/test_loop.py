@@ -115,7 +115,7 @@ def test_fit__lowers_the_loss(tmp_path, name):
     assert sum(row[2] for row in rows[-4:]) < sum(row[2] for row in rows[:4])
     if name == "emp_ssl":
         assert rows[0][1] == pytest.approx(0.3)  # no warm-up: the first step has the full rate
-        assert rows[16][1] == pytest.approx(0.15)  # half-way, half of it
+        assert rows[16][1] == pytest.approx(0.15)  # half the rate after half the training
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
@@ -220,9 +220,8 @@ def test_fit__gradient_scaler_changes_nothing_and_is_saved(tmp_path, monkeypatch
     scaled = Run(tmp_path / "scaled", "emp_ssl", loader=stop_after(MemoryLoader(), 6))
     with pytest.raises(TrainingStopped):
         scaled.fit()
-    assert (
-        load_checkpoint(tmp_path / "scaled" / "checkpoint.pt")["scaler"]["scale"] == 2.0**11
-    )  # grown once in six steps
+    saved = load_checkpoint(tmp_path / "scaled" / "checkpoint.pt")
+    assert saved["scaler"]["scale"] == 2.0**11  # grown once in six steps
     resumed = Run(tmp_path / "scaled", "emp_ssl", resume=True)
     resumed.fit()
     assert resumed.rows() == plain.rows()
@@ -236,9 +235,8 @@ def test_fit__killed_run_repeats_the_steps_after_its_checkpoint(tmp_path):
         Run(tmp_path / "killed", loader=stop_after(MemoryLoader(), 5)).fit()
     table = tmp_path / "killed" / "train.csv"
     later = (tmp_path / "unbroken" / "train.csv").read_text().splitlines()[6:9]
-    table.write_text(
-        table.read_text() + "\n".join(later) + "\n9,2.0,0.01"
-    )  # steps 6 to 8 and a torn line, as after SIGKILL
+    # Steps 6 to 8 and an incomplete line, as after SIGKILL.
+    table.write_text(table.read_text() + "\n".join(later) + "\n9,2.0,0.01")
     second = Run(tmp_path / "killed", resume=True)
     second.fit()
     assert second.rows() == unbroken.rows()

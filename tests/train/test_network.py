@@ -82,9 +82,8 @@ def test_compiled_backbones__only_in_training(monkeypatch):
 
 @pytest.mark.skipif(not HAS_COMPILER, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning"
-)  # torch's compiler uses what torch has deprecated
+# torch's compiler uses functions that torch has deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fit__compiled_as_eager(tmp_path, recompute):
     """A compiled backbone has the losses and statistics of the eager one, up to rounding."""
     eager, compiled = (
