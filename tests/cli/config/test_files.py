@@ -70,7 +70,7 @@ def test_write__npz_arrays(run, tmp_path):
     ("flags", "problem"),
     [
         (("--data.source=imagefoldr",), "Did you mean 'imagefolder'?"),
-        (("--data.fraction=0",), "fraction must be in (0, 1], got 0.0."),
+        (("--data.fraction=0",), "fraction is a share in (0, 1], got 0.0."),
         (("--image.jpeg_quality=101",), "jpeg_quality"),
         (("--image.write_mode=smart",), "write_mode=smart needs smart_threshold"),
         (("--write.page_size=3",), "page_size"),
