@@ -1,4 +1,4 @@
-"""Setup shared by all recipes: samples, views, device."""
+"""Tests of the parts that all recipes share: samples, views and device."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """Write a file of 40 images labeled by their position."""
+    """Write a file of 40 images whose labels are their positions."""
     path = tmp_path_factory.mktemp("recipe") / "images.beton"
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     fields = {"image": RGBImageField("raw"), "label": IntField()}
@@ -28,7 +28,7 @@ def file(tmp_path_factory):
 
 
 def configs(file, seed=0, **data):
-    """Return the configuration sections that the loader needs."""
+    """Return the sections that the training loader needs."""
     return SimpleNamespace(
         data=DataConfig(train=file, workers=0, **data),
         view=CropViews(size=8),
@@ -42,8 +42,8 @@ def labels(c):
         return torch.cat([batch.label for batch in loader]).tolist()
 
 
-def test_subset__is_a_seeded_fraction_without_repetition(file):
-    """A fraction is a set of samples that depends on the seed; larger fractions contain it."""
+def test_subset__is_seeded_and_nested(file):
+    """A subset has distinct samples, depends on the seed, and contains the smaller subsets."""
     quarter, again, other, half = (
         subset(configs(file, seed, fraction=f))
         for seed, f in ((0, 0.25), (0, 0.25), (1, 0.25), (0, 0.5))
@@ -56,15 +56,15 @@ def test_subset__is_a_seeded_fraction_without_repetition(file):
     assert len(subset(configs(file, fraction=0.001))) == 1
 
 
-def test_open_loader__trains_on_the_fraction(file):
-    """An epoch contains each sample of the fraction once."""
+def test_open_loader__trains_on_the_subset(file):
+    """An epoch contains each sample of the subset once."""
     c = configs(file, fraction=0.5)
     assert sorted(labels(c)) == subset(c).tolist()
     assert sorted(labels(configs(file))) == list(range(40))
 
 
-def test_open_loader__views_and_seed_are_the_recipe_s(file):
-    """Batches are (B, V, 3, size, size) uint8; `train.seed` determines the order."""
+def test_open_loader__uses_views_and_seed_of_the_configuration(file):
+    """Batches are uint8 views (B, V, 3, size, size), in an order given by train.seed."""
     with open_loader(configs(file), CPU, 6) as loader:
         assert loader.seed == 0
         batch = next(iter(loader))
@@ -74,13 +74,13 @@ def test_open_loader__views_and_seed_are_the_recipe_s(file):
 
 
 def test_open_loader__gpu_rendering_needs_a_gpu(file):
-    """`render=gpu` on a CPU is an error that gives the alternative."""
+    """data.render=gpu raises in a run on a CPU."""
     with pytest.raises(ConfigError, match=r"on the cpu. Use data.render=cpu"):
         open_loader(configs(file, render="gpu"), CPU, 8)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.5, -1])
-def test_data_config__fraction_is_in_range(file, fraction):
-    """A fraction outside (0, 1] is an error."""
-    with pytest.raises(ConfigError, match="fraction is a share"):
+def test_data_config__fraction_has_a_range(file, fraction):
+    """A fraction outside of (0, 1] raises."""
+    with pytest.raises(ConfigError, match="fraction must be in"):
         DataConfig(train=file, fraction=fraction)

@@ -1,4 +1,4 @@
-"""Before a training: whether the files' classes match, and what would make scores flatter."""
+"""Checks of the data files before a training: matching classes and shared images."""
 
 import logging
 from collections.abc import Iterator
@@ -16,27 +16,27 @@ logger = logging.getLogger("ffcv_ssl")
 
 
 def examine_files(data: DataConfig, trained_on: str = "") -> Classes:
-    """Match the classes of the files, look for images that both hold, and log what is odd.
+    """Match the classes of the data files, and search for images that they share.
 
-    Of several processes only the first looks for images and logs.
+    Remarks are logged as warnings. With several processes, only rank 0 searches and logs.
 
     Parameters
     ----------
     data
-        The files and their fields; without validation file only the training file is looked at.
+        Files and their fields. Without a validation file, only the training file is checked.
     trained_on
-        The file that the weights were trained on, where that is another one; passed over if it is not
-        there any more.
+        Path of the file on which the weights were trained, if that is another one. It is skipped if
+        it no longer exists.
 
     Returns
     -------
     Classes
-        With all remarks.
+        Classes of the training file, with all remarks.
 
     Raises
     ------
     ConfigError
-        See `match_classes`.
+        If the labels or classes of the files do not match; see `match_classes`.
     """
     with ExitStack() as stack:
         train = stack.enter_context(Reader(data.train))
@@ -46,15 +46,17 @@ def examine_files(data: DataConfig, trained_on: str = "") -> Classes:
             return classes
         remarks = [*classes.remarks]
         if val is not None:
-            for path in _files_of_training(data.train, trained_on):
-                remarks += overlap_remarks(train if path == data.train else stack.enter_context(Reader(path)), val, data.image)
+            for path in _training_files(data.train, trained_on):
+                is_open = path == data.train
+                reader = train if is_open else stack.enter_context(Reader(path))
+                remarks += overlap_remarks(reader, val, data.image)
     for remark in remarks:
         logger.warning(remark)
     return replace(classes, remarks=tuple(remarks))
 
 
-def _files_of_training(train: str, trained_on: str) -> Iterator[str]:
-    """The file that classifiers learn from, and the one that the weights were trained on."""
+def _training_files(train: str, trained_on: str) -> Iterator[str]:
+    """Yield the file that classifiers use, and the one on which the weights were trained."""
     yield train
     if trained_on and Path(trained_on).exists() and not Path(trained_on).samefile(train):
         yield trained_on

@@ -1,43 +1,50 @@
-"""A trained backbone as files that other programs read."""
+"""Export of a trained backbone to files for other programs."""
 
 import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ffcv_ssl.evaluate.configs import Configs
 from ffcv_ssl.runs.measurements import write_whole
 from ffcv_ssl.ssl import Method
 from ffcv_ssl.train.checkpoint import save_atomically
-from ffcv_ssl.train.config import NORMALIZATIONS
+from ffcv_ssl.train.network import NORMALIZATIONS
 
 NAMES = ("backbone.pt", "backbone.safetensors")
 
 
-def export_backbone(method: Method, c: Any, name: str, folder: Path, steps: int, epochs: int) -> list[Path]:
-    """Write the backbone's weights, float32, under the names of torchvision and timm, twice.
+def export_backbone(
+    method: Method, c: Configs, name: str, folder: Path, steps: int, epochs: int
+) -> list[Path]:
+    """Write the weights of a backbone as `backbone.pt` and `backbone.safetensors`.
+
+    The weights are float32 and have the names of torchvision and timm. Existing files are replaced
+    atomically. `backbone.pt` is a plain state dict. The metadata of `backbone.safetensors` hold, as
+    strings: architecture, width, stem; mean and std (JSON, per channel, on the 0..255 scale);
+    method, steps, epochs; image_size in pixels and image_ratio of the evaluation's whole images
+    (see `CenterCrop`); and checksum (see `weights_checksum`).
 
     Parameters
     ----------
     method
-        Whose backbone to write.
+        Method with the backbone.
     c
-        The run's configuration, with sections `model` and `view`.
+        Configuration of the run: sections model and view.
     name
-        Of the method.
+        Name of the method.
     folder
-        Where to; files that are there are replaced, each as a whole.
+        Folder to write to.
     steps, epochs
-        Optimizer steps behind the weights, and finished passes over the training file.
+        Number of optimizer steps, and of completed passes over the training file.
 
     Returns
     -------
-    Paths of `backbone.pt`, a plain state_dict, and `backbone.safetensors`. The latter's metadata (texts) hold architecture, width,
-    stem, mean and std (JSON, per channel, on the 0..255 scale), method, steps, epochs, of the evaluation's whole images size in pixels
-    and ratio, see `CenterCrop`, and checksum, see `weights_checksum`.
+    list[Path]
+        Paths of both files.
     """
     from safetensors.torch import save
 
@@ -45,7 +52,7 @@ def export_backbone(method: Method, c: Any, name: str, folder: Path, steps: int,
     mean, std = NORMALIZATIONS[c.model.normalization]
     weights = backbone_weights(method)
     metadata = {
-        "format": "pt",  # what readers of safetensors expect of files for torch
+        "format": "pt",  # expected by readers of safetensors files for torch
         "architecture": c.model.backbone,
         "width": str(c.model.width),
         "stem": c.model.stem,
@@ -65,16 +72,39 @@ def export_backbone(method: Method, c: Any, name: str, folder: Path, steps: int,
 
 
 def backbone_weights(method: Method) -> dict[str, Tensor]:
-    """The backbone's state_dict, copied: on the CPU, contiguous, floating-point values as float32."""
+    """Return a copy of the weights of a backbone.
+
+    Parameters
+    ----------
+    method
+        Method with the backbone.
+
+    Returns
+    -------
+    dict[str, Tensor]
+        State dict on the CPU, contiguous, floating-point values as float32.
+    """
     copied = {}
     for name, value in method.backbone.state_dict().items():
-        value = value.detach().to("cpu", torch.float32 if value.is_floating_point() else value.dtype)
+        dtype = torch.float32 if value.is_floating_point() else value.dtype
+        value = value.detach().to("cpu", dtype)
         copied[name] = value.clone(memory_format=torch.contiguous_format)
     return copied
 
 
 def weights_checksum(weights: Mapping[str, Tensor]) -> str:
-    """CRC-32 of all names and values, in 8 hex digits: the format itself has no checksum."""
+    """Return the CRC-32 of all names and values; the safetensors format has no checksum.
+
+    Parameters
+    ----------
+    weights
+        State dict on the CPU.
+
+    Returns
+    -------
+    str
+        8 hexadecimal digits.
+    """
     checksum = 0
     for name in sorted(weights):
         value = weights[name].contiguous().reshape(-1).view(torch.uint8).numpy()

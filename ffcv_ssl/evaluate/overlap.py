@@ -1,20 +1,21 @@
-"""Which images two files share, byte for byte, found without reading the files whole."""
+"""Search for images that two files share, byte for byte, without reading the whole files."""
 
 import hashlib
 import os
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.beton.reader import BetonReader
 
-CONFIRMED = 256  # pairs whose bytes are compared, and without checksums images that are looked at
-CONFIRMED_BYTES = 2**26  # of them together, at most
-LOOKED_INTO = 65_536  # training images of which a window is read, without checksums
-WINDOW_BYTES = 256  # in the middle of the stored image
-COPIES = 4  # training images that are compared with one validation image
-FEW = 16  # images that are compared where index and sizes are equal
-SHOWN = 3  # pairs that a remark names
+MAX_CONFIRMED = 256  # pairs to compare byte by byte; without checksums, validation images to search
+MAX_CONFIRMED_BYTES = 2**26  # total size of these pairs
+MAX_WINDOWS = 65_536  # training images of which to read a window, without checksums
+WINDOW_BYTES = 256  # size of that window, in the middle of the stored image
+MAX_COPIES = 4  # training images to compare with one validation image
+NUM_PROBED = 16  # images to compare if two files have the same index
+MAX_LISTED = 3  # pairs in a remark
 
 
 @dataclass(frozen=True)
@@ -24,66 +25,98 @@ class Overlap:
     Attributes
     ----------
     count
-        Of the `looked_at`: of all of them where `is_exact`, else those that were found in the part of
-        the training file that was read.
-    looked_at, num_val
-        Validation images that were looked for, and that there are.
+        Number of shared images: among all `num_searched` if `is_exact`, else among the part of the
+        training file that was read.
+    num_searched
+        Number of validation images that were searched for in the training file.
+    num_val
+        Number of validation images.
     is_exact
         Whether every image of both files was compared, by size and checksum.
     pairs
-        The first, (validation sample, training sample), their bytes compared.
+        Examples: (validation sample, training sample), compared byte by byte.
     """
 
     count: int
-    looked_at: int
+    num_searched: int
     num_val: int
     is_exact: bool
     pairs: tuple[tuple[int, int], ...]
 
 
 def overlap_remarks(train: BetonReader, val: BetonReader, field: str) -> list[str]:
-    """Say which images of the validation file `train` holds; nothing if none were found."""
-    if any(field not in file.fields or file.fields[field].pointer_name is None for file in (train, val)):
-        return []  # no stored images: the loader says so
-    if is_same_file(train, val, field):
-        return [f"{val.path} is the same file as {train.path}, or a copy: it says nothing about new images. Give a file of others."]
-    found = find_overlap(train, val, field)
-    if not found.count:
-        return []
-    share = f"{found.count:,} of {found.looked_at:,} images ({found.count / found.looked_at:.1%})"
-    where = f"of {val.path}" if found.is_exact else f"that were looked at, of {found.num_val:,} in {val.path},"
-    pairs = ", ".join(f"{one} = {other}" for one, other in found.pairs)
-    least = "" if found.is_exact else "At least "
-    return [f"{least}{share} {where} are also in {train.path}, byte for byte (samples {pairs}): scores on them flatter."]
-
-
-def is_same_file(one: BetonReader, other: BetonReader, field: str) -> bool:
-    """Whether both readers have one file open, or one is a copy of the other."""
-    if os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno())):
-        return True
-    if one.fingerprint != other.fingerprint:
-        return False
-    # The fingerprint of a file from FFCV leaves its values out.
-    some = np.linspace(0, one.num_samples - 1, min(one.num_samples, FEW), dtype=np.int64)
-    return one.has_checksums or all(one.read(i, field) == other.read(i, field) for i in some)
-
-
-def find_overlap(train: BetonReader, val: BetonReader, field: str, seed: int = 0) -> Overlap:
-    """Find stored values of `field` that both files hold.
-
-    With checksums of the values in both files, all are compared by size and checksum, and some of the
-    equal ones byte by byte. Without, some validation images are compared with training images of the
-    same size, as many as `LOOKED_INTO` allows. Images that were stored with other settings (quality,
-    resolution) are not recognised.
+    """Return a remark if the training file holds images of the validation file.
 
     Parameters
     ----------
     train, val
-        The files.
+        Readers of the files.
     field
-        Name of a field with stored values, of both.
+        Name of the image field.
+
+    Returns
+    -------
+    list[str]
+        One remark, or none.
+    """
+    if any(
+        field not in file.fields or file.fields[field].pointer_name is None for file in (train, val)
+    ):
+        return []  # no stored images; the loader raises the error
+    if is_same_file(train, val, field):
+        return [
+            f"{val.path} is the same file as {train.path}, or a copy of it; its scores do not show "
+            "generalization. Give a file of other images."
+        ]
+    found = find_overlap(train, val, field)
+    if not found.count:
+        return []
+    bound = "" if found.is_exact else "At least "
+    share = f"{found.count:,} of {found.num_searched:,} images"
+    percent = f"{found.count / found.num_searched:.1%}"
+    where = "of" if found.is_exact else f"sampled from the {found.num_val:,} of"
+    pairs = ", ".join(f"{one} = {other}" for one, other in found.pairs)
+    return [
+        f"{bound}{share} ({percent}) {where} {val.path} are also in {train.path}, byte for "
+        f"byte (samples {pairs}); scores on them are too high."
+    ]
+
+
+def is_same_file(one: BetonReader, other: BetonReader, field: str) -> bool:
+    """Return whether both readers have the same file open, or one file is a copy of the other."""
+    if os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno())):
+        return True
+    if one.fingerprint != other.fingerprint:
+        return False
+    if one.has_checksums:
+        return True
+    # The fingerprint of a file from FFCV does not cover the values.
+    count = min(one.num_samples, NUM_PROBED)
+    samples = np.linspace(0, one.num_samples - 1, count, dtype=np.int64)
+    return all(one.read(i, field) == other.read(i, field) for i in samples)
+
+
+def find_overlap(train: BetonReader, val: BetonReader, field: str, seed: int = 0) -> Overlap:
+    """Search for stored values that both files hold.
+
+    If both files have checksums of the values, all values are compared by size and checksum, and
+    some equal pairs byte by byte. Otherwise, some validation images are compared with at most
+    `MAX_WINDOWS` training images of the same size. Images stored with other settings (quality,
+    resolution) are not found.
+
+    Parameters
+    ----------
+    train, val
+        Readers of the files.
+    field
+        Name of a field with stored values in both files.
     seed
-        Of what is looked at where not everything is.
+        Random seed for the selection of images, if not all are compared.
+
+    Returns
+    -------
+    Overlap
+        Number of shared images, and examples.
     """
     sizes = [file.extents(field)[1] for file in (train, val)]
     checksums = [file.value_checksums(field) for file in (train, val)]
@@ -93,49 +126,72 @@ def find_overlap(train: BetonReader, val: BetonReader, field: str, seed: int = 0
         chosen = [np.arange(train.num_samples), np.arange(val.num_samples)]
     else:
         generator = np.random.default_rng(seed)
-        some = np.sort(generator.permutation(val.num_samples)[:CONFIRMED])
-        alike = np.flatnonzero(np.isin(sizes[0], sizes[1][some]))
-        chosen = [np.sort(generator.permutation(alike)[:LOOKED_INTO]), some]
-        contents = [_windows(file, field, ids) for file, ids in zip((train, val), chosen, strict=True)]
-    keys = [(size[ids] << np.uint64(32)) ^ content for size, ids, content in zip(sizes, chosen, contents, strict=True)]
+        some = np.sort(generator.permutation(val.num_samples)[:MAX_CONFIRMED])
+        same_size = np.flatnonzero(np.isin(sizes[0], sizes[1][some]))
+        chosen = [np.sort(generator.permutation(same_size)[:MAX_WINDOWS]), some]
+        contents = [
+            _windows(file, field, ids) for file, ids in zip((train, val), chosen, strict=True)
+        ]
+    keys = [
+        (size[ids] << np.uint64(32)) ^ content
+        for size, ids, content in zip(sizes, chosen, contents, strict=True)
+    ]
     candidates = _candidates(keys[0], keys[1], sizes[1][chosen[1]] > 0)
-    tried, pairs = _confirm(train, val, field, [(chosen[1][i], chosen[0][places]) for i, places in candidates])
-    count = round(len(candidates) * len(pairs) / tried) if tried else 0  # all of them, where all candidates were confirmed
-    return Overlap(count, len(chosen[1]), val.num_samples, is_exact, tuple(pairs[:SHOWN]))
+    samples = [(chosen[1][i], chosen[0][positions]) for i, positions in candidates]
+    num_compared, pairs = _confirm(train, val, field, samples)
+    # Extrapolated, unless all candidates were compared.
+    count = round(len(candidates) * len(pairs) / num_compared) if num_compared else 0
+    examples = tuple(pairs[:MAX_LISTED])
+    return Overlap(count, len(chosen[1]), val.num_samples, is_exact, examples)
 
 
-def _windows(file: BetonReader, field: str, ids: np.ndarray) -> np.ndarray:
-    """(n,) uint64 digests of the middle of some stored values."""
+def _windows(file: BetonReader, field: str, ids: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return (n,) uint64 digests of the middle of some stored values."""
     pointers, sizes = file.extents(field)
     buffer, digests = bytearray(WINDOW_BYTES), np.empty(len(ids), np.uint64)
-    for i, (pointer, size) in enumerate(zip(pointers[ids].tolist(), sizes[ids].tolist(), strict=True)):
+    for i, (pointer, size) in enumerate(
+        zip(pointers[ids].tolist(), sizes[ids].tolist(), strict=True)
+    ):
         length = min(size, WINDOW_BYTES)
         if length:
             file.read_into(pointer + (size - length) // 2, length, buffer)
-        digests[i] = int.from_bytes(hashlib.blake2b(buffer[:length], digest_size=8).digest(), "little")
+        digests[i] = int.from_bytes(
+            hashlib.blake2b(buffer[:length], digest_size=8).digest(), "little"
+        )
     return digests
 
 
-def _candidates(train_keys: np.ndarray, val_keys: np.ndarray, is_stored: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Positions of the validation keys that the training file has, each with a few positions there."""
+def _candidates(
+    train_keys: NDArray[np.uint64], val_keys: NDArray[np.uint64], is_stored: NDArray[np.bool_]
+) -> list[tuple[int, NDArray[np.int64]]]:
+    """Return the positions of validation keys in both files, with a few training positions each."""
     order = np.argsort(train_keys, kind="stable")
     ordered = train_keys[order]
-    first, last = np.searchsorted(ordered, val_keys), np.searchsorted(ordered, val_keys, side="right")
-    return [(i, order[first[i] : min(last[i], first[i] + COPIES)]) for i in np.flatnonzero((last > first) & is_stored).tolist()]
+    first = np.searchsorted(ordered, val_keys)
+    last = np.searchsorted(ordered, val_keys, side="right")
+    found = np.flatnonzero((last > first) & is_stored).tolist()
+    return [(i, order[first[i] : min(last[i], first[i] + MAX_COPIES)]) for i in found]
 
 
 def _confirm(
-    train: BetonReader, val: BetonReader, field: str, candidates: list[tuple[int, np.ndarray]]
+    train: BetonReader,
+    val: BetonReader,
+    field: str,
+    candidates: list[tuple[int, NDArray[np.int64]]],
 ) -> tuple[int, list[tuple[int, int]]]:
-    """How many candidates, evenly spaced, were compared by their bytes, and which are equal."""
-    tried, budget, pairs = 0, CONFIRMED_BYTES, []
-    for place in np.unique(np.linspace(0, max(0, len(candidates) - 1), CONFIRMED, dtype=np.int64)) if candidates else ():
-        sample, others = candidates[place]
+    """Compare evenly spaced candidates byte by byte; return their number and the equal pairs."""
+    if not candidates:
+        return 0, []
+    num_compared, remaining_bytes = 0, MAX_CONFIRMED_BYTES
+    pairs = []
+    for i in np.unique(np.linspace(0, len(candidates) - 1, MAX_CONFIRMED, dtype=np.int64)):
+        sample, others = candidates[i]
         content = val.read(sample, field)
         equal = next((int(other) for other in others if train.read(other, field) == content), None)
         if equal is not None:
             pairs.append((int(sample), equal))
-        tried, budget = tried + 1, budget - 2 * len(content)
-        if budget < 0:
+        num_compared += 1
+        remaining_bytes -= 2 * len(content)
+        if remaining_bytes < 0:
             break
-    return tried, pairs
+    return num_compared, pairs

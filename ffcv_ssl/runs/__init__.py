@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: configuration, tables, curves, result."""
+"""Files in the folder of a run: configuration, tables, curves, result."""
 
 from ffcv_ssl.runs.record import RunRecord
 from ffcv_ssl.runs.result import Result, finish

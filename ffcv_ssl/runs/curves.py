@@ -1,4 +1,4 @@
-"""Curves of a run as a picture."""
+"""Plot of the training curves of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,16 +7,19 @@ Rows = Sequence[Mapping[str, float]]
 
 
 def draw_curves(train_rows: Rows, eval_rows: Rows, path: str | Path, title: str = "") -> None:
-    """Draw loss, learning rate and accuracy over steps to a PNG.
+    """Plot loss, learning rate and accuracy over steps, and save the plot as a PNG file.
 
     Parameters
     ----------
-    train_rows, eval_rows
-        Rows of train.csv and eval.csv; the accuracies are whatever columns of `eval_rows` start with "knn", "linear" or "online".
+    train_rows
+        Rows of train.csv.
+    eval_rows
+        Rows of eval.csv. Columns whose names start with "knn", "linear" or "online" hold
+        accuracies in 0..1.
     path
-        The file to write.
+        Path of the PNG file.
     title
-        Above the picture.
+        Title of the plot.
     """
     # The object interface with Agg: no global state, no display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,12 +33,14 @@ def draw_curves(train_rows: Rows, eval_rows: Rows, path: str | Path, title: str 
     loss.set(title="loss", xlabel="step")
     rate.plot(steps, [row["lr"] for row in train_rows], linewidth=1)
     rate.set(title="learning rate", xlabel="step")
-    names = [name for name in (eval_rows[-1] if eval_rows else {}) if name.startswith(("knn", "linear", "online"))]
+    columns = eval_rows[-1] if eval_rows else {}
+    names = [name for name in columns if name.startswith(("knn", "linear", "online"))]
     for name in names:
         points = [(row["step"], 100 * row[name]) for row in eval_rows if name in row]
-        accuracy.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=name)
+        xs, ys = zip(*points, strict=True)
+        accuracy.plot(xs, ys, marker="o", markersize=3, linewidth=1, label=name)
     accuracy.set(title="accuracy on the validation file, %", xlabel="step")
-    if names:
-        accuracy.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")  # beside the curves: probes make many
+    if names:  # beside the curves, because probes add many
+        accuracy.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
     figure.suptitle(title)
     figure.savefig(path, dpi=120)

@@ -1,4 +1,4 @@
-"""Which code a result came from."""
+"""Versions of the code that produced a result."""
 
 import subprocess
 from pathlib import Path
@@ -11,19 +11,28 @@ CHECKOUT = Path(ffcv_ssl.__file__).resolve().parents[1]
 
 
 def provenance() -> dict[str, str]:
-    """Versions of the package and of torch and, when run from a checkout, the commit ("+changes" when files differ from it)."""
+    """Return the versions of the code.
+
+    Returns
+    -------
+    dict
+        ffcv_ssl and torch: versions; in a git checkout also commit, followed by "+changes" if
+        tracked files differ from it.
+    """
     found = {"ffcv_ssl": ffcv_ssl.__version__, "torch": torch.__version__}
     if (CHECKOUT / ".git").exists():
         commit = _git("rev-parse", "HEAD")
         if commit:
-            found["commit"] = commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+            changes = _git("status", "--porcelain", "--untracked-files=no")
+            found["commit"] = commit + ("+changes" if changes else "")
     return found
 
 
 def _git(*arguments: str) -> str:
-    """What git prints; empty where git is missing or refuses."""
+    """Return the output of git, or an empty string if git is missing or fails."""
     try:
-        done = subprocess.run(["git", "-C", str(CHECKOUT), *arguments], capture_output=True, text=True, timeout=10, check=True)
+        command = ["git", "-C", str(CHECKOUT), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""What a run returns and leaves in result.json."""
+"""Result of a run, as returned and as written to result.json."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,46 +7,49 @@ from pathlib import Path
 import torch
 
 from ffcv_ssl.runs.record import RunRecord
-from ffcv_ssl.train.checkpoint import Progress
 from ffcv_ssl.train.classes import Classes
 from ffcv_ssl.train.device import describe_device, peak_memory_bytes
+from ffcv_ssl.train.progress import Progress
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a training run.
+    """Result of a training run.
 
     Attributes
     ----------
     method
         Name of the recipe.
     scores
-        What the final evaluation measured; accuracies are shares, 0..1. Empty without a validation file.
+        Score name → value of the final evaluation; accuracies are in 0..1. Empty without a
+        validation file.
     steps, epochs
-        Optimizer steps, and passes over the training file they amount to.
+        Number of optimizer steps, and the corresponding number of passes over the training file.
     images, views
-        Seen in training, with repetition.
+        Number of images and views used in the training, summed over epochs.
     seconds
-        Of training; start-up and evaluation excluded.
+        Training time in seconds, without start-up and evaluation.
     evaluation_seconds
-        Of all evaluations, the last included.
+        Duration of all evaluations in seconds, including the last.
     seconds_to
-        "seconds_to_65" → seconds of training at the first evaluation whose kNN accuracy was 65 % or more, and so on; those never reached
-        are absent.
+        "seconds_to_65" → training time in seconds at the first evaluation with a kNN accuracy of
+        65 % or more, and so on. Thresholds that were not reached are absent.
     view_epochs
-        `epochs` times the views of each image: what methods with few and with many views have in common.
-    images_per_s, views_per_s, data_wait
-        Over the whole training; `data_wait` is the share of `seconds` spent waiting for the loader.
+        `epochs` times the number of views of each image. Compares methods with few and many views.
+    images_per_s, views_per_s
+        Mean rates over the whole training.
+    data_wait
+        Fraction of `seconds` spent waiting for the loader.
     peak_memory_bytes
-        Of the GPU or, on a CPU, of the process; of the first of several.
+        Peak memory of the GPU or, on a CPU, of the process; of rank 0 with several processes.
     device, precision
-        Where and how it was computed.
+        Device and precision of the training.
     folder
-        Where rows, checkpoint and curves are.
+        Folder of the run.
     num_classes
-        Classes that occur in the training file; None where no labels were used.
+        Number of classes that occur in the training file, or None if no labels were used.
     remarks
-        What a reader of the scores should know about the files.
+        Remarks on the files that help to interpret the scores.
     """
 
     method: str
@@ -70,13 +73,22 @@ class Result:
     remarks: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """Return a few lines to print at the end."""
-        speed = f"{self.images_per_s:.0f} images/s, {self.views_per_s:.0f} views/s, waiting for data {self.data_wait:.0%}"
-        lines = [f"{self.method}: {self.epochs:.4g} epochs in {self.seconds:.0f} s on {self.device} ({self.precision}): {speed}"]
-        lines[0] += f", at most {self.peak_memory_bytes / 1e9:.1f} GB"
+        """Return a summary of a few lines.
+
+        Returns
+        -------
+        str
+            Text without a final newline.
+        """
+        rates = f"{self.images_per_s:.0f} images/s, {self.views_per_s:.0f} views/s"
+        lines = [
+            f"{self.method}: {self.epochs:.4g} epochs in {self.seconds:.0f} s on {self.device} "
+            f"({self.precision}): {rates}, waiting for data {self.data_wait:.0%}, "
+            f"peak memory {self.peak_memory_bytes / 1e9:.1f} GB"
+        ]
         lines += [f"{name:20} {value:.4f}" for name, value in self.scores.items()]
-        others = {"view_epochs": self.view_epochs, "evaluation_seconds": self.evaluation_seconds, **self.seconds_to}
-        lines += [f"{name:20} {value:.4g}" for name, value in others.items()]
+        others = {"view_epochs": self.view_epochs, "evaluation_seconds": self.evaluation_seconds}
+        lines += [f"{name:20} {value:.4g}" for name, value in {**others, **self.seconds_to}.items()]
         lines += [f"note: {remark}" for remark in self.remarks]
         return "\n".join([*lines, f"written to {self.folder}"])
 
@@ -92,9 +104,36 @@ def finish(
     steps_per_epoch: int,
     classes: Classes | None = None,
 ) -> Result:
-    """Add the last evaluation to the record, write result.json with the configuration and the code's version, and return the result."""
+    """Finish a run: add the last evaluation to the record, and write result.json.
+
+    Parameters
+    ----------
+    record
+        Record of the run.
+    progress
+        Progress at the end of the training.
+    scores
+        Score name → value of the final evaluation.
+    device, precision
+        Device and precision of the training.
+    num_views
+        Number of views of each image.
+    steps_per_epoch
+        Number of steps in an epoch.
+    classes
+        Classes of the training file, or None if no labels were used.
+
+    Returns
+    -------
+    Result
+        Result of the run.
+    """
     if "knn" in scores:
-        quick = {name: value for name, value in scores.items() if name in ("knn", "rankme") or name.startswith("online_")}
+        quick = {
+            name: value
+            for name, value in scores.items()
+            if name in ("knn", "rankme") or name.startswith("online_")
+        }
         record.last_eval_row(progress, steps_per_epoch, quick)
     seconds = max(progress.seconds, 1e-9)
     result = Result(
@@ -106,7 +145,10 @@ def finish(
         views=progress.images * num_views,
         seconds=progress.seconds,
         evaluation_seconds=progress.evaluation_seconds,
-        seconds_to={f"seconds_to_{percent}": seconds for percent, seconds in sorted(progress.seconds_to.items())},
+        seconds_to={
+            f"seconds_to_{percent}": reached_at
+            for percent, reached_at in sorted(progress.seconds_to.items())
+        },
         view_epochs=progress.step / steps_per_epoch * num_views,
         images_per_s=progress.images / seconds,
         views_per_s=progress.images * num_views / seconds,

@@ -1,4 +1,4 @@
-"""Whether a run may go on under its options of now, and what that does to its schedule."""
+"""Check whether a run may be resumed with changed options."""
 
 import logging
 from collections.abc import Mapping
@@ -12,36 +12,51 @@ from ffcv_ssl.train.checkpoint import read_weights
 
 logger = logging.getLogger("ffcv_ssl")
 
-# What may change when a run is continued, because it decides where, how long or how watched the
-# training is, not what it learns. (That the data are the same is checked by the loader's own state,
-# that the labels are by the checkpoint's.)
+# Options that may change when a run is resumed, because they do not affect the weights. (The
+# loader's saved state checks that the data are the same, and the checkpoint that the labels are.)
 FREE_SECTIONS = {"log", "eval", "bag"}
 FREE_DATA = ("train", "val", "label", "workers", "fraction", "cache", "render")
-FREE_TRAIN = ("resume", "device", "threads", "epochs", "minutes", "keep", "checkpoint_minutes", "compile", "recompute")
-FREE_FIELDS = {("train", name) for name in FREE_TRAIN} | {("data", name) for name in FREE_DATA}
-UNSET = ("", 0, -1)  # how earlier versions wrote an option that is not set
-LENGTH = ("epochs", "minutes")  # what decides where a run ends
+FREE_TRAIN = (
+    "resume",
+    "device",
+    "threads",
+    "epochs",
+    "minutes",
+    "keep",
+    "checkpoint_minutes",
+    "compile",
+    "recompute",
+)
+FREE_OPTIONS = {("train", name) for name in FREE_TRAIN} | {("data", name) for name in FREE_DATA}
+UNSET = ("", 0, -1)  # values that earlier versions wrote for "not set"
+LENGTH = ("epochs", "minutes")  # options that determine the length of a run
+
+Resume = bool | Literal["extend"]
 
 
-def check_resume(folder: Path, method: str, configs: Mapping[str, Mapping[str, Any]], resume: bool | Literal["extend"]) -> None:
-    """Compare what decides the weights with what the run was begun with; say what another length does.
+def check_resume(
+    folder: Path, method: str, configs: Mapping[str, Mapping[str, Any]], resume: Resume
+) -> None:
+    """Check that a run may be resumed with the given options.
+
+    A warning is logged if a changed length makes the learning rate jump.
 
     Parameters
     ----------
     folder
-        Of the run, with a checkpoint.
+        Folder of the run, with a checkpoint.
     method
-        Its name.
+        Name of the method.
     configs
         Section → option → value.
     resume
-        "extend" continues a finished run to another length.
+        "extend" allows a finished run to continue to another length.
 
     Raises
     ------
     ConfigError
-        If the weights would depend on another option than so far, or a finished run is given another
-        length without "extend".
+        If an option that affects the weights has changed, or a finished run has another length
+        without "extend".
     """
     if not (folder / "config.yaml").exists():
         return
@@ -52,36 +67,63 @@ def check_resume(folder: Path, method: str, configs: Mapping[str, Mapping[str, A
         for option, value in options.items():
             old = before.get(section, {}).get(option, value)
             old = None if value is None and old in UNSET else old
-            if section not in FREE_SECTIONS and (section, option) not in FREE_FIELDS and old != value:
-                raise ConfigError(f"{folder}: the run was begun with {section}.{option}={old}, not {value}; choose another --log.out.")
-    old_length, length = ({name: part.get("train", {}).get(name) or None for name in LENGTH} for part in (before, configs))
-    if old_length != length:
-        _check_length(folder, old_length, length, configs.get("optim", {}), resume)
+            is_free = section in FREE_SECTIONS or (section, option) in FREE_OPTIONS
+            if not is_free and old != value:
+                raise ConfigError(
+                    f"{folder}: the run was started with {section}.{option}={old}, not {value}; "
+                    "choose another --log.out."
+                )
+    old_length, new_length = (
+        {name: part.get("train", {}).get(name) or None for name in LENGTH}
+        for part in (before, configs)
+    )
+    if old_length != new_length:
+        _check_length(folder, old_length, new_length, configs.get("optim", {}), resume)
 
 
-def _check_length(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], optim: Mapping[str, Any], resume: Any) -> None:
-    """Refuse to make a finished run longer unless asked to; say what the learning rate will do."""
-    path = folder / "checkpoint.pt"
-    _, progress, epochs = read_weights(path)
+def _check_length(
+    folder: Path,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    optim: Mapping[str, Any],
+    resume: Resume,
+) -> None:
+    """Raise ConfigError if the new length is not allowed; warn if the learning rate jumps."""
+    _, progress, epochs = read_weights(folder / "checkpoint.pt")
     if not progress.step:
         return
 
-    def share(length: Mapping[str, Any]) -> float:
+    def fraction_done(length: Mapping[str, Any]) -> float:
         of_epochs = epochs / length["epochs"] if length["epochs"] else 0.0
-        return max(of_epochs, progress.seconds / (60 * length["minutes"]) if length["minutes"] else 0.0)
+        of_minutes = progress.seconds / (60 * length["minutes"]) if length["minutes"] else 0.0
+        return float(max(of_epochs, of_minutes))
 
     def rate(length: Mapping[str, Any]) -> str:
-        return f"{warmup_cosine(min(1.0, share(length)), optim.get('warmup', 0.0), optim.get('final', 0.0)):.0%}"
+        warmup, final = optim.get("warmup", 0.0), optim.get("final", 0.0)
+        return f"{warmup_cosine(min(1.0, fraction_done(length)), warmup, final):.0%}"
 
-    changed = ", ".join(f"train.{option}={now[option]} instead of {before[option]}" for option in LENGTH if before[option] != now[option])
-    is_finished = share(before) >= 1
-    done = f"{folder}: {'finished' if is_finished else 'stopped'} after {epochs} epochs and {progress.seconds / 60:.3g} minutes"
-    if share(now) >= 1:
+    changes = ", ".join(
+        f"train.{option}={after[option]} instead of {before[option]}"
+        for option in LENGTH
+        if before[option] != after[option]
+    )
+    is_finished = fraction_done(before) >= 1
+    state = (
+        f"{folder}: {'finished' if is_finished else 'stopped'} after {epochs} epochs and "
+        f"{progress.seconds / 60:.3g} minutes"
+    )
+    if fraction_done(after) >= 1:
         raise ConfigError(
-            f"{done}. With {changed} nothing is left to train. Leave the length as it is, or choose another --log.out; "
-            f"ffcv-ssl probe {folder} evaluates the run as it is."
+            f"{state}. With {changes} no step is left to train. Keep the length, or choose another "
+            f"--log.out; ffcv-ssl probe {folder} evaluates the run as it is."
         )
-    jump = f"the learning rate goes on at {rate(now)} of its highest, after {rate(before)}: not as in a run of that length from the start"
+    jump = (
+        f"the learning rate continues at {rate(after)} of its peak, after {rate(before)}; a run of "
+        "that length from the start would differ"
+    )
     if is_finished and resume != "extend":
-        raise ConfigError(f"{done}. With {changed}, {jump}. --train.resume=extend does so; else choose another --log.out.")
-    logger.warning(f"{done}. With {changed}, {jump}.")
+        raise ConfigError(
+            f"{state}. With {changes}, {jump}. Use --train.resume=extend to accept this, or choose "
+            "another --log.out."
+        )
+    logger.warning(f"{state}. With {changes}, {jump}.")

@@ -1,17 +1,27 @@
-"""Train a method: the loop, its configuration, networks, processes and checkpoints."""
+"""Training of a method: loop, configuration, networks, processes and checkpoints."""
 
 from importlib import import_module
 from typing import Any
 
 from ffcv_ssl.train.checkpoint import Checkpoint, load_checkpoint
 from ffcv_ssl.train.classes import Classes, match_classes
-from ffcv_ssl.train.config import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig, option, require
+from ffcv_ssl.train.config import (
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    option,
+    require,
+)
 from ffcv_ssl.train.device import pick_device, pick_precision, prepare_torch
 from ffcv_ssl.train.distributed import is_main, process_group, rank, rank_batch_size, world_size
+from ffcv_ssl.train.growing import GrowingLoader
 from ffcv_ssl.train.loop import fit
 from ffcv_ssl.train.network import build_backbone, build_normalize, build_optimizer, frozen
 from ffcv_ssl.train.progress import Progress
-from ffcv_ssl.train.views import CropViews, GrowingLoader, Views, views_of
+from ffcv_ssl.train.views import CropViews, Views, views_of
 
 __all__ = [
     "Checkpoint",
@@ -46,7 +56,8 @@ __all__ = [
     "world_size",
 ]
 
-_MOVED = {  # names that this package exported before version 0.2, and where they are now
+# Names that this package exported before version 0.2, and the packages that export them now.
+_MOVED = {
     **dict.fromkeys(("Configs", "Recipe", "run"), "ffcv_ssl.recipe"),
     **dict.fromkeys(
         (

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and hold all that an exact continuation needs."""
+"""Checkpoints: written atomically, and complete enough to continue a run exactly."""
 
 import os
 import time
@@ -18,124 +18,194 @@ from ffcv_ssl.system.atomic import replacing, resolve_target
 from ffcv_ssl.train.classes import Classes
 from ffcv_ssl.train.distributed import is_main, rank
 from ffcv_ssl.train.progress import Progress
+from ffcv_ssl.train.stateful import Stateful
 
 FORMAT = 1
-LONGEST_REASON = 300  # characters of another library's message
+MAX_REASON = 300  # characters of another library's message
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """Write with `torch.save` so that `path` holds the old or the new content whole, whenever the process or machine dies."""
-    with replacing(resolve_target(path)) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+    """Write a file with `torch.save`, atomically.
+
+    If the process or the machine dies, `path` holds the complete old or the complete new content.
+    """
+    with (
+        replacing(resolve_target(path)) as descriptor,
+        os.fdopen(descriptor, "wb", closefd=False) as file,
+    ):
         torch.save(content, file)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint, bytes compared with their checksums; nothing in it is executed (`weights_only=True`).
+    """Read a checkpoint.
+
+    The checksums of all bytes are verified. No code in the file is executed (`weights_only=True`).
+
+    Parameters
+    ----------
+    path
+        Path of the checkpoint.
+
+    Returns
+    -------
+    dict
+        Content of the checkpoint; tensors are on the CPU.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, broken or of another kind.
+        If the file is missing or damaged, or is not a checkpoint of this format.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch itself loads altered weights without a word
+            damaged = archive.testzip()  # torch loads altered weights without an error
         content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no checkpoint.") from error
-    except Exception as error:  # zipfile and torch raise many types for broken archives and refused pickles
-        raise CheckpointError(f"{path}: not a readable checkpoint: {short_reason(error)}") from error
+    except Exception as error:  # zipfile and torch raise many types
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint: {short_reason(error)}"
+        ) from error
     if damaged:
-        raise CheckpointError(f"{path}: not a readable checkpoint: the bytes of {damaged!r} do not match their checksum.")
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint: the checksum of {damaged!r} does not match."
+        )
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path}: checkpoint format {found}, this version reads {FORMAT}.")
+        raise CheckpointError(
+            f"{path}: checkpoint format {found} is not supported; this version reads {FORMAT}."
+        )
     return content
 
 
 def short_reason(error: Exception) -> str:
-    """What another library's error says, on one line; its type where it says nothing."""
-    return " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+    """Return the message of another library's error on one line, or its type if it has none."""
+    return " ".join(str(error).split())[:MAX_REASON] or type(error).__name__
 
 
 def read_weights(path: Path) -> tuple[dict[str, Any], Progress, int]:
-    """Weights of the method in a checkpoint, the progress behind them, and the finished passes over the training file.
+    """Read the weights and the progress of a checkpoint.
+
+    Parameters
+    ----------
+    path
+        Path of a checkpoint, or of the weights kept after an epoch.
+
+    Returns
+    -------
+    weights : dict
+        State dict of the method.
+    progress : Progress
+        Progress of the run when the checkpoint was saved.
+    epochs : int
+        Number of completed passes over the training file.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read, or does not hold them.
+        If the file cannot be read, or lacks one of these.
     """
     content = load_checkpoint(path)
     try:
-        weights, progress, epochs = dict(content["method"]), Progress(**content["progress"]), int(content["loader"]["epoch"])
+        weights, epochs = dict(content["method"]), int(content["loader"]["epoch"])
+        progress = Progress(**content["progress"])
         progress.step, progress.seconds = int(progress.step), float(progress.seconds)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: the checkpoint lacks what a run saves: {short_reason(error)}") from error
+        raise CheckpointError(
+            f"{path}: the checkpoint is incomplete or has entries of the wrong type: "
+            f"{short_reason(error)}"
+        ) from error
     return weights, progress, epochs
 
 
 def kept_name(epoch: int) -> str:
-    """File of the weights that are kept after an epoch."""
+    """Return the name of the file that keeps the weights after an epoch."""
     return f"epoch_{epoch}.pt"
 
 
 @dataclass
 class Checkpoint:
-    """The state of one run: model, optimizer, scaler, loader, generators.
+    """Checkpoint of one run: model, optimizer, gradient scaler, loader and random generators.
 
     Parameters
     ----------
     path
-        The file; its folder exists.
+        Path of the checkpoint. Its folder must exist.
     method, optimizer, scaler
-        What trains.
+        Method, optimizer and gradient scaler to save and restore.
     loader
-        Has `state_dict()` and `load_state_dict()`; its state is small and JSON-able.
+        Loader with `state_dict()` and `load_state_dict()`. Its state must be small and fit for
+        JSON.
     probes
-        None, or what trains beside the method; has `state_dict()` and `load_state_dict()`.
+        Probes that train beside the method, with `state_dict()` and `load_state_dict()`, or None.
     classes
-        What the outputs of classifiers mean; None: there are none, or labels are the numbers of the classes.
+        Classes that the outputs of classifiers stand for. None if there are no classifiers, or if
+        labels are class indices.
 
     Attributes
     ----------
     saved_step
         Step of the checkpoint last saved or restored.
+    saved_at
+        Time of that, on the monotonic clock, in seconds.
     """
 
     path: Path
     method: nn.Module
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
-    loader: Any
-    probes: Any = None
+    loader: Stateful
+    probes: Stateful | None = None
     classes: Classes | None = None
     saved_step: int = field(default=0, init=False)
     saved_at: float = field(default_factory=time.monotonic, init=False)
 
     def age_s(self) -> float:
-        """Seconds since this object last saved or restored (or was made)."""
+        """Return the seconds since the last save or restore, or since this object was created."""
         return time.monotonic() - self.saved_at
 
     def is_finite(self) -> bool:
-        """Whether every weight and every running statistic is finite."""
-        values = [t for t in self.method.state_dict().values() if t.is_floating_point()]
-        return bool(torch.stack([torch.isfinite(t).all() for t in values]).all())
+        """Return whether all weights and running statistics are finite."""
+        tensors = [t for t in self.method.state_dict().values() if t.is_floating_point()]
+        return bool(torch.stack([torch.isfinite(t).all() for t in tensors]).all())
 
     def save(self, progress: Progress) -> None:
-        """Write the state between two steps; with several processes rank 0 does, and its generators' state will be that of all."""
+        """Write the checkpoint between two steps.
+
+        With several processes, rank 0 writes, including the state of its random generators only.
+
+        Parameters
+        ----------
+        progress
+            Progress of the run.
+        """
         if is_main():
             save_atomically(self._content(progress), self.path)
         self.saved_step, self.saved_at = progress.step, time.monotonic()
 
     def keep(self, progress: Progress, epoch: int) -> None:
-        """Write the weights after an epoch into epoch_N.pt beside the checkpoint, to be judged later; rank 0 does."""
+        """Write the weights after an epoch to epoch_N.pt beside the checkpoint; rank 0 writes.
+
+        Parameters
+        ----------
+        progress
+            Progress of the run.
+        epoch
+            Number of completed passes over the training file.
+        """
         if is_main():
-            content = {"format": FORMAT, "version": __version__, "progress": asdict(progress), "loader": {"epoch": epoch}}
-            content["classes"] = self._classes_state()
-            save_atomically({**content, "method": self.method.state_dict()}, self.path.with_name(kept_name(epoch)))
+            content = {
+                "format": FORMAT,
+                "version": __version__,
+                "progress": asdict(progress),
+                "loader": {"epoch": epoch},
+                "classes": self._classes_state(),
+                "method": self.method.state_dict(),
+            }
+            save_atomically(content, self.path.with_name(kept_name(epoch)))
 
     def _content(self, progress: Progress) -> dict[str, Any]:
+        """Return the content of the checkpoint."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {
             "format": FORMAT,
@@ -151,12 +221,17 @@ class Checkpoint:
         }
 
     def restore(self) -> Progress:
-        """Put the saved state into model, optimizer, scaler, loader and generators.
+        """Restore the saved state of the model, optimizer, scaler, loader and generators.
+
+        Returns
+        -------
+        Progress
+            Progress of the run when the checkpoint was saved.
 
         Raises
         ------
         CheckpointError
-            If the file is unreadable or belongs to another model, optimizer or data set.
+            If the file cannot be read or belongs to another model, optimizer or data set.
         """
         content = load_checkpoint(self.path)
         try:
@@ -172,27 +247,34 @@ class Checkpoint:
         except FfcvSslError as error:
             raise CheckpointError(f"{self.path}: {error}") from error
         except Exception as error:  # torch's state dicts raise many types
-            raise CheckpointError(f"{self.path}: the checkpoint does not fit this run: {short_reason(error)}") from error
+            raise CheckpointError(
+                f"{self.path}: the checkpoint does not fit this run: {short_reason(error)}"
+            ) from error
         self.saved_step, self.saved_at = progress.step, time.monotonic()
         return progress
 
     def _classes_state(self) -> dict[str, Any] | None:
-        """The classes, where weights depend on labels."""
+        """Return the state of the classes, or None if no weights depend on labels."""
         has_classifiers = self.probes is not None or getattr(self.method, "uses_labels", False)
         return self.classes.state() if has_classifiers and self.classes is not None else None
 
     def _check_classes(self, saved: Any) -> None:
-        """Refuse to go on with classifiers whose outputs meant other classes."""
-        now = self._classes_state()
-        if saved is not None and now is not None and saved != now:
+        """Raise CheckpointError if the saved classifiers were trained on other classes."""
+        current = self._classes_state()
+        if saved is not None and current is not None and saved != current:
             raise CheckpointError(
-                f"the classifiers of this run learned {len(saved['labels'])} classes of the field '{saved['field']}', and now there are "
-                f"{len(now['labels'])} of '{now['field']}'. Continue with the same data.label, or choose another log.out."
+                f"the classifiers of this run were trained on {len(saved['labels'])} classes of "
+                f"the field '{saved['field']}', but the field '{current['field']}' has "
+                f"{len(current['labels'])} other classes. Continue with the same data.label, or "
+                "choose another log.out."
             )
 
 
 def _restore_generators(rng: Mapping[str, Any]) -> None:
-    """Go on with the saved states; processes beside the first, whose states are not kept, go on with seeds drawn from it."""
+    """Restore the random generators.
+
+    Only the states of rank 0 are saved. The other processes use seeds drawn from them.
+    """
     torch.set_rng_state(rng["cpu"])
     if rank() > 0:
         torch.manual_seed(int(torch.randint(2**62, ())) + rank())

@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""Device and precision of a training run."""
 
 import random
 import resource
@@ -13,10 +13,31 @@ from ffcv_ssl.train.config import TrainConfig
 from ffcv_ssl.train.distributed import local_rank, world_size
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DEVICES = "auto, cpu, cuda, cuda:N"
 
 
 def prepare_torch(train: TrainConfig) -> tuple[torch.device, str]:
-    """Seed torch, NumPy and Python, set torch's threads, and pick device and precision. (The loader needs none of the seeds.)"""
+    """Seed the random generators, set the number of torch threads, and choose the device.
+
+    The generators of torch, NumPy and Python are seeded. The loader uses none of them.
+
+    Parameters
+    ----------
+    train
+        Configuration of the training: `seed`, `threads`, `device` and `precision`.
+
+    Returns
+    -------
+    device : torch.device
+        Device; see `pick_device`.
+    precision : str
+        Precision; see `pick_precision`.
+
+    Raises
+    ------
+    ConfigError
+        If the device does not exist or does not support the precision.
+    """
     device = pick_device(train.device)
     precision = pick_precision(train.precision, device)
     if train.threads:
@@ -28,70 +49,117 @@ def prepare_torch(train: TrainConfig) -> tuple[torch.device, str]:
 
 
 def pick_device(name: str) -> torch.device:
-    """Turn "auto", "cpu", "cuda" or "cuda:N" into a device; auto takes a GPU where there is one.
+    """Return the device of a given name.
 
-    Under `torchrun`, auto and cuda are the GPU with the process's number on its machine.
+    Parameters
+    ----------
+    name
+        "auto", "cpu", "cuda" or "cuda:N". "auto" chooses a GPU if there is one. Under `torchrun`,
+        "auto" and "cuda" choose the GPU whose index is the local rank.
+
+    Returns
+    -------
+    torch.device
 
     Raises
     ------
     ConfigError
-        If the name is no device, or the device is not there.
+        If the name is not valid, or the device does not exist.
+
+    Examples
+    --------
+    >>> pick_device("cpu")
+    device(type='cpu')
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and local_rank() is not None:
         name = f"cuda:{local_rank()}"
     elif name.startswith("cuda:") and local_rank() is not None:
-        raise ConfigError(f"train.device: under torchrun each process has its own GPU; use auto or cuda, not {name}.")
+        raise ConfigError(
+            "train.device: under torchrun each process has its own GPU; "
+            f"use auto or cuda, not {name}."
+        )
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"train.device: '{name}' is no device. Devices: auto, cpu, cuda, cuda:N.") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        hint = "" if local_rank() is None else " Start no more processes on a machine than it has GPUs: torchrun --nproc_per_node."
+        raise ConfigError(f"train.device: no device '{name}'. Devices: {DEVICES}.") from error
+    num_gpus = torch.cuda.device_count()
+    has_gpu = torch.cuda.is_available() and (device.index or 0) < num_gpus
+    if device.type == "cuda" and not has_gpu:
+        hint = " Start at most one process per GPU: torchrun --nproc_per_node."
         raise ConfigError(
-            f"train.device: '{name}' was asked for, this machine has {torch.cuda.device_count()} usable CUDA device(s).{hint}"
+            f"train.device: '{name}' is not available; torch finds {num_gpus} CUDA device(s)."
+            f"{'' if local_rank() is None else hint}"
         )
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"train.device: '{name}' is not supported. Devices: auto, cpu, cuda, cuda:N.")
+        raise ConfigError(f"train.device: '{name}' is not supported. Devices: {DEVICES}.")
     return device
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """Turn "auto" into the precision that suits `device`, and refuse float16 on a CPU.
+    """Return the precision to use on a device.
 
-    On a CPU with AVX512-BF16 a narrow ResNet-18 trains 1.4 times as fast in bfloat16 as in float32, both channels-last; without such
-    instructions bfloat16 is emulated and slower.
+    On a CPU with AVX512-BF16 a narrow ResNet-18 trains 1.4 times as fast in bfloat16 as in
+    float32, both channels-last. Without these instructions bfloat16 is emulated and slower.
+
+    Parameters
+    ----------
+    name
+        "auto", "float32", "bfloat16" or "float16". "auto" chooses bfloat16 where the device has
+        instructions for it, else float16 on a GPU and float32 on a CPU.
+    device
+        Device that computes.
+
+    Returns
+    -------
+    str
+        "float32", "bfloat16" or "float16".
+
+    Raises
+    ------
+    ConfigError
+        If `name` is "float16" and the device is a CPU.
+
+    Examples
+    --------
+    >>> pick_precision("bfloat16", torch.device("cpu"))
+    'bfloat16'
     """
     if name == "float16" and device.type == "cpu":
-        raise ConfigError("train.precision: float16 needs a GPU; on a CPU use bfloat16 or float32.")
+        raise ConfigError("train.precision: float16 needs a GPU; use bfloat16 or float32 on a CPU.")
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+        is_supported = torch.cuda.get_device_capability(device) >= (8, 0)
+        return "bfloat16" if is_supported else "float16"
     computes_in_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return "bfloat16" if computes_in_bfloat16() else "float32"
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The context in which the network computes."""
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the autocast context for a precision; it does nothing for float32."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def gradient_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
-    """A scaler that works for float16 and does nothing otherwise."""
+    """Return a gradient scaler, which does nothing unless the precision is float16."""
     return torch.amp.GradScaler(device.type, enabled=precision == "float16")
 
 
 def describe_device(device: torch.device) -> str:
-    """Number of processes, if several, and name of the GPU or number of threads of the CPU, for the records of a run."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, threads: {torch.get_num_threads()}"
+    """Return the name of the GPU or the number of CPU threads, and the number of processes."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"CPU, threads: {torch.get_num_threads()}"
     return f"{world_size()} x {name}" if world_size() > 1 else name
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory that torch has held on a GPU, or this process on a CPU, since it began."""
+    """Return the peak memory in bytes: of torch on a GPU, or of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # Linux counts kibibytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)  # Linux counts kibibytes

@@ -1,7 +1,7 @@
-"""The training loop that every method shares."""
+"""Training loop shared by all methods."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch.optim import Optimizer
 
@@ -11,6 +11,7 @@ from ffcv_ssl.train.config import OptimConfig, TrainConfig
 from ffcv_ssl.train.distributed import local_rank
 from ffcv_ssl.train.network import training_network
 from ffcv_ssl.train.progress import Progress
+from ffcv_ssl.train.stateful import BatchLoader
 from ffcv_ssl.train.stop import StopSignals
 from ffcv_ssl.train.training import Training
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def fit(
     method: Method,
-    loader: Any,
+    loader: BatchLoader,
     optimizer: Optimizer,
     train: TrainConfig,
     optim: OptimConfig,
@@ -31,48 +32,62 @@ def fit(
     probes: OnlineProbes | None = None,
     classes: Classes | None = None,
 ) -> Progress:
-    """Train `method` on the views of `loader`.
+    """Train a method on the views of a loader.
 
-    The learning rate follows `warmup_cosine` over the share of training done: of the epochs or of
-    the minutes, whichever is further.
+    The learning rate follows `warmup_cosine` over the completed fraction of the training: of the
+    epochs or of the minutes, whichever is larger.
 
-    Within a `process_group` every process calls this, with its share of the images. All start from
-    rank 0's weights or from the checkpoint. They agree every `log.every` steps, at the end of an
-    epoch, and more often in the first steps, whether to stop or to save, so that all take equally
-    many steps; rank 0 alone evaluates and writes. Rows hold the mean over processes.
+    Within a `process_group`, every process calls this function with its part of the images. All
+    processes start from the weights of rank 0 or from the checkpoint. They agree whether to stop
+    or to save every `log.every` steps, at the end of an epoch, and more often in the first steps,
+    so that all take the same number of steps. Only rank 0 evaluates and writes. The rows of
+    train.csv hold means over processes.
 
     Parameters
     ----------
     method
-        Called with views (B, V, 3, H, W), and with labels (B,) where it `uses_labels`; returns (loss, logs). Its `after_step` follows
-        each step of the optimizer. Stands on the device that is to train it.
+        Method on the device that trains. It is called with views (B, V, 3, H, W), and with labels
+        (B,) if it `uses_labels`, and returns (loss, logs). Its `after_step` is called after each
+        step of the optimizer.
     loader
-        Yields batches whose first field holds the views; has `__len__`, `state_dict()` and `load_state_dict()`.
+        Loader whose batches hold the views in their first field; it has `__len__`, `state_dict()`
+        and `load_state_dict()`.
     optimizer
-        Its groups hold `initial_lr`, their highest learning rate.
-    train, optim
-        How long, and the schedule.
+        Optimizer whose parameter groups hold their peak learning rate as `initial_lr`.
+    train
+        Length of the training, checkpoints, precision.
+    optim
+        Learning-rate schedule.
     record
-        Where rows and checkpoints go; closing it is the caller's part.
+        Record of the run, which receives rows and checkpoints. The caller closes it.
     evaluate
-        Scores of the frozen method; it may not change the method nor draw from the global generators. Its time is not training time.
+        Function that returns scores of the frozen method. It must neither change the method nor
+        use the global random generators. Its duration does not count as training time.
     times
-        How often it is called, evenly spaced, first before the first step; the scores after the last step are the caller's to take.
+        Number of calls of `evaluate`, evenly spaced, the first before the first step. The caller
+        evaluates after the last step.
     label
-        Name of the loader's field of labels, for methods and probes that use them.
+        Name of the loader's label field, for methods and probes that use labels.
     probes
-        Classifiers that train beside the method; they are part of the checkpoint.
+        Classifiers that train beside the method. The checkpoint contains them.
     classes
-        What turns labels into numbers of classes; None: labels are such numbers.
+        Classes that map labels to class indices. If None, labels are class indices.
 
     Returns
     -------
     Progress
+        Progress after the last step.
 
     Raises
     ------
+    ConfigError
+        If the loader yields no batches, the device does not support an option, or the label field
+        is missing.
+    CheckpointError
+        If the checkpoint to resume from cannot be read or does not fit.
     TrainingStopped
-        After SIGINT, SIGTERM, a loss that is not finite or an error of the loader; the message names the last good checkpoint.
+        After a signal that ends the process, a loss or weight that is not finite, or an error of
+        the loader. The message names the last good checkpoint.
     """
     training = Training(method, loader, optimizer, train, optim, record, label, probes, classes)
     method.train()
@@ -84,20 +99,21 @@ def fit(
         record.announce()
         if training.progress.step == 0:
             training.save()  # so that there is a good checkpoint from the start
-        training.score_if_due(evaluate, times)  # a resumed run may have stopped just before it
+        training.evaluate_if_due(evaluate, times)  # a resumed run may have stopped just before it
         while not training.is_done:
             for batch in training.batches():
                 loss, logs = training.step(network, batch)
                 agreed = training.agree(stop.received)
                 if training.is_row_due:
-                    bar.set_postfix_str(training.write_row(loss, logs, num_views=batch[0].shape[1]))
+                    text = training.write_row(loss, logs, num_views=batch[0].shape[1])
+                    bar.set_postfix_str(text)
                 bar.update()
                 training.keep_weights_if_due()
                 if agreed.signal:
                     training.stop(agreed.signal)
                 if training.is_done:
                     break
-                training.score_if_due(evaluate, times)
+                training.evaluate_if_due(evaluate, times)
                 if agreed.is_save_due:
                     training.save()
         training.save()

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signals that would end the process, as a request to stop between two steps."""
+"""Signals that end a process, handled as requests to stop after the current step."""
 
 import signal
 import threading
@@ -9,21 +9,22 @@ from ffcv_ssl.system.signals import ENDING_SIGNALS
 
 
 class StopSignals:
-    """Remember the first SIGINT, SIGTERM, SIGHUP or SIGQUIT; a second one acts as it would have without us, unless repeats are ignored.
+    """Context manager that records the first SIGINT, SIGTERM, SIGHUP or SIGQUIT.
 
-    A signal that the process was told to ignore (SIGHUP under nohup) stays ignored.
-
-    Handlers are installed for the duration of a `with` block, in the main thread only (elsewhere Python allows none).
+    A second signal has its usual effect, unless repeats are ignored. A signal that the process
+    ignores (SIGHUP under nohup) stays ignored. Handlers are installed in the main thread only,
+    because Python allows none in other threads.
 
     Parameters
     ----------
     ignore_repeats
-        For a process under torchrun, which passes on a Ctrl-C that the terminal has sent to every process already. (It kills after 30 s.)
+        Whether to ignore further signals. Set this under torchrun, which forwards a Ctrl-C that
+        every process has already received from the terminal, and which kills after 30 s.
 
     Attributes
     ----------
     received
-        The signal's number, or None.
+        Number of the first signal, or None.
     """
 
     def __init__(self, ignore_repeats: bool = False) -> None:
@@ -33,11 +34,14 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            heeded = [number for number in (signal.SIGINT, *ENDING_SIGNALS) if signal.getsignal(number) is not signal.SIG_IGN]
-            self._previous = {number: signal.signal(number, self._remember) for number in heeded}
+            self._previous = {
+                number: signal.signal(number, self._record)
+                for number in (signal.SIGINT, *ENDING_SIGNALS)
+                if signal.getsignal(number) is not signal.SIG_IGN
+            }
         return self
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
         if not self.ignore_repeats:
             self._restore()

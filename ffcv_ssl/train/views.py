@@ -1,12 +1,11 @@
-"""What the network sees, as a configuration: random crops, and how they grow over a training."""
+"""Configuration of the views of a training."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 import torch
 
-from ffcv_ssl.loader import Loader
 from ffcv_ssl.pipeline import presets
 from ffcv_ssl.pipeline.augmentation import Augmentation
 from ffcv_ssl.train.config import at_least, option, read_unset, require
@@ -14,72 +13,163 @@ from ffcv_ssl.transforms import ToDevice
 
 
 def delivered(pipeline: Sequence[Any], device: torch.device) -> list[Any]:
-    """The pipeline, with its finished views brought to a GPU; for a CPU as it is."""
+    """Return a pipeline that delivers its views to a device.
+
+    Parameters
+    ----------
+    pipeline
+        Transforms of an image field, without a device.
+    device
+        Device of the views.
+
+    Returns
+    -------
+    list
+        The transforms, followed by `ToDevice` for a GPU.
+    """
     return [*pipeline, ToDevice(device)] if device.type == "cuda" else list(pipeline)
 
 
 @dataclass(frozen=True)
 class Views:
-    """What every method's views have in common; methods add how they are made."""
+    """Views of each image; the base class of the views of a method."""
 
-    size: int = option("side of a view in pixels", 32)
-    num_views: int = option("views of each image", 2)
-    image_size: int | None = option("side of the whole images of the evaluation in pixels; none: as the views", None)
-    eval_ratio: float = option("share of the shorter side that the evaluation's centre crop keeps, in (0, 1]", 1.0)
+    size: int = option("Side length of a view in pixels, >= 1", 32)
+    num_views: int = option("Number of views of each image, >= 1", 2)
+    image_size: int | None = option(
+        "Side length in pixels of the whole images in the evaluation, >= 1; none: view.size", None
+    )
+    eval_ratio: float = option(
+        "Fraction of the shorter side that the center crop of the evaluation keeps, in (0, 1]", 1.0
+    )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         read_unset(self, image_size=0)
-        at_least(self, 1, "size", "image_size")
-        require(self.num_views >= 1, f"num_views is at least 1, got {self.num_views}.")
+        at_least(self, 1, "size", "image_size", "num_views")
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:
-        """The transforms of a training view of `size` pixels, without device."""
-        raise NotImplementedError(f"{type(self).__name__} defines no views.")
+        """Return the transforms of the training views, without a device.
+
+        Parameters
+        ----------
+        size
+            Side length of a view in pixels.
+        num_views
+            Number of views of each image.
+
+        Returns
+        -------
+        list
+            Transforms for the image field of a loader.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement pipeline().")
 
     def whole(self) -> list[Any]:
-        """The transforms of an evaluation's view: the whole image, or its centre."""
+        """Return the transforms of the evaluation: a center crop of the whole image.
+
+        Returns
+        -------
+        list
+            Transforms for the image field of a loader, without a device.
+        """
         return presets.plain(self.image_size or self.size, ratio=self.eval_ratio)
 
     def size_at(self, epoch: int) -> int:
-        """Side in pixels of the views of an epoch."""
+        """Return the side length in pixels of the views of an epoch.
+
+        Parameters
+        ----------
+        epoch
+            Index of the epoch, >= 0.
+
+        Returns
+        -------
+        int
+            Side length in pixels.
+        """
         return self.size
 
 
 @dataclass(frozen=True)
 class CropViews(Views):
-    """What the network sees: random crops, each with its own flip, jitter, grey, blur and solarization."""
+    """Random crops of each image, each with its own flip, jitter, blur, gray and solarization."""
 
-    min_scale: float = option("smallest share of the image's area that a crop covers, in (0, 1]", 0.08)
-    max_scale: float = option("largest share", 1.0)
-    flip: float = option("probability of a mirrored view, 0..1", 0.5)
-    jitter: float = option("probability of the colour jitter, 0..1", 0.8)
-    brightness: float = option("of the jitter: factors 1 - x to 1 + x, x >= 0", 0.4)
-    contrast: float = option("of the jitter, like brightness", 0.4)
-    saturation: float = option("of the jitter, like brightness", 0.4)
-    hue: float = option("of the jitter: turns -x to x, 0 <= x <= .5", 0.1)
-    gray: float = option("probability of grey, 0..1", 0.2)
-    blur: float = option("probability of blur, 0..1", 0.0)
-    other_blur: float | None = option("probability of blur in all views but the first; none: as in the first", None)
-    solarize: float = option("probability of solarization, 0..1", 0.0)
-    other_solarize: float | None = option("probability of solarization in all views but the first; none: as in the first", None)
-    start_size: int | None = option("side of a view in the first epochs, in pixels; none: as later", None)
-    grow_from: int = option("epoch up to which views keep start_size", 0)
-    grow_to: int = option("epoch from which they have their full size; in between they grow evenly", 0)
-    grow_by: int = option("views grow by so many pixels at a time", 32)
+    min_scale: float = option(
+        "Smallest fraction of the image's area that a crop covers, in (0, 1]", 0.08
+    )
+    max_scale: float = option(
+        "Largest fraction of the image's area that a crop covers, in (0, 1]", 1.0
+    )
+    flip: float = option("Probability of a horizontal flip, in [0, 1]", 0.5)
+    jitter: float = option("Probability of the color jitter, in [0, 1]", 0.8)
+    brightness: float = option(
+        "Brightness strength x of the color jitter, >= 0: a factor from 1 - x to 1 + x", 0.4
+    )
+    contrast: float = option(
+        "Contrast strength x of the color jitter, >= 0: a factor from 1 - x to 1 + x", 0.4
+    )
+    saturation: float = option(
+        "Saturation strength x of the color jitter, >= 0: a factor from 1 - x to 1 + x", 0.4
+    )
+    hue: float = option(
+        "Hue strength x of the color jitter, in [0, 0.5]: a shift from -x to x of the full circle",
+        0.1,
+    )
+    gray: float = option("Probability of a conversion to gray, in [0, 1]", 0.2)
+    blur: float = option("Probability of a Gaussian blur, in [0, 1]", 0.0)
+    other_blur: float | None = option(
+        "Probability of a Gaussian blur of all views but the first, in [0, 1]; none: view.blur",
+        None,
+    )
+    solarize: float = option("Probability of solarization, in [0, 1]", 0.0)
+    other_solarize: float | None = option(
+        "Probability of solarization of all views but the first, in [0, 1]; none: view.solarize",
+        None,
+    )
+    start_size: int | None = option(
+        "Side length in pixels of the views in the first epochs, at most view.size; none: constant "
+        "size",
+        None,
+    )
+    grow_from: int = option("Epoch until which the views keep view.start_size, >= 0", 0)
+    grow_to: int = option(
+        "Epoch from which the views have view.size; they grow linearly from view.grow_from on", 0
+    )
+    grow_by: int = option("Step in pixels by which the views grow, >= 1", 32)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         read_unset(self, other_blur=-1, other_solarize=-1, start_size=0)
         is_smaller = self.start_size is None or 1 <= self.start_size <= self.size
-        require(is_smaller, f"start_size lies between 1 and size={self.size}, got {self.start_size}.")
+        require(
+            is_smaller,
+            f"start_size must be between 1 and size={self.size}, got {self.start_size}.",
+        )
         grows_later = 0 <= self.grow_from <= self.grow_to and self.grow_to > 0
-        require(not self.start_size or grows_later, "start_size: views grow from epoch grow_from >= 0 to a later one, grow_to.")
-        require(self.grow_by >= 1, f"grow_by is at least 1 pixel, got {self.grow_by}.")
+        require(
+            not self.start_size or grows_later,
+            "start_size needs 0 <= grow_from <= grow_to and grow_to >= 1, "
+            f"got grow_from={self.grow_from} and grow_to={self.grow_to}.",
+        )
+        at_least(self, 1, "grow_by")
 
     def pipeline(self, size: int, num_views: int) -> list[Any]:
-        """The transforms of a training view; see `presets.augmented`."""
+        """Return the transforms of the training views; see `presets.augmented`.
 
-        def each(first: float, other: float | None) -> list[float]:
+        Parameters
+        ----------
+        size
+            Side length of a view in pixels.
+        num_views
+            Number of views of each image.
+
+        Returns
+        -------
+        list
+            Transforms for the image field of a loader, without a device.
+        """
+
+        def per_view(first: float, other: float | None) -> list[float]:
             return [first] + [first if other is None else other] * (num_views - 1)
 
         return presets.augmented(
@@ -90,23 +180,54 @@ class CropViews(Views):
             jitter=self.jitter,
             strengths=(self.brightness, self.contrast, self.saturation, self.hue),
             gray=self.gray,
-            blur=each(self.blur, self.other_blur),
-            solarize=each(self.solarize, self.other_solarize),
+            blur=per_view(self.blur, self.other_blur),
+            solarize=per_view(self.solarize, self.other_solarize),
         )
 
     def size_at(self, epoch: int) -> int:
-        """Side in pixels of the views of an epoch: from `start_size` to `size` in multiples of `grow_by`, as in FFCV-SSL."""
+        """Return the side length in pixels of the views of an epoch.
+
+        The size grows linearly from `start_size` to `size`, in multiples of `grow_by`, as in
+        FFCV-SSL.
+
+        Parameters
+        ----------
+        epoch
+            Index of the epoch, >= 0.
+
+        Returns
+        -------
+        int
+            Side length in pixels.
+
+        Examples
+        --------
+        >>> views = CropViews(size=64, start_size=32, grow_from=1, grow_to=5, grow_by=8)
+        >>> [views.size_at(epoch) for epoch in range(7)]
+        [32, 32, 40, 48, 56, 64, 64]
+        """
         if not self.start_size or epoch >= self.grow_to:
             return self.size
         if epoch <= self.grow_from:
             return self.start_size
-        share = (epoch - self.grow_from) / (self.grow_to - self.grow_from)
-        grown = self.start_size + share * (self.size - self.start_size)
+        fraction = (epoch - self.grow_from) / (self.grow_to - self.grow_from)
+        grown = self.start_size + fraction * (self.size - self.start_size)
         return min(self.size, max(self.start_size, round(grown / self.grow_by) * self.grow_by))
 
 
 def views_of(augmentation: Augmentation) -> type[CropViews]:
-    """Return the options of `CropViews` with a method's own numbers as defaults."""
+    """Return a subclass of `CropViews` with the defaults of a method.
+
+    Parameters
+    ----------
+    augmentation
+        Published augmentation of the method.
+
+    Returns
+    -------
+    type[CropViews]
+        Configuration section whose defaults reproduce `augmentation`.
+    """
     both = (augmentation.blur, augmentation.solarize)
     blur, solarize = ((p, None) if isinstance(p, (int, float)) else tuple(p) for p in both)
     names = "brightness", "contrast", "saturation", "hue"
@@ -128,52 +249,6 @@ def views_of(augmentation: Augmentation) -> type[CropViews]:
         if each.name in defaults
     ]
     namespace = {"__doc__": CropViews.__doc__, "__module__": __name__}
-    return make_dataclass("MethodViews", options, bases=(CropViews,), frozen=True, namespace=namespace)
-
-
-class GrowingLoader:
-    """A loader whose views change size between epochs; order and position are those of one loader.
-
-    Parameters
-    ----------
-    open_loader
-        Makes a loader of views of the given size; all of them over the same samples, in the same order.
-    size_at
-        Epoch → size of its views in pixels.
-    """
-
-    def __init__(self, open_loader: Callable[[int], Loader], size_at: Callable[[int], int]):
-        self.open_loader, self.size_at = open_loader, size_at
-        self.size = size_at(0)
-        self.loader = open_loader(self.size)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        """Iterate over the next epoch, of views of its size."""
-        self._fit(self.size_at(self.loader.epoch))
-        return iter(self.loader)
-
-    def _fit(self, size: int) -> None:
-        if size != self.size:
-            epoch, state = self.loader.epoch, self.loader.state_dict()
-            self.loader.close()
-            self.loader, self.size = self.open_loader(size), size
-            self.loader.load_state_dict(state)
-            if state["epoch"] != epoch:  # the last epoch was left before its end
-                self.loader.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Position, as of the loader in use."""
-        return self.loader.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go to a saved position."""
-        self.loader.load_state_dict(state)
-
-    def __enter__(self) -> "GrowingLoader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.loader.close()
+    return make_dataclass(
+        "MethodViews", options, bases=(CropViews,), frozen=True, namespace=namespace
+    )

@@ -1,4 +1,4 @@
-"""Fixtures of these tests."""
+"""Fixtures of the evaluation tests."""
 
 from tests.reference.threads import one_thread
 

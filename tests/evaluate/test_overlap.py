@@ -1,4 +1,4 @@
-"""Images that a validation file shares with a training file: found by stored bytes, within bounds, and not where there are none."""
+"""Tests of the search for images that a training and a validation file share."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from ffcv_ssl.writer import DatasetWriter
 
 
 def image(number):
-    """Different images of one size: as stored files they can be told apart by their bytes alone."""
+    """Return one of many distinct images with the same stored size."""
     return np.random.default_rng(number).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 
 
@@ -33,7 +33,7 @@ class WithoutChecksums(Reader):
 
 
 class WithEqualChecksums(Reader):
-    """All values have one checksum, as if all of them collided."""
+    """A reader in which the checksums of all values collide."""
 
     def value_checksums(self, name):
         return np.zeros(self.num_samples, dtype=np.uint32)
@@ -41,19 +41,27 @@ class WithEqualChecksums(Reader):
 
 @pytest.fixture
 def files(tmp_path):
-    """A training file of 60 images, and a validation file of 30, of which 8 are in it."""
+    """Write a training file of 60 images, and a validation file of 30, 8 of which are shared."""
     shared = [7, 11, 20, 33, 34, 50, 51, 59]
-    return write(tmp_path / "train.beton", range(60)), write(tmp_path / "val.beton", [*range(100, 122), *shared]), shared
+    return (
+        write(tmp_path / "train.beton", range(60)),
+        write(tmp_path / "val.beton", [*range(100, 122), *shared]),
+        shared,
+    )
 
 
 @pytest.mark.parametrize("kind", [Reader, WithoutChecksums, WithEqualChecksums])
-def test_find_overlap__counts_what_both_files_hold(files, kind):
-    """With and without checksums, and where checksums collide, the pairs are those of equal bytes."""
+def test_find_overlap__counts_shared_images(files, kind):
+    """The shared images are found with checksums, without them, and if checksums collide."""
     train_path, val_path, shared = files
     with kind(train_path) as train, kind(val_path) as val:
         found = find_overlap(train, val, "image")
     pairs = [(22 + i, number) for i, number in enumerate(shared)]
-    assert (found.looked_at, found.num_val, found.is_exact) == (30, 30, kind is not WithoutChecksums)
+    assert (found.num_searched, found.num_val, found.is_exact) == (
+        30,
+        30,
+        kind is not WithoutChecksums,
+    )
     if kind is WithEqualChecksums:
         assert found.count <= 8  # candidates of one key beyond the first few are not compared
     else:
@@ -61,8 +69,11 @@ def test_find_overlap__counts_what_both_files_hold(files, kind):
 
 
 def test_find_overlap__of_different_images_is_empty(tmp_path):
-    """Equal sizes, equal checksums by collision and equal middles of the bytes are no overlap."""
-    train, val = write(tmp_path / "train.beton", range(20)), write(tmp_path / "val.beton", range(40, 50))
+    """Distinct images with equal sizes, checksums or middle bytes are not an overlap."""
+    train, val = (
+        write(tmp_path / "train.beton", range(20)),
+        write(tmp_path / "val.beton", range(40, 50)),
+    )
     for kind in (Reader, WithoutChecksums, WithEqualChecksums):
         with kind(train) as one, kind(val) as other:
             assert find_overlap(one, other, "image").count == 0
@@ -71,15 +82,17 @@ def test_find_overlap__of_different_images_is_empty(tmp_path):
 
 @pytest.mark.parametrize("kind", [Reader, WithoutChecksums])
 def test_find_overlap__reads_a_bounded_part(files, kind, monkeypatch):
-    """With small bounds few images are read, a part of the overlap is found, and the remark says so."""
-    monkeypatch.setattr(overlap, "CONFIRMED", 10)
-    monkeypatch.setattr(overlap, "LOOKED_INTO", 15)
-    monkeypatch.setattr(overlap, "CONFIRMED_BYTES", 2000)
+    """With small limits few images are read, and the remark states that not all were compared."""
+    monkeypatch.setattr(overlap, "MAX_CONFIRMED", 10)
+    monkeypatch.setattr(overlap, "MAX_WINDOWS", 15)
+    monkeypatch.setattr(overlap, "MAX_CONFIRMED_BYTES", 2000)
     train_path, val_path, _ = files
     with kind(train_path) as train, kind(val_path) as val:
         reads = []
         for file in (train, val):
-            file.read_into = lambda pointer, size, buffer, file=file: reads.append(size) or Reader.read_into(file, pointer, size, buffer)
+            file.read_into = lambda pointer, size, buffer, file=file: (
+                reads.append(size) or Reader.read_into(file, pointer, size, buffer)
+            )
         found = find_overlap(train, val, "image")
         (remark, *_) = overlap_remarks(train, val, "image") or [""]
     if kind is Reader:
@@ -87,13 +100,13 @@ def test_find_overlap__reads_a_bounded_part(files, kind, monkeypatch):
         assert sum(reads[: len(reads) // 2]) <= 2000 + 2 * 432
         assert "8 of 30 images (26.7%) of " in remark
     else:
-        assert found.looked_at == 10
+        assert found.num_searched == 10
         assert sum(reads[: len(reads) // 2]) <= 25 * 256 + 2000 + 2 * 432
         assert not remark or remark.startswith("At least ")
 
 
 def test_is_same_file__knows_links_and_copies(tmp_path):
-    """The file itself, a hard link and a copy are the same; a file of the same images under another order is an overlap of all."""
+    """A file, its hard link and its copy are the same file; reordered images are an overlap."""
     path = write(tmp_path / "a.beton", range(10))
     os.link(path, tmp_path / "link.beton")
     shutil.copy(path, tmp_path / "copy.beton")
@@ -109,17 +122,20 @@ def test_is_same_file__knows_links_and_copies(tmp_path):
 
 
 def test_is_same_file__compares_values_where_the_fingerprint_omits_them(tmp_path, monkeypatch):
-    """Two files without checksums, alike in everything but their pixels, are not taken for one."""
-    one_path, other_path = write(tmp_path / "a.beton", range(10)), write(tmp_path / "b.beton", range(20, 30))
+    """Two files without checksums that differ only in their pixels are not the same file."""
+    one_path, other_path = (
+        write(tmp_path / "a.beton", range(10)),
+        write(tmp_path / "b.beton", range(20, 30)),
+    )
     with Reader(one_path) as one, Reader(other_path) as two:
         two.fingerprint = one.fingerprint
-        assert is_same_file(one, two, "image")  # files with checksums are believed
+        assert is_same_file(one, two, "image")  # not checked further with checksums
         monkeypatch.setattr(Reader, "has_checksums", False)
         assert not is_same_file(one, two, "image")
 
 
 def test_overlap_remarks__leaves_fields_without_stored_values_to_the_loader(files):
-    """A scalar and a missing field have no stored values: no remark, no error here."""
+    """A scalar field and a missing field give no remark and no error."""
     with Reader(files[0]) as train, Reader(files[1]) as val:
         assert overlap_remarks(train, val, "label") == []
         assert overlap_remarks(train, val, "nothing") == []

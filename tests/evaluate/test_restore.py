@@ -1,4 +1,4 @@
-"""A run's weights back from its folder, and out of it as files for others."""
+"""Tests of exporting and restoring weights."""
 
 from types import SimpleNamespace
 
@@ -18,17 +18,21 @@ MODEL = ModelConfig(width=3, stem="cifar_stride2", normalization="cifar10")
 
 @pytest.fixture
 def exported(tmp_path):
-    """A network with running statistics of its own, and the two files of its backbone."""
+    """Export a backbone with non-trivial running statistics; return its method and files."""
     torch.manual_seed(0)
     backbone = resnet18(3, "cifar_stride2").to(memory_format=torch.channels_last)
-    method = SimCLR(backbone, simclr_projector(24, 8, 4), Normalize((125.31, 122.95, 113.87), (62.99, 62.09, 66.70)))
+    method = SimCLR(
+        backbone,
+        simclr_projector(24, 8, 4),
+        Normalize((125.31, 122.95, 113.87), (62.99, 62.09, 66.70)),
+    )
     method(torch.randint(0, 256, (6, 2, 3, 16, 16), dtype=torch.uint8))
     c = SimpleNamespace(model=MODEL, view=CropViews(size=16, eval_ratio=0.75))
     return method, export_backbone(method, c, "simclr", tmp_path, steps=7, epochs=2)
 
 
 def test_export__both_files_hold_the_backbone(exported):
-    """The plain state_dict and the safetensors file are equal, float32, contiguous, and fit a new backbone."""
+    """Both files hold equal, contiguous float32 weights that fit a new backbone."""
     from safetensors.torch import load_file
 
     method, (plain, safe) = exported
@@ -39,13 +43,17 @@ def test_export__both_files_hold_the_backbone(exported):
     for name, value in weights.items():
         assert torch.equal(value, other[name])
         assert value.is_contiguous()
-        assert value.dtype == (torch.int64 if name.endswith("num_batches_tracked") else torch.float32)
-    assert sorted(path.name for path in plain.parent.iterdir()) == ["backbone.pt", "backbone.safetensors"]  # nothing temporary
+        assert value.dtype == (
+            torch.int64 if name.endswith("num_batches_tracked") else torch.float32
+        )
+    # No temporary files.
+    names = sorted(path.name for path in plain.parent.iterdir())
+    assert names == ["backbone.pt", "backbone.safetensors"]
     assert torch.equal(weights["layer4.1.conv2.weight"], method.backbone.layer4[1].conv2.weight)
 
 
 def test_export__is_float32_and_a_copy():
-    """Weights in another precision are converted, and later training does not change what was taken."""
+    """Exported weights are float32 and independent of later training."""
     backbone = resnet18(2, "cifar").to(torch.bfloat16)
     weights = backbone_weights(SimpleNamespace(backbone=backbone))
     before = weights["conv1.weight"].clone()
@@ -56,25 +64,30 @@ def test_export__is_float32_and_a_copy():
 
 
 def test_restore_backbone__computes_the_same_features(exported):
-    """From the safetensors file alone come equal features of uint8 images, and the views and numbers of the metadata."""
+    """A backbone restored from a safetensors file has equal features and the metadata."""
     method, (_, safe) = exported
     trained = restore_backbone(safe)
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     with frozen(method), frozen(trained.method):
         assert torch.equal(trained.method.features(images), method.features(images))
-    assert (trained.name, trained.steps, trained.epochs, trained.has_views) == ("simclr", 7, 2, False)
+    assert (trained.name, trained.steps, trained.epochs, trained.has_views) == (
+        "simclr",
+        7,
+        2,
+        False,
+    )
     assert trained.configs.view.whole() == CropViews(size=16, eval_ratio=0.75).whole()
     assert trained.folder == safe.parent
 
 
 def test_restore_backbone__refuses_other_files(tmp_path):
-    """A missing file, one that is no safetensors file and one without metadata are named."""
+    """A missing file, a text file and a file without metadata raise a CheckpointError."""
     from safetensors.torch import save_file
 
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         restore_backbone(tmp_path / "nowhere.safetensors")
     (tmp_path / "text.safetensors").write_text("this is no such file")
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         restore_backbone(tmp_path / "text.safetensors")
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "bare.safetensors")
     with pytest.raises(CheckpointError, match=r"metadata are not those of `ffcv-ssl export`"):
@@ -82,21 +95,24 @@ def test_restore_backbone__refuses_other_files(tmp_path):
 
 
 def test_restore__says_what_is_wrong_with_a_folder(tmp_path):
-    """Each of: no run, no YAML, no method, another method, an unknown option, a bad value and no checkpoint has its sentence."""
+    """Each kind of invalid run folder raises an error with its own message."""
     recipe = SimpleNamespace(name="simclr", sections={"model": ModelConfig}, method=None)
     config = tmp_path / "config.yaml"
-    with pytest.raises(ConfigError, match="no folder of a run"):
+    with pytest.raises(ConfigError, match="not a run folder"):
         read_run(tmp_path)
     config.write_text("a: [")
-    with pytest.raises(ConfigError, match="no valid YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         read_run(tmp_path)
     config.write_text("model: {}")
-    with pytest.raises(ConfigError, match="names no method"):
+    with pytest.raises(ConfigError, match="the method is missing"):
         read_run(tmp_path)
     for content, sentence in (
         ({"method": "byol"}, "holds a run of byol, not of simclr"),
-        ({"method": "simclr", "model": {"wdith": 3}}, r"sets model.wdith, which this version does not know"),
-        ({"method": "simclr", "model": {"width": 0}}, "section model: width counts channels"),
+        (
+            {"method": "simclr", "model": {"wdith": 3}},
+            r"sets model.wdith, which this version does not know",
+        ),
+        ({"method": "simclr", "model": {"width": 0}}, "section model: width must be at least 1"),
     ):
         config.write_text(yaml.safe_dump(content))
         with pytest.raises(ConfigError, match=sentence):
@@ -107,14 +123,14 @@ def test_restore__says_what_is_wrong_with_a_folder(tmp_path):
 
 
 def test_entries__replace_what_was_measured_before(tmp_path):
-    """An entry takes the place of the one with equal identity; others stay in order; a broken file is not overwritten."""
+    """A new entry replaces the one with the same identity; a damaged file is not overwritten."""
     path = tmp_path / "probe.json"
     for name, value in (("a", 1), ("b", 2), ("a", 3)):
         put_entry(path, {"name": name, "value": value}, ("name",))
     assert read_entries(path) == [{"name": "b", "value": 2}, {"name": "a", "value": 3}]
     assert [file.name for file in tmp_path.iterdir()] == ["probe.json"]
     path.write_text("{")
-    with pytest.raises(ConfigError, match="not JSON"):
+    with pytest.raises(ConfigError, match="not valid JSON"):
         put_entry(path, {"name": "a"}, ("name",))
     path.write_text("{}")
     with pytest.raises(ConfigError, match="not a list"):

@@ -152,7 +152,7 @@ def test_commands__say_what_is_wrong_in_one_line(runs, tmp_path, capsys):
     run = str(runs / "simclr")
     for arguments, sentence in (
         (["probe", str(tmp_path / "nowhere")], "neither the folder of a run"),
-        (["probe", str(tmp_path)], "no folder of a run"),
+        (["probe", str(tmp_path)], "not a run folder"),
         (["probe", run, "--data.train=x.beton"], "data.train and data.val go together"),
         (["probe", run, "--probe.protocol=knn"], "no protocol 'knn'"),
         (["probe", f"{run}/backbone.safetensors"], "give data.train and data.val"),
@@ -290,7 +290,7 @@ def test_commands__refuse_classes_that_the_training_file_does_not_know(relabelle
     else:
         status = main([command, str(relabelled / "simclr"), *files])
     assert status == 2
-    assert "does not know: 'teal'" in capsys.readouterr().err.splitlines()[-1]
+    assert "does not have: 'teal'" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of these tests."""
+"""Fixtures of the tests of run files."""
 
 from tests.reference.threads import one_thread
 

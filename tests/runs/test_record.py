@@ -1,4 +1,4 @@
-"""The folder of a run, wherever it lies and whenever its process ends."""
+"""Tests of the files in the folder of a run."""
 
 import os
 import sys
@@ -14,20 +14,31 @@ from ffcv_ssl.train import LogConfig
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file systems elsewhere refuse such names")
 def test_record__in_a_folder_whose_name_is_no_utf8(tmp_path):
-    """Configuration, tables, TensorBoard events and result are written there; the configuration gives the path back."""
+    """A run can be recorded in, and read from, a folder whose name is not UTF-8."""
     out = os.path.join(tmp_path, os.fsdecode(b"caf\xe9"))
-    with RunRecord("simclr", {"log": LogConfig(out=out, tensorboard=True, progress=False)}) as record:
+    with RunRecord(
+        "simclr", {"log": LogConfig(out=out, tensorboard=True, progress=False)}
+    ) as record:
         record.begin(0)
         record.train_row({"step": 1, "epoch": 1.0, "lr": 0.1, "loss": 2.0, "seconds": 1.0})
         record.write_result({"scores": {}})
     names = sorted(os.listdir(out))
-    assert [name.partition(".tfevents")[0] for name in names] == ["config.yaml", "curves.png", "events.out", "result.json", "train.csv"]
+    assert [name.partition(".tfevents")[0] for name in names] == [
+        "config.yaml",
+        "curves.png",
+        "events.out",
+        "result.json",
+        "train.csv",
+    ]
     assert os.path.getsize(os.path.join(out, names[2])) > 100
-    assert read_run(out) == ("simclr", {"log": {**vars(LogConfig(out=out, tensorboard=True, progress=False))}})
+    assert read_run(out) == (
+        "simclr",
+        {"log": {**vars(LogConfig(out=out, tensorboard=True, progress=False))}},
+    )
 
 
 def test_utf8_path__names_the_same_file(tmp_path):
-    """Plain names stay as they are; the descriptor behind another is closed with the block."""
+    """UTF-8 names are unchanged; the descriptor behind any other is closed after the block."""
     with utf8_path(tmp_path / "é") as path:
         assert path == str(tmp_path / "é")
     if sys.platform == "linux":
@@ -39,8 +50,8 @@ def test_utf8_path__names_the_same_file(tmp_path):
         assert not os.path.exists(path)
 
 
-def test_table__is_cut_back_in_one_step(tmp_path, monkeypatch):
-    """When a run goes on, rows after the checkpoint go; a process that dies meanwhile loses none that stay."""
+def test_table__is_truncated_atomically(tmp_path, monkeypatch):
+    """On resume, later rows are dropped, and a failure meanwhile loses no rows."""
     path = tmp_path / "train.csv"
     table = Table(path)
     for step in range(1, 5):
@@ -57,13 +68,19 @@ def test_table__is_cut_back_in_one_step(tmp_path, monkeypatch):
     assert path.read_bytes() == before
     table = Table(path, last_step=2)
     table.add({"step": 3, "loss": 0.5})
-    assert read_rows(path) == [{"step": 1.0, "loss": 1 / 3}, {"step": 2.0, "loss": 2 / 3}, {"step": 3.0, "loss": 0.5}]
+    assert read_rows(path) == [
+        {"step": 1.0, "loss": 1 / 3},
+        {"step": 2.0, "loss": 2 / 3},
+        {"step": 3.0, "loss": 0.5},
+    ]
 
 
 def test_announce__waits_for_the_training(tmp_path):
-    """What announces a run is at hand for the loop, and is not called before."""
+    """The record keeps the announcing function for the loop and does not call it."""
     called = []
-    record = RunRecord("simclr", {"log": LogConfig(out=str(tmp_path / "run"))}, announce=lambda: called.append(1))
+    record = RunRecord(
+        "simclr", {"log": LogConfig(out=str(tmp_path / "run"))}, announce=lambda: called.append(1)
+    )
     assert called == []
     record.announce()
     assert called == [1]

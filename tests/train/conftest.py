@@ -1,4 +1,4 @@
-"""Fixtures of these tests."""
+"""Fixtures of the training tests."""
 
 from tests.reference.threads import one_thread
 

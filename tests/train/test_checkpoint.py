@@ -1,4 +1,4 @@
-"""Checkpoints are whole or absent."""
+"""Tests of checkpoints: atomic writing, and detection of damage."""
 
 import json
 import random
@@ -21,7 +21,7 @@ class BreaksWhenSaved:
 
 
 def test_save_atomically__failure_keeps_the_old_file(tmp_path):
-    """When writing fails half-way the previous checkpoint loads, and no temporary file is left."""
+    """After a failed write the old checkpoint is intact, and no temporary file is left."""
     path = tmp_path / "checkpoint.pt"
     save_atomically({"format": 1, "value": torch.arange(5)}, path)
     with pytest.raises(OSError, match="disk full"):
@@ -31,7 +31,7 @@ def test_save_atomically__failure_keeps_the_old_file(tmp_path):
 
 
 def test_save_atomically__torn_temporary_file_is_harmless(tmp_path):
-    """A temporary file left by a killed process is neither read nor in the way."""
+    """A temporary file left by a killed process is ignored."""
     path = tmp_path / "checkpoint.pt"
     save_atomically({"format": 1, "value": 1}, path)
     path.with_name("checkpoint.pt.tmp").write_bytes(b"half a checkpoint")
@@ -41,7 +41,7 @@ def test_save_atomically__torn_temporary_file_is_harmless(tmp_path):
 
 
 def test_load_checkpoint__names_what_is_wrong(tmp_path):
-    """Missing, truncated, foreign and executable files are CheckpointErrors with the path."""
+    """Missing, truncated, foreign and executable files raise a CheckpointError."""
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         load_checkpoint(tmp_path / "none.pt")
     path = tmp_path / "checkpoint.pt"
@@ -58,7 +58,7 @@ def test_load_checkpoint__names_what_is_wrong(tmp_path):
 
 
 def mutants(content, count, seed):
-    """Copies of a file with a few bits flipped, cut short, with bytes taken out or overwritten; the empty one among them."""
+    """Yield an empty file and copies with flipped, missing or overwritten bytes."""
     generator = random.Random(seed)
     yield b""
     for _ in range(count):
@@ -78,7 +78,7 @@ def mutants(content, count, seed):
 
 
 def outcome(read, path):
-    """What reading a file gives, or the message of its CheckpointError; other errors pass."""
+    """Return the result of reading a file, or the message of its CheckpointError."""
     try:
         return read(path), ""
     except CheckpointError as error:
@@ -86,9 +86,13 @@ def outcome(read, path):
 
 
 def test_load_checkpoint__damaged_files_are_named_or_harmless(tmp_path):
-    """Of 400 damaged copies each is a CheckpointError with the path, or holds what was saved: never other weights."""
+    """Each of 400 damaged copies raises a CheckpointError, or has the saved content."""
     path = tmp_path / "checkpoint.pt"
-    saved = {"format": 1, "method": {"w": torch.arange(300.0), "b": torch.ones(7, dtype=torch.int64)}, "progress": {"step": 3}}
+    saved = {
+        "format": 1,
+        "method": {"w": torch.arange(300.0), "b": torch.ones(7, dtype=torch.int64)},
+        "progress": {"step": 3},
+    }
     save_atomically({**saved, "loader": {"epoch": 1}}, path)
     refused = 0
     for content in mutants(path.read_bytes(), 400, seed=0):
@@ -105,19 +109,29 @@ def test_load_checkpoint__damaged_files_are_named_or_harmless(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [{"method": 3}, {"progress": None}, {"progress": {"stride": 1}}, {"progress": {"step": "x"}}, {"loader": []}]
+    "content",
+    [
+        {"method": 3},
+        {"progress": None},
+        {"progress": {"stride": 1}},
+        {"progress": {"step": "x"}},
+        {"loader": []},
+    ],
 )
-def test_read_weights__refuses_what_no_run_saves(tmp_path, content):
-    """A readable checkpoint with parts of the wrong type is a CheckpointError, not whatever the first use raises."""
+def test_read_weights__rejects_entries_of_the_wrong_type(tmp_path, content):
+    """A readable checkpoint with entries of the wrong type raises a CheckpointError."""
     path = tmp_path / "checkpoint.pt"
-    save_atomically({"format": 1, "method": {}, "progress": {"step": 3}, "loader": {"epoch": 1}, **content}, path)
-    with pytest.raises(CheckpointError, match=r"checkpoint.pt: the checkpoint lacks what a run saves"):
+    save_atomically(
+        {"format": 1, "method": {}, "progress": {"step": 3}, "loader": {"epoch": 1}, **content},
+        path,
+    )
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt: the checkpoint is incomplete"):
         read_weights(path)
 
 
 @pytest.mark.parametrize("part", ["method", "optimizer", "loader", "rng", "progress"])
 def test_checkpoint__restore_refuses_parts_of_the_wrong_type(tmp_path, part):
-    """Whatever stands in the place of a state, resuming ends in a CheckpointError with the path."""
+    """Resuming from a checkpoint with a state of the wrong type raises a CheckpointError."""
     Run(tmp_path, epochs=1).fit()
     path = tmp_path / "checkpoint.pt"
     content = load_checkpoint(path)
@@ -128,14 +142,15 @@ def test_checkpoint__restore_refuses_parts_of_the_wrong_type(tmp_path, part):
 
 
 def test_restore_backbone__damaged_files_are_named_or_harmless(tmp_path):
-    """Of 200 damaged copies of an exported backbone each is a CheckpointError with the path, or has the saved weights."""
+    """Each of 200 damaged copies raises a CheckpointError, or has the saved weights."""
     method = small_method("simclr")
     c = SimpleNamespace(model=ModelConfig(width=2, stem="cifar_stride2"), view=CropViews(size=16))
     _, path = export_backbone(method, c, "simclr", tmp_path, steps=7, epochs=2)
     size = int.from_bytes(path.read_bytes()[:8], "little")
     refused = 0
-    for content in mutants(path.read_bytes()[: 8 + size], 150, seed=0):  # the header, where the text is
-        whole = content + path.with_name("backbone.safetensors").read_bytes()[8 + size :] if content else content
+    header, values = path.read_bytes()[: 8 + size], path.read_bytes()[8 + size :]
+    for content in mutants(header, 150, seed=0):
+        whole = content + values if content else content
         refused += damaged_backbone(tmp_path / "damaged.safetensors", whole, method)
     for content in mutants(path.read_bytes(), 50, seed=1):
         refused += damaged_backbone(tmp_path / "damaged.safetensors", content, method)
@@ -143,7 +158,7 @@ def test_restore_backbone__damaged_files_are_named_or_harmless(tmp_path):
 
 
 def damaged_backbone(path, content, method):
-    """Whether the file is refused; if not, that it holds the weights."""
+    """Return whether a file is rejected; otherwise check that it holds the weights."""
     path.write_bytes(content)
     trained, message = outcome(restore_backbone, path)
     if trained is None:
@@ -155,14 +170,35 @@ def damaged_backbone(path, content, method):
 
 
 @pytest.mark.parametrize(
-    "change", [{"mean": "null"}, {"std": "[0, 1, 1]"}, {"mean": "[1]"}, {"width": "1e3"}, {"image_size": "-1"}, {"std": "[" * 10_000}]
+    "change",
+    [
+        {"mean": "null"},
+        {"std": "[0, 1, 1]"},
+        {"mean": "[1]"},
+        {"width": "1e3"},
+        {"image_size": "-1"},
+        {"std": "[" * 10_000},
+    ],
 )
 def test_restore_backbone__refuses_impossible_metadata(tmp_path, change):
-    """Metadata of the wrong type, length, range or depth are a CheckpointError with the path."""
+    """Metadata of a wrong type, length, range or depth raise a CheckpointError with the path."""
     from safetensors.torch import save_file
 
-    metadata = {"architecture": "resnet18", "width": "2", "stem": "cifar", "mean": json.dumps([1, 2, 3]), "std": json.dumps([1, 2, 3])}
-    metadata |= {"method": "simclr", "steps": "1", "epochs": "1", "image_size": "8", "image_ratio": "1", **change}
+    metadata = {
+        "architecture": "resnet18",
+        "width": "2",
+        "stem": "cifar",
+        "mean": json.dumps([1, 2, 3]),
+        "std": json.dumps([1, 2, 3]),
+    }
+    metadata |= {
+        "method": "simclr",
+        "steps": "1",
+        "epochs": "1",
+        "image_size": "8",
+        "image_ratio": "1",
+        **change,
+    }
     save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "a.safetensors", metadata=metadata)
     with pytest.raises(CheckpointError, match=r"a.safetensors: its metadata are not those"):
         restore_backbone(tmp_path / "a.safetensors")

@@ -1,4 +1,4 @@
-"""Two files, their labels and class names: matched by name, compared as numbers, or refused before anything is trained."""
+"""Tests of matching the classes of a training and a validation file."""
 
 import logging
 
@@ -17,20 +17,30 @@ FRUIT = ["apple", "banana", "cherry"]
 
 
 def write(path, labels, names=None, seed=0):
-    """A file of 4 x 4 noise with these labels; equal seeds give equal images."""
+    """Write a file of 4 x 4 noise with the given labels; equal seeds give equal images."""
     images = np.random.default_rng(seed).integers(0, 256, (len(labels), 4, 4, 3), dtype=np.uint8)
     metadata = {} if names is None else {"class_names": names}
-    writer = DatasetWriter(path, {"image": RGBImageField("raw"), "label": IntField()}, num_workers=0, metadata=metadata, progress=False)
+    writer = DatasetWriter(
+        path,
+        {"image": RGBImageField("raw"), "label": IntField()},
+        num_workers=0,
+        metadata=metadata,
+        progress=False,
+    )
     writer.from_indexed_dataset(list(zip(images, labels, strict=True)))
     return str(path)
 
 
 @pytest.fixture
 def match(tmp_path):
-    """Write two files of (labels, names), and match their classes."""
+    """Return a function that writes two files of (labels, names) and matches their classes."""
 
     def match_files(train, val=None):
-        paths = [write(tmp_path / f"{name}.beton", *part) for name, part in (("train", train), ("val", val)) if part is not None]
+        paths = [
+            write(tmp_path / f"{name}.beton", *part)
+            for name, part in (("train", train), ("val", val))
+            if part is not None
+        ]
         with Reader(paths[0]) as one, Reader(paths[-1]) as other:
             return match_classes(one, other if val is not None else None, "label")
 
@@ -42,7 +52,7 @@ def numbers(numbering, labels):
 
 
 def test_match_classes__ordinary_labels_stay_as_they_are(match):
-    """Labels 0 to C-1 are the numbers of their classes, of any shape, and nothing is remarked."""
+    """Labels 0 to C-1 are their own class indices, in any shape, without remarks."""
     classes = match(([0, 1, 2, 0, 1, 2], FRUIT), ([2, 1, 0], FRUIT))
     assert numbers(classes.train, [[2, 0], [1, 1]]) == [[2, 0], [1, 1]]
     assert numbers(classes.val, [0, 1, 2]) == [0, 1, 2]
@@ -50,7 +60,7 @@ def test_match_classes__ordinary_labels_stay_as_they_are(match):
 
 
 def test_match_classes__are_those_that_occur(match):
-    """Ids of a billion, negative labels and gaps become 0 to C-1 in the order of the labels; a label that does not occur is -1."""
+    """Large, negative and sparse labels become indices 0 to C-1; other labels become -1."""
     classes = match(([900_000_007, -5, 3, 2**62, 3, -(2**63), 3, -5],))
     assert list(classes.labels) == [-(2**63), -5, 3, 900_000_007, 2**62]
     assert numbers(classes.train, [-(2**63), 2**62, 900_000_007, 3, -5]) == [0, 4, 3, 2, 1]
@@ -59,29 +69,31 @@ def test_match_classes__are_those_that_occur(match):
 
 
 def test_match_classes__by_name_where_both_files_have_names(match):
-    """A folder without one class numbers the others from 0: they are found by name, and both facts are remarked."""
+    """Classes that the files number differently are matched by name, with remarks."""
     classes = match(([0, 1, 2] * 2, FRUIT), ([0, 1], FRUIT[1:]))
     assert numbers(classes.val, [0, 1]) == [1, 2]
     assert len(classes.remarks) == 2
-    assert "numbers its classes otherwise" in classes.remarks[0]
+    assert "numbers its classes differently" in classes.remarks[0]
     assert "no image of class 'apple', of 3 classes" in classes.remarks[1]
 
 
 def test_match_classes__a_listed_class_without_training_images_is_remarked(match):
-    """A class that the training file lists but does not show keeps the others' numbers; how many images suffer is said."""
+    """A named class without training images gives a remark with the number of affected images."""
     classes = match(([0, 2, 0, 2], FRUIT), ([0, 1, 1, 2], FRUIT))
     assert numbers(classes.val, [0, 1, 2]) == [0, -1, 1]
     assert classes.names == ["apple", "cherry"]
     (remark,) = classes.remarks
-    assert "no image of class 'banana': 2 of 4 images" in remark
+    assert "no image of class 'banana': every prediction for 2 of 4 images" in remark
 
 
-def test_match_classes__names_that_are_twice_match_only_as_equal_lists(match):
-    """ImageNet has two cranes: in equal lists labels mean the same; in different ones the name is named."""
+def test_match_classes__repeated_names_need_equal_lists(match):
+    """Repeated names, like "crane" in ImageNet, are allowed in equal lists only."""
     cranes = ["crane", "drake", "crane"]
     assert numbers(match(([0, 1, 2] * 2, cranes), ([2, 0], cranes)).val, [0, 2]) == [0, 2]
     for files in ((cranes, ["drake", "crane"]), (["drake", "crane"], cranes)):
-        with pytest.raises(ConfigError, match=r"names several classes 'crane'.*cannot be matched by name"):
+        with pytest.raises(
+            ConfigError, match=r"several classes have the name 'crane'.*cannot be matched by name"
+        ):
             match(*(([0, 1, 0, 1], names) for names in files))
 
 
@@ -91,23 +103,40 @@ def test_match_classes__names_that_are_twice_match_only_as_equal_lists(match):
         (
             ([0, 1] * 2, FRUIT[:2]),
             ([0, 1, 2], FRUIT),
-            r"val.beton shows classes that .*train.beton does not know: 'cherry'.*'apple', 'bana",
+            r"val.beton contains classes that .*train.beton does not have: 'cherry'"
+            r".*'apple', 'banana'",
         ),
-        (([0, 1] * 2, FRUIT[:2]), ([0, 1], ["x", "y"]), r"does not know: 'x', 'y'"),
-        (([0, 3], FRUIT), ([0, 1], FRUIT), r"train.beton names 3 classes, for labels 0 to 2, and its field 'label' holds 3"),
-        (([0, 1] * 2, FRUIT), ([0, -1], FRUIT), r"val.beton names 3 classes.*holds -1.*leave out samples without label"),
-        (([0, 1] * 2,), ([7, 8],), r"no image of any class that .*val.beton shows: labels 7, 8. It has labels 0, 1"),
-        (([0, 0, 0, 0], FRUIT), ([1, 2], FRUIT), r"shows: classes 'banana', 'cherry'. It has class 'apple'"),
+        (([0, 1] * 2, FRUIT[:2]), ([0, 1], ["x", "y"]), r"does not have: 'x', 'y'"),
+        (
+            ([0, 3], FRUIT),
+            ([0, 1], FRUIT),
+            r"train.beton has names for 3 classes, labels 0 to 2, but its field 'label' contains 3",
+        ),
+        (
+            ([0, 1] * 2, FRUIT),
+            ([0, -1], FRUIT),
+            r"val.beton has names for 3 classes.*contains -1.*leave out samples without a label",
+        ),
+        (
+            ([0, 1] * 2,),
+            ([7, 8],),
+            r"no image of any class in .*val.beton: labels 7, 8. It has labels 0, 1",
+        ),
+        (
+            ([0, 0, 0, 0], FRUIT),
+            ([1, 2], FRUIT),
+            r"val.beton: classes 'banana', 'cherry'. It has class 'apple'",
+        ),
     ],
 )
-def test_match_classes__refuses_what_cannot_be_right(match, train, val, message):
-    """Unknown names, labels outside of the names and no common label are ConfigErrors that name file and classes."""
+def test_match_classes__rejects_files_that_do_not_match(match, train, val, message):
+    """Unknown names, labels without names and disjoint classes raise, with file and classes."""
     with pytest.raises(ConfigError, match=message):
         match(train, val)
 
 
 def test_match_classes__refuses_an_empty_file(tmp_path):
-    """A file without samples, which other writers make, is named."""
+    """A file without samples raises a ConfigError with its path."""
     with Reader(write(tmp_path / "train.beton", [0])) as reader:
         reader.num_samples, reader.records = 0, reader.records[:0]
         with pytest.raises(ConfigError, match=r"train.beton: the file holds no samples"):
@@ -115,25 +144,25 @@ def test_match_classes__refuses_an_empty_file(tmp_path):
 
 
 def test_match_classes__without_names_compares_numbers(match):
-    """Where a file has no names, labels of one file alone are named, with the share that suffers and what to do."""
+    """Without class names labels are compared as numbers, with remarks on differences."""
     classes = match(([0, 1, 2] * 2, FRUIT), ([0, 1, 7, 7],))
     assert numbers(classes.val, [0, 1, 7]) == [0, 1, -1]
     unknown, missing, advice = classes.remarks
-    assert "no image of label 7: 2 of 4 images" in unknown
+    assert "no image of label 7: every prediction for 2 of 4 images" in unknown
     assert "no image of label 2, of 3 classes" in missing
     assert "No class names in " in advice
     assert "val.beton: labels are compared as numbers" in advice
     assert match(([0, 1] * 2,), ([1, 0],)).remarks == ()
 
 
-def test_match_classes__remarks_when_accuracies_say_nothing(match):
-    """One class for all images, and nearly one class per image, are remarked."""
+def test_match_classes__remarks_on_meaningless_accuracies(match):
+    """A single class, and nearly one class per image, give remarks."""
     assert "all images are of one class" in match(([4, 4, 4],)).remarks[0]
     assert "5 classes for 5 images" in match(([4, 5, 6, 7, 8],)).remarks[0]
 
 
 def test_numbering__is_small_for_many_large_ids():
-    """200,000 samples of 100,000 ids up to 2^62 are numbered as np.unique does."""
+    """200,000 samples with 100,000 ids up to 2**62 are numbered as by np.unique."""
     from ffcv_ssl.train.classes import Numbering
 
     stored = np.random.default_rng(0).integers(-(2**62), 2**62, 100_000).repeat(2)
@@ -143,7 +172,7 @@ def test_numbering__is_small_for_many_large_ids():
 
 
 def test_examine_files__logs_each_remark_once(tmp_path, caplog):
-    """Remarks on classes, on common images of the files and on those of the file behind the weights are warnings of the package."""
+    """Remarks on classes and shared images, including those of the weights, are logged once."""
     train = write(tmp_path / "train.beton", [0, 1, 2] * 2, FRUIT)
     val = write(tmp_path / "val.beton", [0, 1], FRUIT[1:], seed=1)
     behind = write(tmp_path / "behind.beton", [0] * 2, seed=1)
@@ -152,5 +181,13 @@ def test_examine_files__logs_each_remark_once(tmp_path, caplog):
     assert caplog.messages == list(classes.remarks)
     assert len(classes.remarks) == 3
     assert "behind.beton, byte for byte" in classes.remarks[2]
-    assert examine_files(DataConfig(train=train, val=val), trained_on=str(tmp_path / "gone.beton")).remarks == classes.remarks[:2]
-    assert examine_files(DataConfig(train=train, val=val), trained_on=train).remarks == classes.remarks[:2]
+    assert (
+        examine_files(
+            DataConfig(train=train, val=val), trained_on=str(tmp_path / "gone.beton")
+        ).remarks
+        == classes.remarks[:2]
+    )
+    assert (
+        examine_files(DataConfig(train=train, val=val), trained_on=train).remarks
+        == classes.remarks[:2]
+    )

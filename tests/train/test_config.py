@@ -1,4 +1,4 @@
-"""What the configuration refuses, and that every option explains itself."""
+"""Tests of the configuration sections."""
 
 from dataclasses import fields
 
@@ -7,7 +7,7 @@ import pytest
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.ssl import BACKBONES, STEMS, backbone
 from ffcv_ssl.train import DataConfig, EvalConfig, LogConfig, ModelConfig, OptimConfig, TrainConfig
-from ffcv_ssl.train.config import NORMALIZATIONS
+from ffcv_ssl.train.network import NORMALIZATIONS
 
 
 @pytest.mark.parametrize(
@@ -27,30 +27,38 @@ from ffcv_ssl.train.config import NORMALIZATIONS
     ],
 )
 def test_config__refuses_values_out_of_range(section, values):
-    """Building a section with a value out of range is a ConfigError that names the field and the value."""
+    """A value out of range raises a ConfigError with the name of the option."""
     name, value = list(values.items())[-1]
     with pytest.raises(ConfigError, match=name):
         section(**values)
     assert section(**{**values, name: {bool: False, int: 2, float: 0.5}[type(value)]})
 
 
-@pytest.mark.parametrize("section", [DataConfig, ModelConfig, OptimConfig, TrainConfig, EvalConfig, LogConfig])
+@pytest.mark.parametrize(
+    "section", [DataConfig, ModelConfig, OptimConfig, TrainConfig, EvalConfig, LogConfig]
+)
 def test_config__every_option_has_help(section):
-    """Each field says what it means."""
+    """Every option has a help text."""
     assert all(field.metadata["help"] for field in fields(section))
 
 
 def test_model_config__choices_exist():
-    """What the configuration offers can be built: stems and normalizations."""
+    """All stems, normalizations and backbones that the configuration offers can be built."""
     assert ModelConfig.__dataclass_fields__["stem"].type.__args__ == STEMS
-    assert set(ModelConfig.__dataclass_fields__["normalization"].type.__args__) == set(NORMALIZATIONS)
+    assert set(ModelConfig.__dataclass_fields__["normalization"].type.__args__) == set(
+        NORMALIZATIONS
+    )
     for name in BACKBONES:
         assert backbone(ModelConfig(backbone=name).backbone, width=1).num_features in (8, 32)
 
 
-def test_model_config__names_of_timm_come_with_their_own_shape():
-    """A name that nothing builds is refused with the choices; a model of timm takes no width and no stem."""
-    with pytest.raises(ConfigError, match=r"no backbone 'resnet19'. Backbones: resnet18, resnet34, resnet50, resnet101, timm:NAME"):
+def test_model_config__timm_models_take_no_width_and_no_stem():
+    """Unknown backbones raise with the choices; models of timm accept neither width nor stem."""
+    with pytest.raises(
+        ConfigError,
+        match=r"no backbone 'resnet19'. "
+        r"Backbones: resnet18, resnet34, resnet50, resnet101, timm:NAME",
+    ):
         ModelConfig(backbone="resnet19")
     with pytest.raises(ConfigError, match="leave width at 64"):
         ModelConfig(backbone="timm:resnet18", width=16)

@@ -1,4 +1,4 @@
-"""Choice of device and precision."""
+"""Tests of the choice of device and precision."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 
 def test_pick_device__takes_names_and_refuses_others():
-    """cpu and auto give a device; nonsense and absent GPUs are ConfigErrors that name the option."""
+    """Invalid names and missing GPUs raise a ConfigError with the name of the option."""
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in ("cpu", "cuda")
     for name in ("tpu9", "meta", "cuda:99"):
@@ -19,16 +19,18 @@ def test_pick_device__takes_names_and_refuses_others():
             pick_device(name)
 
 
-@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")]
+)
 def test_pick_precision__follows_compute_capability(monkeypatch, capability, expected):
-    """GPUs compute in bfloat16 from 8.0 on, in float16 before."""
+    """GPUs use bfloat16 from compute capability 8.0 on, and float16 before."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     assert pick_precision("auto", torch.device("cuda")) == expected
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_pick_precision__cpu_needs_bfloat16_instructions(monkeypatch, supported, expected):
-    """A CPU computes in bfloat16 only where it has the instructions; what was asked for is taken as it is; float16 is refused."""
+    """A CPU uses bfloat16 only if it has the instructions; float16 raises."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported, raising=False)
     assert pick_precision("auto", CPU) == expected
     assert pick_precision("float32", CPU) == "float32"
@@ -37,7 +39,7 @@ def test_pick_precision__cpu_needs_bfloat16_instructions(monkeypatch, supported,
 
 
 def test_autocast__sets_the_dtype():
-    """Under bfloat16 a matrix product is bfloat16, under float32 nothing changes."""
+    """A matrix product is bfloat16 under bfloat16 and unchanged under float32."""
     a = torch.ones(4, 4)
     with autocast(CPU, "bfloat16"):
         assert (a @ a).dtype == torch.bfloat16
@@ -46,7 +48,7 @@ def test_autocast__sets_the_dtype():
 
 
 def test_prepare_torch__seeds_and_sets_threads():
-    """The same seed gives the same numbers; the number of threads is the asked one."""
+    """Equal seeds give equal random numbers, and the number of threads is set."""
     prepare_torch(TrainConfig(epochs=1, batch_size=2, device="cpu", seed=3, threads=1))
     first = torch.rand(3)
     prepare_torch(TrainConfig(epochs=1, batch_size=2, device="cpu", seed=3))
@@ -55,7 +57,7 @@ def test_prepare_torch__seeds_and_sets_threads():
 
 
 def test_pick_device__under_torchrun(monkeypatch):
-    """Each process gets the GPU of its number; a GPU by name, or a number without GPU, is a ConfigError that says what to do."""
+    """Each process gets the GPU of its local rank; a GPU by name, or a missing one, raises."""
     for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -65,5 +67,5 @@ def test_pick_device__under_torchrun(monkeypatch):
     with pytest.raises(ConfigError, match="use auto or cuda, not cuda:0"):
         pick_device("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ConfigError, match=r"2 usable CUDA device.*nproc_per_node"):
+    with pytest.raises(ConfigError, match=r"finds 2 CUDA device.*nproc_per_node"):
         pick_device("auto")

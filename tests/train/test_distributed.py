@@ -1,4 +1,4 @@
-"""Training in two processes under torchrun: the result of one process, and one decision for all."""
+"""Tests of training in two processes under torchrun."""
 
 import signal
 
@@ -7,14 +7,21 @@ import torch
 
 from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.train import load_checkpoint
-from ffcv_ssl.train.distributed import averaged, highest, is_main, loader_threads, process_group, world_size
+from ffcv_ssl.train.distributed import (
+    averaged,
+    highest,
+    is_main,
+    loader_threads,
+    process_group,
+    world_size,
+)
 from tests.reference.torchrun import torchrun
 from tests.train.training_processes import EVALUATION_S, run
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """What two processes tell of their runs, and the folder of the runs."""
+def reports(tmp_path_factory):
+    """Run two processes; return the report of each, and the folder of their runs."""
     folder = tmp_path_factory.mktemp("runs")
     done = torchrun("tests.train.training_processes", folder, "runs")
     assert done.returncode == 0, done.stderr
@@ -26,9 +33,9 @@ def losses(folder):
 
 
 @pytest.mark.parametrize("name", ["simclr", "byol"])
-def test_fit__two_processes_train_as_one(told, tmp_path, name):
-    """Without batch normalization two processes end with equal weights, which are those of one process, and log its losses."""
-    (first, second), folder = told
+def test_fit__two_processes_train_as_one(reports, tmp_path, name):
+    """Two processes end with the weights of a single process, and log its losses."""
+    (first, second), folder = reports
     alone = run(tmp_path, name)
     for key, value in alone["weights"].items():
         assert torch.equal(first[name]["weights"][key], second[name]["weights"][key]), key
@@ -37,16 +44,16 @@ def test_fit__two_processes_train_as_one(told, tmp_path, name):
     assert [found[name]["images"] for found in (first, second, {name: alone})] == [96, 96, 96]
 
 
-def test_fit__rank_0_alone_evaluates(told):
-    """Two evaluations in process 0, none in process 1."""
-    (first, second), folder = told
+def test_fit__rank_0_alone_evaluates(reports):
+    """Rank 0 makes two evaluations, rank 1 none."""
+    (first, second), folder = reports
     assert (first["simclr"]["evaluations"], second["simclr"]["evaluations"]) == (2, 0)
     assert [row["step"] for row in read_rows(folder / "simclr" / "eval.csv")] == [0, 6]
 
 
-def test_fit__signal_to_one_process_stops_all(told):
-    """Both stop after the step in which process 1 got the signal; continued, they end with the weights of the unbroken run."""
-    processes, _ = told
+def test_fit__signal_to_one_process_stops_all(reports):
+    """A signal to rank 1 stops both; resumed, they end with the weights of the unbroken run."""
+    processes, _ = reports
     for process in processes:
         assert process["signal"]["status"] == 128 + signal.SIGTERM
         assert "after step 5 of 12" in process["signal"]["stopped"]
@@ -54,21 +61,23 @@ def test_fit__signal_to_one_process_stops_all(told):
             assert torch.equal(process["resumed"]["weights"][key], value), key
 
 
-def test_fit__loader_error_in_one_process_stops_all(told):
-    """Both stop, process 1 with the reason; continued from the checkpoint of the start, they end with the unbroken run's weights."""
-    processes, _ = told
+def test_fit__loader_error_in_one_process_stops_all(reports):
+    """A loader error in rank 1 stops both; resumed, they equal the unbroken run."""
+    processes, _ = reports
     assert [process["loader"]["status"] for process in processes] == [1, 1]
     assert "another process could not load" in processes[0]["loader"]["stopped"]
     assert "sample 17 cannot be read" in processes[1]["loader"]["stopped"]
-    assert all("checkpoint.pt holds step 0" in process["loader"]["stopped"] for process in processes)
+    assert all(
+        "checkpoint.pt holds step 0" in process["loader"]["stopped"] for process in processes
+    )
     for process in processes:
         for key, value in process["simclr"]["weights"].items():
             assert torch.equal(process["after_loader"]["weights"][key], value), key
 
 
-def test_fit__minutes_end_all_in_one_step(told):
-    """When process 1 has spent the time, both have: equally many steps, at equal rates, in equal time."""
-    (first, second), _ = told
+def test_fit__minutes_end_all_in_one_step(reports):
+    """When rank 1 reaches the time limit, both stop after the same step with the same times."""
+    (first, second), _ = reports
     assert 5 <= first["slow"]["step"] < 40_000
     assert {key: first["slow"][key] for key in ("step", "seconds", "waited_s")} == {
         key: second["slow"][key] for key in ("step", "seconds", "waited_s")
@@ -78,28 +87,29 @@ def test_fit__minutes_end_all_in_one_step(told):
         assert torch.equal(second["slow"]["weights"][key], value), key
 
 
-def test_fit__waiting_for_an_evaluation_is_no_training(told):
-    """Evaluations in process 0 add nothing to the training time that both agree on."""
-    processes, _ = told
+def test_fit__waiting_for_an_evaluation_is_no_training(reports):
+    """Evaluations in rank 0 do not count as training time of either process."""
+    processes, _ = reports
     for process in processes:
         assert process["evaluating"]["seconds"] < EVALUATION_S
     assert processes[0]["evaluating"]["evaluation_seconds"] >= 2 * EVALUATION_S
 
 
-def test_fit__infinite_loss_in_one_process_stops_all(told):
-    """Process 0, whose own loss is finite, refuses as well, and the checkpoint is the one of the start."""
-    processes, folder = told
+def test_fit__infinite_loss_in_one_process_stops_all(reports):
+    """An infinite loss in rank 1 stops both; the checkpoint is that of the start."""
+    processes, folder = reports
     for process in processes:
         assert "the loss is not finite at step 1 of 12" in process["infinite"]["stopped"]
         assert process["infinite"]["status"] == 1
     assert load_checkpoint(folder / "infinite" / "checkpoint.pt")["progress"]["step"] == 0
 
 
-def test_fit__agrees_every_few_steps(told):
-    """With log.every=10, steps 1, 2, 4, 8, the ends of epochs and every tenth step end a training; all processes stop in the same step."""
-    (first, second), _ = told
+def test_fit__agrees_every_few_steps(reports):
+    """With log.every=10, processes agree after steps 1, 2, 4, 8, 10, … and each epoch."""
+    (first, second), _ = reports
     for process in (first, second):
-        assert "after step 8 of 12" in process["late_signal"]["stopped"]  # the signal came in step 6
+        # The signal came in step 6.
+        assert "after step 8 of 12" in process["late_signal"]["stopped"]
         assert "checkpoint.pt holds step 0" in process["late_loader"]["stopped"]
         assert process["late_minutes"]["step"] < 40_000
     assert "another process could not load" in first["late_loader"]["stopped"]
@@ -111,21 +121,22 @@ def test_fit__agrees_every_few_steps(told):
         assert torch.equal(second["late_minutes"]["weights"][key], value), key
 
 
-def test_fit__rarely_waits_for_other_processes(told):
-    """120 steps of 30 epochs of 4: fewer collectives than steps would need."""
-    for process in told[0]:
+def test_fit__rarely_waits_for_other_processes(reports):
+    """120 steps in 30 epochs need fewer collectives than one per step."""
+    for process in reports[0]:
         assert process["rare"] < 70
 
 
-def test_rank_batch_size__is_a_share_or_refused(told):
-    """Two processes have 4 of 8 images each; 7 are a ConfigError that names the option."""
-    (first, second), _ = told
+def test_rank_batch_size__is_divided_evenly(reports):
+    """Two processes get 4 of 8 images each; 7 images raise a ConfigError."""
+    (first, second), _ = reports
     assert (first["shares"], second["shares"]) == ((0, 2, 4), (1, 2, 4))
-    assert first["uneven"] == "train.batch_size: 7 images cannot be shared evenly by 2 processes; give a multiple."
+    message = "7 images cannot be divided evenly among 2 processes; give a multiple of 2."
+    assert first["uneven"] == f"train.batch_size: {message}"
 
 
 def test_fit__process_that_dies_ends_all(tmp_path):
-    """An error in one process, in the middle of a step, ends torchrun with a status and leaves the checkpoint of the start."""
+    """An error in one process ends torchrun, and leaves the checkpoint of the start."""
     done = torchrun("tests.train.training_processes", tmp_path, "dies")
     assert done.returncode != 0
     assert "only process 1 fails" in done.stderr
@@ -133,12 +144,17 @@ def test_fit__process_that_dies_ends_all(tmp_path):
 
 
 def test_loader_threads__are_shared_under_torchrun(monkeypatch):
-    """-1 stands for all cores in one process, for a share of them in several; a given number stays."""
+    """-1 stands for all cores, divided among the processes of a machine under torchrun."""
     monkeypatch.setattr("ffcv_ssl.train.distributed.allowed_cores", lambda: 12)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     assert [loader_threads(workers) for workers in (-1, 0, 5)] == [-1, 0, 5]
-    for name, value in (("RANK", "1"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "8")):
+    for name, value in (
+        ("RANK", "1"),
+        ("WORLD_SIZE", "16"),
+        ("LOCAL_RANK", "1"),
+        ("LOCAL_WORLD_SIZE", "8"),
+    ):
         monkeypatch.setenv(name, value)
     assert [loader_threads(workers) for workers in (-1, 0, 5)] == [1, 0, 5]
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
@@ -146,7 +162,7 @@ def test_loader_threads__are_shared_under_torchrun(monkeypatch):
 
 
 def test_process_group__is_nothing_without_torchrun(monkeypatch):
-    """One process is the main one, and what it has agrees with itself."""
+    """Without torchrun, the process is the main one and agrees with itself."""
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     with process_group(torch.device("cpu")):

@@ -1,4 +1,4 @@
-"""The training loop: what it leaves behind, how it stops, and how it goes on."""
+"""Tests of the training loop: files, stopping and resuming."""
 
 import json
 import os
@@ -11,13 +11,32 @@ import torch
 from ffcv_ssl.errors import CheckpointError, ConfigError, TrainingStopped
 from ffcv_ssl.runs import RunRecord
 from ffcv_ssl.runs.record import read_rows
-from ffcv_ssl.ssl import BYOL, EmpProjector, EmpSSL, Normalize, SimCLR, byol_predictor, resnet18, rising_momentum, simclr_projector
-from ffcv_ssl.train import LogConfig, OptimConfig, TrainConfig, build_optimizer, fit, load_checkpoint
+from ffcv_ssl.ssl import (
+    BYOL,
+    EmpProjector,
+    EmpSSL,
+    Normalize,
+    SimCLR,
+    byol_predictor,
+    resnet18,
+    rising_momentum,
+    simclr_projector,
+)
+from ffcv_ssl.train import (
+    LogConfig,
+    OptimConfig,
+    TrainConfig,
+    build_optimizer,
+    fit,
+    load_checkpoint,
+)
 from tests.reference.memory_loader import MemoryLoader
 
 OPTIM = {
     "simclr": OptimConfig(name="sgd", lr=0.05, nesterov=True, weight_decay=1e-4, warmup=0.2),
-    "emp_ssl": OptimConfig(name="lars", lr=0.3, nesterov=True, weight_decay=1e-4, eta=0.005, clip=True),
+    "emp_ssl": OptimConfig(
+        name="lars", lr=0.3, nesterov=True, weight_decay=1e-4, eta=0.005, clip=True
+    ),
     "byol": OptimConfig(name="lars", lr=0.05, weight_decay=1e-4, eta=0.06, warmup=0.1),
     "adam": OptimConfig(name="adam", lr=1e-3, weight_decay=1e-6),
     "adamw": OptimConfig(name="adamw", lr=1e-3, weight_decay=1e-2),
@@ -25,7 +44,7 @@ OPTIM = {
 
 
 def small_method(name):
-    """A ResNet-18 of width 2 with the method's head; the same weights at every call."""
+    """Return a ResNet-18 of width 2 with the head of a method; the weights are always the same."""
     torch.manual_seed(0)
     network = resnet18(width=2, stem="cifar_stride2")
     normalize = Normalize([127.5] * 3, [127.5] * 3)
@@ -38,28 +57,40 @@ def small_method(name):
 
 
 class Run:
-    """One run in `folder`, built from scratch as a new process would."""
+    """A run in `folder`, built from scratch as in a new process."""
 
     def __init__(self, folder, name="simclr", resume=False, loader=None, wandb=False, **train):
         self.optim = OPTIM[name]
-        self.train = TrainConfig(**{"epochs": 3, "batch_size": 8, "precision": "float32", "resume": resume, **train})
+        self.train = TrainConfig(
+            **{"epochs": 3, "batch_size": 8, "precision": "float32", "resume": resume, **train}
+        )
         log = LogConfig(out=str(folder), every=1, tensorboard=False, progress=False, wandb=wandb)
         self.folder = folder
-        self.record = RunRecord(name, {"optim": self.optim, "train": self.train, "log": log}, resume=resume)
+        self.record = RunRecord(
+            name, {"optim": self.optim, "train": self.train, "log": log}, resume=resume
+        )
         self.method = small_method(name)
         self.loader = MemoryLoader() if loader is None else loader
         self.optimizer = build_optimizer(self.method, self.optim, 8)
 
     def fit(self, **options):
         with self.record:
-            return fit(self.method, self.loader, self.optimizer, self.train, self.optim, self.record, **options)
+            return fit(
+                self.method,
+                self.loader,
+                self.optimizer,
+                self.train,
+                self.optim,
+                self.record,
+                **options,
+            )
 
     def rows(self, columns=("step", "lr", "loss")):
         return [[row[name] for name in columns] for row in read_rows(self.folder / "train.csv")]
 
 
 def stop_after(loader, step):
-    """Send this process SIGTERM when the batch of the given step is handed out."""
+    """Make a loader send SIGTERM to this process when it yields the batch of a step."""
     batches_of = type(loader).__iter__
 
     class Stopping(type(loader)):
@@ -75,7 +106,7 @@ def stop_after(loader, step):
 
 @pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol"])
 def test_fit__lowers_the_loss(tmp_path, name):
-    """All methods end with a lower loss than they began with, and the rows hold the schedule's rates."""
+    """Training lowers the loss of each method, and the rows hold the scheduled rates."""
     run = Run(tmp_path, name, epochs=8)
     progress = run.fit()
     rows = run.rows()
@@ -84,18 +115,20 @@ def test_fit__lowers_the_loss(tmp_path, name):
     assert sum(row[2] for row in rows[-4:]) < sum(row[2] for row in rows[:4])
     if name == "emp_ssl":
         assert rows[0][1] == pytest.approx(0.3)  # no warm-up: the first step has the full rate
-        assert rows[16][1] == pytest.approx(0.15)  # half-way, half of it
+        assert rows[16][1] == pytest.approx(0.15)  # half the rate after half the training
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol", "adam", "adamw"])
 @pytest.mark.parametrize("step", [3, 4, 6])
 def test_fit__resumes_bit_for_bit(tmp_path, name, step):
-    """Stopped within, at the end of and behind an epoch, then continued in new objects, the curve and weights equal the unbroken run's."""
+    """A run stopped within or at the end of an epoch and resumed equals the unbroken run."""
     unbroken = Run(tmp_path / "unbroken", name)
     unbroken.fit()
     first = Run(tmp_path / "broken", name, loader=stop_after(MemoryLoader(), step))
-    with pytest.raises(TrainingStopped, match=rf"after step {step} of 12.*train.resume=1") as stopped:
+    with pytest.raises(
+        TrainingStopped, match=rf"after step {step} of 12.*train.resume=1"
+    ) as stopped:
         first.fit()
     assert stopped.value.exit_status == 128 + signal.SIGTERM
     torch.manual_seed(99)  # the generators' state comes from the checkpoint
@@ -109,7 +142,7 @@ def test_fit__resumes_bit_for_bit(tmp_path, name, step):
 
 @pytest.mark.parametrize("name", ["simclr", "emp_ssl", "byol"])
 def test_fit__recomputes_and_resumes_bit_for_bit(tmp_path, name):
-    """A run that recomputes its activations, stopped and continued, equals the unbroken run that keeps them, statistics included."""
+    """A resumed run that recomputes activations equals the unbroken run that stores them."""
     unbroken = Run(tmp_path / "unbroken", name)
     unbroken.fit()
     with pytest.raises(TrainingStopped):
@@ -122,7 +155,7 @@ def test_fit__recomputes_and_resumes_bit_for_bit(tmp_path, name):
 
 
 def test_fit__byol_target_follows_the_step(tmp_path):
-    """The moving average follows each step once, at the share of training that the step's rate followed, and its momentum is logged."""
+    """The moving average follows each step once, with the fraction of training of its rate."""
     run = Run(tmp_path, "byol")
     shares, after_step = [], run.method.after_step
 
@@ -134,11 +167,13 @@ def test_fit__byol_target_follows_the_step(tmp_path):
     run.fit()
     assert [share for share, _ in shares] == [step / 12 for step in range(12)]
     assert [lr for _, lr in shares] == [row[1] for row in run.rows()]
-    assert [row[0] for row in run.rows(["momentum"])] == [rising_momentum(step / 12, 0.9) for step in range(12)]
+    assert [row[0] for row in run.rows(["momentum"])] == [
+        rising_momentum(step / 12, 0.9) for step in range(12)
+    ]
 
 
 def test_fit__byol_target_sees_the_stepped_weights(tmp_path):
-    """At momentum 0 the first step leaves the target with the online weights as they are after the step."""
+    """At momentum 0, the target has the online weights after the first step."""
     run = Run(tmp_path, "byol", epochs=1, loader=MemoryLoader(num_images=8))
     run.optim, run.method.momentum = replace(run.optim, warmup=0.0), 0.0
     before = run.method.projector[0].weight.clone()
@@ -149,7 +184,7 @@ def test_fit__byol_target_sees_the_stepped_weights(tmp_path):
 
 
 def test_fit__byol_learns_without_collapse(tmp_path):
-    """The loss falls by half while the unit targets stay spread; without predictor and slow target, the control, they collapse."""
+    """BYOL halves its loss without collapse; without predictor and target it collapses."""
     run = Run(tmp_path / "byol", "byol", epochs=25)
     run.fit()
     rows = run.rows(["loss", "target_variance"])
@@ -164,7 +199,7 @@ def test_fit__byol_learns_without_collapse(tmp_path):
 
 
 def test_fit__resumes_bit_for_bit_in_bfloat16(tmp_path):
-    """The same holds under autocast."""
+    """A run under autocast, stopped and resumed, equals the unbroken run."""
     unbroken = Run(tmp_path / "unbroken", precision="bfloat16")
     unbroken.fit()
     with pytest.raises(TrainingStopped):
@@ -175,37 +210,40 @@ def test_fit__resumes_bit_for_bit_in_bfloat16(tmp_path):
 
 
 def test_fit__gradient_scaler_changes_nothing_and_is_saved(tmp_path, monkeypatch):
-    """With an active scaler (a power of two, as for float16) a float32 run has the same losses, and resumes with the scaler's state."""
+    """A scaler by powers of two does not change a float32 run, and its state is restored."""
     plain = Run(tmp_path / "plain", "emp_ssl")
     plain.fit()
     monkeypatch.setattr(
-        "ffcv_ssl.train.training.gradient_scaler", lambda *_: torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
+        "ffcv_ssl.train.training.gradient_scaler",
+        lambda *_: torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4),
     )
     scaled = Run(tmp_path / "scaled", "emp_ssl", loader=stop_after(MemoryLoader(), 6))
     with pytest.raises(TrainingStopped):
         scaled.fit()
-    assert load_checkpoint(tmp_path / "scaled" / "checkpoint.pt")["scaler"]["scale"] == 2.0**11  # grown once in six steps
+    saved = load_checkpoint(tmp_path / "scaled" / "checkpoint.pt")
+    assert saved["scaler"]["scale"] == 2.0**11  # grown once in six steps
     resumed = Run(tmp_path / "scaled", "emp_ssl", resume=True)
     resumed.fit()
     assert resumed.rows() == plain.rows()
 
 
 def test_fit__killed_run_repeats_the_steps_after_its_checkpoint(tmp_path):
-    """Rows behind the checkpoint are dropped and trained again, to the same values: nothing stands twice in the table."""
+    """Rows after the checkpoint are dropped and trained again with the same values."""
     unbroken = Run(tmp_path / "unbroken")
     unbroken.fit()
     with pytest.raises(TrainingStopped):
         Run(tmp_path / "killed", loader=stop_after(MemoryLoader(), 5)).fit()
     table = tmp_path / "killed" / "train.csv"
     later = (tmp_path / "unbroken" / "train.csv").read_text().splitlines()[6:9]
-    table.write_text(table.read_text() + "\n".join(later) + "\n9,2.0,0.01")  # steps 6 to 8 and a torn line, as after SIGKILL
+    # Steps 6 to 8 and an incomplete line, as after SIGKILL.
+    table.write_text(table.read_text() + "\n".join(later) + "\n9,2.0,0.01")
     second = Run(tmp_path / "killed", resume=True)
     second.fit()
     assert second.rows() == unbroken.rows()
 
 
 def test_fit__resumed_after_the_end_changes_nothing(tmp_path):
-    """Continuing a finished run takes no step; told to extend it to more epochs, it goes on."""
+    """Resuming a finished run takes no step; with `extend` and more epochs it continues."""
     Run(tmp_path).fit()
     again = Run(tmp_path, resume=True)
     assert again.fit().step == 12
@@ -213,7 +251,7 @@ def test_fit__resumed_after_the_end_changes_nothing(tmp_path):
 
 
 def test_fit__nan_ends_with_message_and_good_checkpoint(tmp_path):
-    """A loss that is not finite ends the run with status 1; the checkpoint named in the message holds finite weights."""
+    """A loss of NaN ends the run with status 1; the named checkpoint holds finite weights."""
     run = Run(tmp_path, checkpoint_minutes=0.0)
     weight = run.method.projector[0].weight
 
@@ -222,7 +260,9 @@ def test_fit__nan_ends_with_message_and_good_checkpoint(tmp_path):
             weight.data.fill_(torch.nan)
 
     run.method.register_forward_pre_hook(poison)
-    with pytest.raises(TrainingStopped, match=r"loss is not finite at step 3 of 12.*checkpoint.pt, of step 2") as stopped:
+    with pytest.raises(
+        TrainingStopped, match=r"loss is not finite at step 3 of 12.*checkpoint.pt, of step 2"
+    ) as stopped:
         run.fit()
     assert stopped.value.exit_status == 1
     content = load_checkpoint(tmp_path / "checkpoint.pt")
@@ -231,7 +271,7 @@ def test_fit__nan_ends_with_message_and_good_checkpoint(tmp_path):
 
 
 def test_fit__bad_weights_are_never_saved(tmp_path):
-    """A finite loss whose step ruins a weight is noticed before the checkpoint is written."""
+    """A step that makes a weight infinite stops the run before the checkpoint is written."""
     run = Run(tmp_path, checkpoint_minutes=0.0)
     run.method.projector[0].weight.register_hook(lambda gradient: gradient * torch.inf)
     with pytest.raises(TrainingStopped, match="a weight is not finite at step 1"):
@@ -240,7 +280,7 @@ def test_fit__bad_weights_are_never_saved(tmp_path):
 
 
 def test_fit__loader_error_saves_first(tmp_path):
-    """An error of the loader ends the run with its own text and status 1; the checkpoint holds the step before, and can be continued."""
+    """A loader error ends the run with its message and status 1; the run can be resumed."""
     unbroken = Run(tmp_path / "unbroken")
     unbroken.fit()
     with pytest.raises(TrainingStopped, match="sample 17 cannot be read") as stopped:
@@ -253,20 +293,20 @@ def test_fit__loader_error_saves_first(tmp_path):
 
 
 def test_fit__errors_of_the_method_pass_unchanged(tmp_path):
-    """What the method raises is not mistaken for the loader's, and the first checkpoint is there."""
+    """An error of the method is not reported as one of the loader."""
     with pytest.raises(ConfigError, match="at least 2 views"):
         Run(tmp_path, loader=MemoryLoader(num_views=1)).fit()
     assert load_checkpoint(tmp_path / "checkpoint.pt")["progress"]["step"] == 0
 
 
 def test_fit__refuses_a_file_without_batches(tmp_path):
-    """Fewer images than a batch is a ConfigError that says which option to change."""
+    """Fewer images than a batch raise a ConfigError with the option to change."""
     with pytest.raises(ConfigError, match="batch_size"):
         Run(tmp_path, loader=MemoryLoader(num_images=7)).fit()
 
 
 def test_fit__time_budget_ends_it_and_the_rate_reaches_its_end(tmp_path):
-    """With minutes set the run stops by the clock, not by epochs, and the learning rate has come down to almost nothing."""
+    """A time limit ends the run, and the learning rate has decayed by then."""
     run = Run(tmp_path, epochs=10_000, minutes=0.01)
     progress = run.fit()
     assert 0.6 <= progress.seconds < 10
@@ -275,7 +315,7 @@ def test_fit__time_budget_ends_it_and_the_rate_reaches_its_end(tmp_path):
 
 
 def test_fit__evaluates_evenly_from_the_untrained_network_on(tmp_path):
-    """Four evaluations of a 12-step run stand at steps 0, 3, 6 and 9; the network is frozen in them and trains on afterwards."""
+    """Four evaluations of a 12-step run follow steps 0, 3, 6 and 9, with a frozen network."""
     run = Run(tmp_path)
     modes = []
 
@@ -291,8 +331,8 @@ def test_fit__evaluates_evenly_from_the_untrained_network_on(tmp_path):
     assert run.method.training
 
 
-def test_fit__makes_the_evaluation_that_a_stop_came_before(tmp_path):
-    """Stopped in the step after which an evaluation is due, the continued run makes it, at that step; one that was made is not repeated."""
+def test_fit__makes_a_pending_evaluation_after_a_resume(tmp_path):
+    """A resumed run makes the evaluation that was due at the stop, and repeats none."""
     made = []
 
     def evaluate():
@@ -303,7 +343,9 @@ def test_fit__makes_the_evaluation_that_a_stop_came_before(tmp_path):
         Run(tmp_path, loader=stop_after(MemoryLoader(), 6)).fit(evaluate=evaluate, times=4)
     assert [row["step"] for row in read_rows(tmp_path / "eval.csv")] == [0, 3]
     with pytest.raises(TrainingStopped):
-        Run(tmp_path, resume=True, loader=stop_after(MemoryLoader(), 7)).fit(evaluate=evaluate, times=4)
+        Run(tmp_path, resume=True, loader=stop_after(MemoryLoader(), 7)).fit(
+            evaluate=evaluate, times=4
+        )
     Run(tmp_path, resume=True).fit(evaluate=evaluate, times=4)
     assert [row["step"] for row in read_rows(tmp_path / "eval.csv")] == [0, 3, 6, 9]
     assert len(made) == 4
@@ -319,7 +361,7 @@ def test_fit__evaluation_does_not_change_the_training(tmp_path):
 
 
 def test_checkpoint__of_another_model_or_loader_is_refused(tmp_path):
-    """Weights of another shape give a CheckpointError with the path; a file that is no checkpoint likewise."""
+    """A checkpoint of another model, and a file that is not a checkpoint, raise."""
     Run(tmp_path).fit()
     other = Run(tmp_path, resume=True)
     other.method.projector[0] = torch.nn.Linear(16, 5)
@@ -331,7 +373,7 @@ def test_checkpoint__of_another_model_or_loader_is_refused(tmp_path):
 
 
 def test_record__refuses_a_used_folder_and_another_configuration(tmp_path):
-    """A folder with a run is not overwritten, and is continued only under the configuration that decides the weights."""
+    """A folder with a run is not overwritten, and continues only with the same configuration."""
     Run(tmp_path).fit()
     with pytest.raises(ConfigError, match=r"holds a run already.*train.resume=1"):
         Run(tmp_path)
@@ -342,7 +384,7 @@ def test_record__refuses_a_used_folder_and_another_configuration(tmp_path):
 
 
 def test_record__writes_config_result_and_tensorboard(tmp_path):
-    """config.yaml, result.json with versions, and TensorBoard's event file stand in the folder."""
+    """The folder holds config.yaml, result.json with versions, and TensorBoard events."""
     run = Run(tmp_path)
     run.record.log = LogConfig(out=str(tmp_path), every=4, tensorboard=True, progress=False)
     run.fit()

@@ -1,4 +1,4 @@
-"""How a method is called while it trains: what is refused, and what compilation leaves as it was."""
+"""Tests of the network that a training step calls."""
 
 import os
 import shutil
@@ -29,24 +29,27 @@ def config(**options):
         ({"compile": "reduce-overhead", "recompute": True}, "cannot recompute"),
     ],
 )
-def test_training_network__refuses_what_does_not_go(options, message):
-    """What the CPU cannot do is a ConfigError that names the option."""
-    with pytest.raises(ConfigError, match=message), training_network(small_method("simclr"), config(**options), CPU):
+def test_training_network__rejects_unsupported_options(options, message):
+    """An option that a CPU does not support raises a ConfigError."""
+    with (
+        pytest.raises(ConfigError, match=message),
+        training_network(small_method("simclr"), config(**options), CPU),
+    ):
         pass
 
 
 def test_training_network__names_the_missing_compiler(monkeypatch):
-    """Without a C++ compiler, compilation for a CPU is refused at once."""
+    """Compiling for a CPU without a C++ compiler raises at once."""
     monkeypatch.setenv("CXX", "no-such-compiler")
     with (
-        pytest.raises(ConfigError, match="no-such-compiler, which is not here"),
+        pytest.raises(ConfigError, match="no-such-compiler on a CPU, which is not installed"),
         training_network(small_method("simclr"), config(compile="default"), CPU),
     ):
         pass
 
 
 def test_training_network__is_the_method_itself():
-    """In one process nothing stands between the loop and the method, which recomputes if so configured."""
+    """In a single process the network is the method, which recomputes if configured."""
     method = small_method("byol")
     with training_network(method, config(recompute=True), CPU) as network:
         assert network is method
@@ -54,7 +57,7 @@ def test_training_network__is_the_method_itself():
 
 
 def test_compiled_backbones__only_in_training(monkeypatch):
-    """Both backbones of BYOL run compiled in training and as written when frozen; afterwards, and in copies, nothing is left of it."""
+    """Both backbones of BYOL run compiled in training only, and uncompiled after the block."""
     runs = []
 
     def compile_by_counting(forward, mode):
@@ -79,16 +82,24 @@ def test_compiled_backbones__only_in_training(monkeypatch):
 
 @pytest.mark.skipif(not HAS_COMPILER, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch has deprecated
+# torch's compiler uses functions that torch has deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fit__compiled_as_eager(tmp_path, recompute):
-    """A compiled backbone trains with the losses and running statistics of the eager one, up to rounding."""
-    eager, compiled = (Run(tmp_path / mode, epochs=1, compile=mode, recompute=recompute and mode != "no") for mode in ("no", "default"))
+    """A compiled backbone has the losses and statistics of the eager one, up to rounding."""
+    eager, compiled = (
+        Run(tmp_path / mode, epochs=1, compile=mode, recompute=recompute and mode != "no")
+        for mode in ("no", "default")
+    )
     for run in (eager, compiled):
         torch.manual_seed(0)
-        run.method.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+        run.method.backbone = nn.Sequential(
+            nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()
+        )
         run.method.projector = nn.Linear(36, 8)
         run.optimizer = build_optimizer(run.method, run.optim, 8)
         run.fit()
-    assert [row[2] for row in compiled.rows()] == pytest.approx([row[2] for row in eager.rows()], rel=1e-4)
+    assert [row[2] for row in compiled.rows()] == pytest.approx(
+        [row[2] for row in eager.rows()], rel=1e-4
+    )
     for key, value in eager.method.state_dict().items():
         torch.testing.assert_close(compiled.method.state_dict()[key], value, rtol=1e-3, atol=1e-5)

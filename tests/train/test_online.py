@@ -1,4 +1,4 @@
-"""Labels, probes, milestones and Weights & Biases in a run: what they add, and that they change nothing."""
+"""Tests of labels, online probes, accuracy thresholds and Weights & Biases in a run."""
 
 import json
 import sys
@@ -17,9 +17,26 @@ from ffcv_ssl.fields import FloatField, IntField, RGBImageField
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.runs import finish
 from ffcv_ssl.runs.record import read_rows
-from ffcv_ssl.ssl import BarlowTwins, InstanceSimCLR, Normalize, OnlineProbes, Supervised, VICReg, resnet18, simclr_projector
-from ffcv_ssl.train import DataConfig, EvalConfig, Progress, TrainConfig, frozen, load_checkpoint, match_classes
-from ffcv_ssl.train.progress import note
+from ffcv_ssl.ssl import (
+    BarlowTwins,
+    InstanceSimCLR,
+    Normalize,
+    OnlineProbes,
+    Supervised,
+    VICReg,
+    resnet18,
+    simclr_projector,
+)
+from ffcv_ssl.train import (
+    DataConfig,
+    EvalConfig,
+    Progress,
+    TrainConfig,
+    frozen,
+    load_checkpoint,
+    match_classes,
+)
+from ffcv_ssl.train.progress import record_evaluation
 from ffcv_ssl.train.samples import random_samples, read_labels
 from ffcv_ssl.writer import DatasetWriter
 from tests.reference.memory_loader import MemoryLoader
@@ -30,11 +47,14 @@ CPU = torch.device("cpu")
 
 
 def any_method(name):
-    """A small method by name; the same weights at every call."""
+    """Return a small method by name; the weights are always the same."""
     if name in METHODS[:3]:
         return small_method(name)
     torch.manual_seed(0)
-    network, normalize = resnet18(width=2, stem="cifar_stride2"), Normalize([127.5] * 3, [127.5] * 3)
+    network, normalize = (
+        resnet18(width=2, stem="cifar_stride2"),
+        Normalize([127.5] * 3, [127.5] * 3),
+    )
     if name == "supervised":
         return Supervised(network, network.num_features, 4, normalize)
     kind = {"barlow_twins": BarlowTwins, "vicreg": VICReg, "simclr_instance": InstanceSimCLR}[name]
@@ -44,28 +64,38 @@ def any_method(name):
 
 
 class ProbedRun(Run):
-    """A run of any method, with probes everywhere unless told otherwise."""
+    """A run of any method, with probes on all layers by default."""
 
     def __init__(self, folder, name="simclr", has_probes=True, **options):
         super().__init__(folder, name if name in METHODS[:3] else "simclr", **options)
         self.method = any_method(name)
         self.optimizer = type(self.optimizer)(self.method.parameters(), lr=0.05)
         self.optimizer.param_groups[0]["initial_lr"] = 0.05
-        self.probes = OnlineProbes(self.method, 4, nonlinear=True, layers=True, hidden=8, lr=0.01) if has_probes else None
+        self.probes = (
+            OnlineProbes(self.method, 4, nonlinear=True, layers=True, hidden=8, lr=0.01)
+            if has_probes
+            else None
+        )
 
     def fit(self, **options):
         return super().fit(probes=self.probes, **options)
 
 
 def probe_columns(folder):
-    """What the probes left in train.csv."""
-    return [[value for name, value in row.items() if name.startswith("online")] for row in read_rows(folder / "train.csv")]
+    """Return the columns of the probes in train.csv."""
+    return [
+        [value for name, value in row.items() if name.startswith("online")]
+        for row in read_rows(folder / "train.csv")
+    ]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_fit__probes_do_not_change_the_training(tmp_path, name):
-    """Losses and weights with probes on every place equal those without, bit for bit; the probes' own losses fall."""
-    plain, probed = ProbedRun(tmp_path / "plain", name, has_probes=False), ProbedRun(tmp_path / "probed", name)
+    """Losses and weights with probes equal those without, and the losses of the probes fall."""
+    plain, probed = (
+        ProbedRun(tmp_path / "plain", name, has_probes=False),
+        ProbedRun(tmp_path / "probed", name),
+    )
     for run in (plain, probed):
         torch.manual_seed(7)  # noise of simclr_instance
         run.fit()
@@ -79,7 +109,7 @@ def test_fit__probes_do_not_change_the_training(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["simclr", "supervised"])
 def test_fit__resumes_probes_bit_for_bit(tmp_path, name):
-    """Stopped within an epoch and continued in new objects, rows and weights of the probes equal the unbroken run's."""
+    """Rows and weights of the probes of a resumed run equal those of the unbroken run."""
     unbroken = ProbedRun(tmp_path / "unbroken", name)
     unbroken.fit()
     with pytest.raises(TrainingStopped):
@@ -94,7 +124,7 @@ def test_fit__resumes_probes_bit_for_bit(tmp_path, name):
 
 
 def test_fit__probes_need_a_checkpoint_that_has_them(tmp_path):
-    """A run begun without probes is not continued with them."""
+    """A run started without probes cannot continue with probes."""
     with pytest.raises(TrainingStopped):
         ProbedRun(tmp_path, has_probes=False, loader=stop_after(MemoryLoader(), 6)).fit()
     with pytest.raises(CheckpointError, match="does not fit this run: 'classifiers'"):
@@ -102,7 +132,7 @@ def test_fit__probes_need_a_checkpoint_that_has_them(tmp_path):
 
 
 def test_fit__gives_labels_to_methods_that_use_them(tmp_path):
-    """Supervised training gets (B,) int64 labels from the named field, and learns them."""
+    """Supervised training receives (B,) int64 labels of the named field, and learns them."""
     run, seen = ProbedRun(tmp_path, "supervised", has_probes=False, epochs=20), []
     forward = run.method.forward
 
@@ -117,14 +147,19 @@ def test_fit__gives_labels_to_methods_that_use_them(tmp_path):
 
 
 @pytest.mark.parametrize("has_probes", [False, True])
-def test_fit__says_which_labels_are_missing(tmp_path, has_probes):
-    """Without the field both supervised training and probes end with a ConfigError that names the fields there are."""
-    with pytest.raises(ConfigError, match=r"data.label: the training file has no field 'class'.*Fields: image, label"):
-        ProbedRun(tmp_path, "simclr" if has_probes else "supervised", has_probes=has_probes).fit(label="class")
+def test_fit__rejects_a_missing_label_field(tmp_path, has_probes):
+    """A missing label field raises a ConfigError with the fields of the file."""
+    with pytest.raises(
+        ConfigError,
+        match=r"data.label: the training file has no field 'class'.*Fields: image, label",
+    ):
+        ProbedRun(tmp_path, "simclr" if has_probes else "supervised", has_probes=has_probes).fit(
+            label="class"
+        )
 
 
 class Samples:
-    """Grey levels tell the four classes apart; the last field holds no integers."""
+    """Images whose gray level depends on the class; the last field holds floats."""
 
     def __init__(self, num_samples, first_label=0):
         self.num_samples, self.first_label = num_samples, first_label
@@ -139,31 +174,49 @@ class Samples:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A training file of 40 samples, a validation file of 17, and one with a label below 0."""
+    """Write files of 40 and 17 samples, and one with a negative label."""
     folder = tmp_path_factory.mktemp("data")
     fields = {"image": RGBImageField(write_mode="raw"), "label": IntField(), "weight": FloatField()}
-    for name, samples in (("train", Samples(40)), ("val", Samples(17)), ("negative", Samples(8, first_label=-1))):
-        DatasetWriter(folder / f"{name}.beton", fields, num_workers=1, progress=False).from_indexed_dataset(samples)
+    for name, samples in (
+        ("train", Samples(40)),
+        ("val", Samples(17)),
+        ("negative", Samples(8, first_label=-1)),
+    ):
+        DatasetWriter(
+            folder / f"{name}.beton", fields, num_workers=1, progress=False
+        ).from_indexed_dataset(samples)
     return DataConfig(train=str(folder / "train.beton"), val=str(folder / "val.beton"), workers=0)
 
 
 def test_read_labels__checks_the_file(data):
-    """Labels come as they stand, below 0 too; fields that are missing or hold no integers are ConfigErrors that name the file."""
+    """Labels are returned unchanged; missing fields and fields without integers raise."""
     found = read_labels(data.train, "label")
     assert found.dtype == np.int64
     assert set(found) == {0, 1, 2, 3}
-    assert set(read_labels(data.train.replace("train.beton", "negative.beton"), "label")) == {-1, 0, 1, 2}
+    assert set(read_labels(data.train.replace("train.beton", "negative.beton"), "label")) == {
+        -1,
+        0,
+        1,
+        2,
+    }
     for label, message in (
         ("class", r"train.beton has no field 'class'.*Fields: image, label, weight"),
-        ("weight", r"labels are integers, and field 'weight' of .*train.beton is a FloatField.*IntField"),
-        ("image", r"labels are integers, and field 'image' of .*train.beton is a RGBImageField"),
+        (
+            "weight",
+            r"labels must be integers, but field 'weight' of .*train.beton is a FloatField"
+            r".*IntField",
+        ),
+        (
+            "image",
+            r"labels must be integers, but field 'image' of .*train.beton is a RGBImageField",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             read_labels(data.train, label)
 
 
 def test_random_samples__are_seeded_and_nested(data):
-    """Different positions, sorted, of a file or a number of samples; another seed draws others; all where more are asked for."""
+    """Random samples are distinct and sorted, depend on the seed, and contain smaller subsets."""
     few, more = random_samples(data.train, 3), random_samples(data.train, 6)
     assert len(set(few)) == 3
     assert list(few) == sorted(few)
@@ -176,7 +229,7 @@ def test_random_samples__are_seeded_and_nested(data):
 
 
 def test_evaluation__learns_from_some_of_the_training_images(data):
-    """train_images leaves the training file so many random images, and the validation file whole."""
+    """train_images selects random training images and leaves the validation file complete."""
     with Evaluation(data, EvalConfig(train_images=5), views.plain(8), CPU) as evaluation:
         some = evaluation.features(lambda images: images.float().flatten(1))
     with Evaluation(data, EvalConfig(), views.plain(8), CPU) as evaluation:
@@ -188,17 +241,22 @@ def test_evaluation__learns_from_some_of_the_training_images(data):
 
 
 def test_evaluation__numbers_the_classes_that_occur(data):
-    """Labels from -1 on become classes from 0 on; a label that only the validation file has becomes -1, which no classifier says."""
+    """Classes are indexed from 0; a label of the validation file alone becomes -1."""
     negative = data.train.replace("train.beton", "negative.beton")
-    for files, numbers in (({"train": negative, "val": data.val}, [1, 2, 3, -1]), ({"train": data.train, "val": negative}, [-1, 0, 1, 2])):
-        with Evaluation(DataConfig(**files, workers=0), EvalConfig(), views.plain(8), CPU) as evaluation:
+    for files, numbers in (
+        ({"train": negative, "val": data.val}, [1, 2, 3, -1]),
+        ({"train": data.train, "val": negative}, [-1, 0, 1, 2]),
+    ):
+        with Evaluation(
+            DataConfig(**files, workers=0), EvalConfig(), views.plain(8), CPU
+        ) as evaluation:
             found = evaluation.features(lambda images: images.float().flatten(1))
         assert found.train_labels[:4].tolist() == [0, 1, 2, 3]
         assert found.val_labels[:4].tolist() == numbers
 
 
 def test_build_probes__follows_the_configuration(data):
-    """No option, no probes; a classifier with too few classes is refused before it trains."""
+    """Probes follow the options; too few classes and too large classifiers raise."""
 
     def configs(classes=4, **probe):
         parts = {
@@ -214,9 +272,18 @@ def test_build_probes__follows_the_configuration(data):
         known = match_classes(reader, None, "label")
     assert build_probes(configs(), small_method("simclr"), None) is None
     assert build_probes(configs(), any_method("supervised"), known) is None
-    assert list(build_probes(configs(linear=True), small_method("simclr"), known).classifiers) == ["online_linear"]
-    probes = build_probes(configs(linear=True, mlp=True, layers=True, hidden=6, lr=0.5), small_method("simclr"), known)
-    assert list(probes.classifiers) == ["online_linear", "online_mlp", "online_linear_layer1", "online_linear_layer2"]
+    assert list(build_probes(configs(linear=True), small_method("simclr"), known).classifiers) == [
+        "online_linear"
+    ]
+    probes = build_probes(
+        configs(linear=True, mlp=True, layers=True, hidden=6, lr=0.5), small_method("simclr"), known
+    )
+    assert list(probes.classifiers) == [
+        "online_linear",
+        "online_mlp",
+        "online_linear_layer1",
+        "online_linear_layer2",
+    ]
     assert probes.classifiers["online_mlp"][0].out_features == 6
     assert probes.optimizer.param_groups[0]["lr"] == 0.5
     with pytest.raises(ConfigError, match=r"loss.classes=3: .*train.beton has 4 classes; give 4"):
@@ -224,52 +291,81 @@ def test_build_probes__follows_the_configuration(data):
     for probe in ({}, {"linear": True}):  # a million classes: 4 GB of logits for 2 x 20,000 views
         many = configs(classes=10**6, **probe)
         many.train = TrainConfig(epochs=1, batch_size=20_000)
-        with pytest.raises(ConfigError, match=r"for 1,000,000 classes would take .* GB of memory.*Are the labels ids"):
-            build_probes(many, any_method("simclr" if probe else "supervised"), replace(known, labels=range(10**6)))
+        with pytest.raises(
+            ConfigError,
+            match=r"for 1,000,000 classes would take .* GB of memory.*Are the labels ids",
+        ):
+            build_probes(
+                many,
+                any_method("simclr" if probe else "supervised"),
+                replace(known, labels=range(10**6)),
+            )
 
 
-def test_probe_config__says_what_is_wrong():
-    """Values out of range and layers without a classifier are ConfigErrors."""
-    for options, message in (({"layers": True}, "probe.linear=1"), ({"lr": 0.0}, "positive"), ({"hidden": 0}, "at least 1")):
+def test_probe_config__rejects_invalid_options():
+    """Values out of range, and layers without a linear classifier, raise."""
+    for options, message in (
+        ({"layers": True}, "probe.linear=1"),
+        ({"lr": 0.0}, "positive"),
+        ({"hidden": 0}, "at least 1"),
+    ):
         with pytest.raises(ConfigError, match=message):
             OnlineProbeConfig(**options)
 
 
 def test_score__encodes_once_and_equals_separate_passes(data):
-    """Each sample passes the backbone once; kNN is that of the features alone, each accuracy that of its classifier."""
+    """Each sample passes the backbone once; all scores equal those of separate passes."""
     method = small_method("simclr")
     probes = OnlineProbes(method, 4, layers=True, seed=1)
     counts = []
-    method.backbone.register_forward_hook(lambda _module, inputs, _output: counts.append(len(inputs[0])))
-    with Evaluation(data, EvalConfig(batch_size=7, k=5), views.plain(16, ratio=1.0), CPU) as evaluation, frozen(method):
+    method.backbone.register_forward_hook(
+        lambda _module, inputs, _output: counts.append(len(inputs[0]))
+    )
+    with (
+        Evaluation(
+            data, EvalConfig(batch_size=7, k=5), views.plain(16, ratio=1.0), CPU
+        ) as evaluation,
+        frozen(method),
+    ):
         found = score(evaluation, method, probes, evaluation.quick)
         assert sum(counts) == 57
         alone = score(evaluation, method, None, evaluation.quick)
         features = evaluation.features(method.features)
         layer1, layer2 = method.projector[:3](features.val), method.projector(features.val)
-    assert list(found) == ["knn", "rankme", "online_linear", "online_linear_layer1", "online_linear_layer2"]
+    assert list(found) == [
+        "knn",
+        "rankme",
+        "online_linear",
+        "online_linear_layer1",
+        "online_linear_layer2",
+    ]
     assert found["knn"] == alone["knn"]
     assert found["rankme"] == pytest.approx(alone["rankme"], rel=1e-4)
     for place, x in (("", features.val), ("_layer1", layer1), ("_layer2", layer2)):
-        right = [int(row.argmax()) == i % 4 for i, row in enumerate(probes.classifiers[f"online_linear{place}"](x))]
+        right = [
+            int(row.argmax()) == i % 4
+            for i, row in enumerate(probes.classifiers[f"online_linear{place}"](x))
+        ]
         assert found[f"online_linear{place}"] == sum(right) / 17
-    with Evaluation(DataConfig(train=data.train), EvalConfig(), views.plain(16, ratio=1.0), CPU) as evaluation:
+    with Evaluation(
+        DataConfig(train=data.train), EvalConfig(), views.plain(16, ratio=1.0), CPU
+    ) as evaluation:
         assert score(evaluation, method, probes, evaluation.quick) == {}
 
 
-def test_note__keeps_the_first_time_of_each_threshold():
-    """An accuracy counts from its threshold on, exactly reached included, at the training seconds of the first evaluation."""
+def test_record_evaluation__keeps_the_first_time_of_each_threshold():
+    """A threshold keeps the training time of the first evaluation that reached it."""
     progress = Progress()
     for seconds, knn in ((1.0, 0.6), (2.0, 13 / 20), (3.0, 0.82), (4.0, 0.5), (5.0, 0.84)):
         progress.seconds = seconds
-        note(progress, {"knn": knn}, took_s=0.5)
-    note(progress, {}, took_s=0.5)
+        record_evaluation(progress, {"knn": knn}, elapsed_s=0.5)
+    record_evaluation(progress, {}, elapsed_s=0.5)
     assert progress.seconds_to == {65: 2.0, 80: 3.0}
     assert progress.evaluation_seconds == 3.0
 
 
-def test_fit__milestones_survive_a_resume(tmp_path):
-    """A threshold reached before the stop keeps its seconds, evaluation seconds go on, and result.json names both."""
+def test_fit__thresholds_survive_a_resume(tmp_path):
+    """Times of thresholds and evaluations survive a resume, and result.json contains them."""
     accuracies = iter([0.2, 0.66, 0.7, 0.86])
 
     def evaluate():
@@ -283,10 +379,16 @@ def test_fit__milestones_survive_a_resume(tmp_path):
     progress = second.fit(evaluate=evaluate, times=4)
     rows = read_rows(tmp_path / "eval.csv")
     assert [row["step"] for row in rows] == [0, 3, 6, 9]
-    assert progress.seconds_to == {65: rows[1]["seconds"], 80: rows[3]["seconds"], 85: rows[3]["seconds"]}
+    assert progress.seconds_to == {
+        65: rows[1]["seconds"],
+        80: rows[3]["seconds"],
+        85: rows[3]["seconds"],
+    }
     spent = [row["evaluation_seconds"] for row in rows]
     assert 0 < spent[0] < spent[1] < spent[2] < spent[3] == progress.evaluation_seconds
-    result = finish(second.record, progress, {}, device=CPU, precision="float32", num_views=2, steps_per_epoch=4)
+    result = finish(
+        second.record, progress, {}, device=CPU, precision="float32", num_views=2, steps_per_epoch=4
+    )
     content = json.loads((tmp_path / "result.json").read_text())
     assert content["seconds_to_65"] == rows[1]["seconds"]
     assert content["view_epochs"] == 6
@@ -296,27 +398,41 @@ def test_fit__milestones_survive_a_resume(tmp_path):
 
 
 def test_fit__a_finished_run_keeps_its_last_evaluation(tmp_path):
-    """Continued with more epochs, the evaluation after the last step of the first part still counts, its seconds and its milestone."""
+    """The final evaluation of a run still counts after it was extended to more epochs."""
     first = Run(tmp_path)
     progress = first.fit(evaluate=lambda: {"knn": 0.5}, times=2)
-    note(progress, {"knn": 0.9}, took_s=10.0)
-    finish(first.record, progress, {"knn": 0.9}, device=CPU, precision="float32", num_views=2, steps_per_epoch=4)
+    record_evaluation(progress, {"knn": 0.9}, elapsed_s=10.0)
+    finish(
+        first.record,
+        progress,
+        {"knn": 0.9},
+        device=CPU,
+        precision="float32",
+        num_views=2,
+        steps_per_epoch=4,
+    )
     continued = Run(tmp_path, resume="extend", epochs=4).fit(evaluate=lambda: {"knn": 0.5})
     assert continued.evaluation_seconds == progress.evaluation_seconds > 10
     assert continued.seconds_to == dict.fromkeys((65, 80, 85, 90), progress.seconds)
     assert continued.seconds > progress.seconds
 
 
-def test_fit__an_evaluation_stands_in_the_checkpoint_of_its_step(tmp_path):
-    """Where both fall on a step the evaluation comes first, so that a run killed afterwards has lost neither."""
+def test_fit__evaluates_before_it_saves(tmp_path):
+    """If both are due after a step, the evaluation precedes the checkpoint."""
     run = Run(tmp_path, checkpoint_minutes=0.0)
     saved = []
-    run.fit(evaluate=lambda: saved.append(load_checkpoint(tmp_path / "checkpoint.pt")["progress"]["step"]) or {"knn": 1.0}, times=4)
+    run.fit(
+        evaluate=lambda: (
+            saved.append(load_checkpoint(tmp_path / "checkpoint.pt")["progress"]["step"])
+            or {"knn": 1.0}
+        ),
+        times=4,
+    )
     assert saved == [0, 2, 5, 8]
 
 
 class FakeWandb(ModuleType):
-    """What the package offers, kept in memory."""
+    """An in-memory replacement of the wandb package."""
 
     def __init__(self):
         super().__init__("wandb")
@@ -334,12 +450,14 @@ class FakeWandb(ModuleType):
         self.finished += 1
 
 
-def test_wandb__gets_every_row_and_goes_on_under_its_name(tmp_path, monkeypatch):
-    """Rows arrive with their step, the run is ended, and a continued run goes on under the first one's id."""
+def test_wandb__gets_every_row_and_is_resumed(tmp_path, monkeypatch):
+    """Rows arrive with their step, and a resumed run continues under the same id."""
     wandb = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     with pytest.raises(TrainingStopped):
-        Run(tmp_path, loader=stop_after(MemoryLoader(), 6), wandb=True).fit(evaluate=lambda: {"knn": 0.25}, times=2)
+        Run(tmp_path, loader=stop_after(MemoryLoader(), 6), wandb=True).fit(
+            evaluate=lambda: {"knn": 0.25}, times=2
+        )
     assert wandb.calls[0]["project"] == "ffcv_ssl"
     assert wandb.calls[0]["config"]["optim"]["lr"] == 0.05
     assert "id" not in wandb.calls[0]
@@ -353,8 +471,8 @@ def test_wandb__gets_every_row_and_goes_on_under_its_name(tmp_path, monkeypatch)
     assert wandb.finished == 2
 
 
-def test_wandb__not_installed_is_said_at_once(tmp_path, monkeypatch):
-    """Without the package log.wandb is a ConfigError with the command that installs it, and no folder is made."""
+def test_wandb__must_be_installed(tmp_path, monkeypatch):
+    """Without the package, log.wandb raises before the folder is created."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install wandb"):
         Run(tmp_path / "run", wandb=True)

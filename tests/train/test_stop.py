@@ -1,4 +1,4 @@
-"""Signals as requests."""
+"""Tests of signals as requests to stop."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from ffcv_ssl.train.stop import StopSignals
 
 
 def test_stop_signals__second_one_acts():
-    """The first Ctrl-C is remembered, the second interrupts as ever."""
+    """The first Ctrl-C is recorded, the second one interrupts."""
     with StopSignals() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.received == signal.SIGINT
@@ -18,8 +18,8 @@ def test_stop_signals__second_one_acts():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_stop_signals__heed_all_that_would_end_the_process(number):
-    """kill, a closed terminal and Ctrl-\\ are requests too; what the process was told to ignore (nohup) stays ignored."""
+def test_stop_signals__record_all_signals_that_end_a_process(number):
+    """SIGTERM, SIGHUP and SIGQUIT are recorded; an ignored signal stays ignored."""
     with StopSignals() as stop:
         os.kill(os.getpid(), number)
         assert stop.received == number
@@ -34,7 +34,7 @@ def test_stop_signals__heed_all_that_would_end_the_process(number):
 
 
 def test_stop_signals__ignore_repeats():
-    """Under torchrun, which repeats them, further signals change nothing until the block ends."""
+    """With ignore_repeats, further signals have no effect within the block."""
     before = signal.getsignal(signal.SIGINT)
     with StopSignals(ignore_repeats=True) as stop:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
