@@ -35,7 +35,9 @@ STEPS: dict[str, Mapping[int, float]] = {
 }
 
 
-def milliseconds(box: tuple[int, int], size: tuple[int, int], num_views: int, repeats: int) -> dict[str, float]:
+def milliseconds(
+    box: tuple[int, int], size: tuple[int, int], num_views: int, repeats: int
+) -> dict[str, float]:
     """Return the median time of one view for every step, for a crop of `box` resized to `size`, both (height, width)."""
     height, width = box
     image = np.random.default_rng(0).integers(0, 256, (1, height, 3 * width), dtype=np.uint8)
@@ -59,8 +61,15 @@ def milliseconds(box: tuple[int, int], size: tuple[int, int], num_views: int, re
 
 def main() -> None:
     """Print one table; with --out also write its numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=200, help="rounds, each measures every step once (default: 200)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=200,
+        help="rounds, each measures every step once (default: 200)",
+    )
     parser.add_argument("--out", type=Path, help="JSON with the medians")
     options = parser.parse_args()
     result = {

@@ -41,7 +41,9 @@ try:
     from ffcv.loader.epoch_iterator import EpochIterator
     from ffcv.pipeline.allocation_query import AllocationQuery
 except ImportError as error:
-    raise ImportError(f"ffcv_ssl.interop.ffcv needs FFCV ({error}): pip install 'ffcv_ssl[ffcv]'.") from error
+    raise ImportError(
+        f"ffcv_ssl.interop.ffcv needs FFCV ({error}): pip install 'ffcv_ssl[ffcv]'."
+    ) from error
 
 CHUNK = 8  # samples that a thread takes at a time
 POLL_S = 0.5  # between two looks at whether anybody still waits for a batch
@@ -78,16 +80,24 @@ class ViewDecoder(SimpleRGBImageDecoder):  # FFCV takes for a decoder what is on
     def declare_state_and_memory(self, previous_state):
         """Tell FFCV the shape of a sample. It asks when a loader is built, and again for every iterator."""
         if previous_state.shape is not None:
-            raise PipelineError("ViewDecoder reads and decodes the images itself: it is the first operation of an image field's pipeline.")
+            raise PipelineError(
+                "ViewDecoder reads and decodes the images itself: it is the first operation of an image field's pipeline."
+            )
         caller = calling_object()
         loader = getattr(caller, "loader", caller)
         if loader not in self._sources:
-            name = next(name for name, handler in loader.reader.handlers.items() if handler is self.field)
-            self._sources[loader] = ViewSource(loader, name, self.metadata, self._pipeline, self._seed, self._num_workers)
+            name = next(
+                name for name, handler in loader.reader.handlers.items() if handler is self.field
+            )
+            self._sources[loader] = ViewSource(
+                loader, name, self.metadata, self._pipeline, self._seed, self._num_workers
+            )
         self._source = source = self._sources[loader]
         if caller is not loader:
             source.begin(caller, loader.next_epoch - 1)
-        return replace(previous_state, jit_mode=True, shape=source.shape, dtype=source.dtype), AllocationQuery(source.shape, source.dtype)
+        return replace(
+            previous_state, jit_mode=True, shape=source.shape, dtype=source.dtype
+        ), AllocationQuery(source.shape, source.dtype)
 
     def generate_code(self):
         """Return what FFCV compiles: a step back into Python, once per batch."""
@@ -116,17 +126,31 @@ class ViewSource:
         None where no sample comes twice.
     """
 
-    by_number: ClassVar[weakref.WeakValueDictionary[int, "ViewSource"]] = weakref.WeakValueDictionary()
+    by_number: ClassVar[weakref.WeakValueDictionary[int, "ViewSource"]] = (
+        weakref.WeakValueDictionary()
+    )
     _numbers = itertools.count()
 
-    def __init__(self, loader: Loader, field: str, metadata: np.ndarray, pipeline: Sequence[Any], seed: int, num_workers: int | None):
+    def __init__(
+        self,
+        loader: Loader,
+        field: str,
+        metadata: np.ndarray,
+        pipeline: Sequence[Any],
+        seed: int,
+        num_workers: int | None,
+    ):
         reader = BetonReader(loader.reader.file_name)
         where = f"{reader.path}: field {field!r}"
         if not isinstance(reader.fields[field], RGBImageField):
-            raise PipelineError(f"{where}: ViewDecoder reads images, and this is a {type(reader.fields[field]).__name__}.")
+            raise PipelineError(
+                f"{where}: ViewDecoder reads images, and this is a {type(reader.fields[field]).__name__}."
+            )
         records = reader.records[field]
         if records.tobytes() != metadata.tobytes():
-            raise PipelineError(f"{where}: the file was replaced while FFCV's loader was being built.")
+            raise PipelineError(
+                f"{where}: the file was replaced while FFCV's loader was being built."
+            )
         plan = plan_images(field, {field: pipeline}, common_size(reader, field))
         output = plan.outputs[0]
         check_output(where, output)
@@ -134,17 +158,27 @@ class ViewSource:
         cache = plan_cache("os", sizes, records["mode"], np.empty(0, np.int64), 1, where)
         self._renderer = CpuRenderer(ImageDecoder(reader, field, cache, "exact"), plan)
         self._tensor, self._seed = output.tensors[0], seed
-        self._threads = ThreadPoolExecutor(num_workers or loader.num_workers, thread_name_prefix="ffcv_ssl-views")
+        self._threads = ThreadPoolExecutor(
+            num_workers or loader.num_workers, thread_name_prefix="ffcv_ssl-views"
+        )
         self.shape = self._tensor.shape(1)[1 if output.has_view_axis else 2 :]
         self.dtype = self._tensor.lut.dtype
-        self._num_samples, self._has_repeats = reader.num_samples, has_repeats(np.asarray(loader.indices))
-        self.epochs: weakref.WeakKeyDictionary[EpochIterator, tuple[int, np.ndarray | None]] = weakref.WeakKeyDictionary()
+        self._num_samples, self._has_repeats = (
+            reader.num_samples,
+            has_repeats(np.asarray(loader.indices)),
+        )
+        self.epochs: weakref.WeakKeyDictionary[EpochIterator, tuple[int, np.ndarray | None]] = (
+            weakref.WeakKeyDictionary()
+        )
         self.number = next(self._numbers)
         self.by_number[self.number] = self
 
     def begin(self, iterator: EpochIterator, epoch: int) -> None:
         """Note the epoch of an iterator of FFCV's that is being built."""
-        self.epochs[iterator] = epoch, np.zeros(self._num_samples, np.int64) if self._has_repeats else None
+        self.epochs[iterator] = (
+            epoch,
+            np.zeros(self._num_samples, np.int64) if self._has_repeats else None,
+        )
 
     def render(self, iterator: EpochIterator, sample_ids: np.ndarray, out: np.ndarray) -> None:
         """Render the next batch of an iterator into `out`, (n, *shape); SampleError if a sample cannot be read or decoded."""
@@ -156,8 +190,15 @@ class ViewSource:
         parameters = self._renderer.draw(self._seed, epoch, sample_ids, counts)
         views = out.reshape(self._tensor.shape(len(sample_ids)))
         starts = range(0, len(sample_ids), CHUNK)
-        chunks = [self._threads.submit(self._renderer.render, parameters, [views], sample_ids[i : i + CHUNK], i) for i in starts]
-        for error in [chunk.exception() for chunk in chunks]:  # all have ended: FFCV may use its memory again
+        chunks = [
+            self._threads.submit(
+                self._renderer.render, parameters, [views], sample_ids[i : i + CHUNK], i
+            )
+            for i in starts
+        ]
+        for error in [
+            chunk.exception() for chunk in chunks
+        ]:  # all have ended: FFCV may use its memory again
             if error is not None:
                 raise error
 
@@ -210,10 +251,18 @@ def calling_object() -> Loader | EpochIterator:
 def check_output(where: str, output: OutputPlan) -> None:
     """Refuse views that FFCV could not pass on; PipelineError with what to do."""
     if output.render_device is not None:
-        raise PipelineError(f"{where}: ViewDecoder renders on the CPU; leave ToDevice out, and put FFCV's behind ViewDecoder.")
+        raise PipelineError(
+            f"{where}: ViewDecoder renders on the CPU; leave ToDevice out, and put FFCV's behind ViewDecoder."
+        )
     if output.stages:
-        raise PipelineError(f"{where}: {output.stages[0]!r} stands behind the views; put FFCV's own operation behind ViewDecoder.")
+        raise PipelineError(
+            f"{where}: {output.stages[0]!r} stands behind the views; put FFCV's own operation behind ViewDecoder."
+        )
     if len(output.tensors) > 1 or output.tensors[0].channels_last:
-        raise PipelineError(f"{where}: ViewDecoder gives one array of planes; use one decoder per size, and no ToTorchImage.")
+        raise PipelineError(
+            f"{where}: ViewDecoder gives one array of planes; use one decoder per size, and no ToTorchImage."
+        )
     if output.tensors[0].lut.dtype == np.uint16:
-        raise PipelineError(f"{where}: FFCV passes NumPy arrays, which have no 16-bit floats of ours; normalize to float32.")
+        raise PipelineError(
+            f"{where}: FFCV passes NumPy arrays, which have no 16-bit floats of ours; normalize to float32."
+        )

@@ -19,7 +19,13 @@ from typing import Any
 import filelock
 from filelock import FileLock
 from numba.core import sigutils
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, _CacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    NullCache,
+    _CacheLocator,
+)
 from numba.core.compiler_lock import global_compiler_lock
 
 from ffcv_ssl.kernels._cache_folder import announced, cache_folder, source_hash
@@ -71,7 +77,15 @@ class _KernelCacheImpl(CompileResultCacheImpl):
     _locator_classes = (_SourceHashLocator,)  # type: ignore[assignment]
 
 
-DAMAGE = EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, KeyError, ValueError
+DAMAGE = (
+    EOFError,
+    pickle.UnpicklingError,
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    ValueError,
+)
 
 
 class _CheckedFile(IndexDataCacheFile):
@@ -86,7 +100,10 @@ class _CheckedFile(IndexDataCacheFile):
 
     def _load_index(self):
         if os.path.exists(self._index_path):
-            data, version = Path(self._index_path).read_bytes(), pickle.dumps(self._version, protocol=-1)  # Numba's, in front
+            data, version = (
+                Path(self._index_path).read_bytes(),
+                pickle.dumps(self._version, protocol=-1),
+            )  # Numba's, in front
             if not data.startswith(version):
                 raise ValueError("the index does not begin as it was written")
             self._checked(data[len(version) :])
@@ -111,7 +128,11 @@ def say_unusable(folder: str, error: Exception) -> None:
     """Say, once per process, that kernels cannot be read from a folder or kept in it: rights, a full disk, something in a file's place."""
     if folder not in _unusable:
         _unusable.add(folder)
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+        reason = (
+            f"{error.filename}: {error.strerror}"
+            if isinstance(error, OSError) and error.filename
+            else error
+        )
         logger.warning(
             "some compiled kernels cannot be read from or kept in %s (%s); they are compiled anew in each process. "
             "Repair the folder or set FFCV_SSL_CACHE_DIR.",
@@ -143,8 +164,12 @@ class KernelCache(FunctionCache):
         if self._holds(sig, target_context):
             return
         name = hashlib.sha256(f"{self._impl.filename_base} {sig}".encode()).hexdigest()[:16]
-        with contextlib.suppress(filelock.Timeout, OSError):  # a stopped process, a full disk: then several compile, and save one by one
-            scope.enter_context(FileLock(os.path.join(self.cache_path, f"{name}.turn"), timeout=WAIT_S))
+        with contextlib.suppress(
+            filelock.Timeout, OSError
+        ):  # a stopped process, a full disk: then several compile, and save one by one
+            scope.enter_context(
+                FileLock(os.path.join(self.cache_path, f"{name}.turn"), timeout=WAIT_S)
+            )
         if not self._holds(sig, target_context):
             scope.enter_context(announced(self._py_func))
 
@@ -153,7 +178,9 @@ class KernelCache(FunctionCache):
         target_context.refresh()
         try:
             with self._lock():
-                return self._index_key(sig, target_context.codegen()) in self._cache_file._load_index()
+                return (
+                    self._index_key(sig, target_context.codegen()) in self._cache_file._load_index()
+                )
         except (OSError, *DAMAGE):  # said when the entry is loaded
             return False
 
@@ -162,11 +189,19 @@ class KernelCache(FunctionCache):
             with self._lock():
                 try:
                     found = super()._load_overload(sig, target_context)
-                    if found is not None and tuple(found.signature.args) != sigutils.normalize_signature(sig)[0]:
+                    if (
+                        found is not None
+                        and tuple(found.signature.args) != sigutils.normalize_signature(sig)[0]
+                    ):
                         raise ValueError(f"{found.signature} where {sig} should be")
                     return found
                 except DAMAGE as error:
-                    logger.warning("compiled kernels in %s are damaged (%s); compiling %s anew.", self.cache_path, error, self._name)
+                    logger.warning(
+                        "compiled kernels in %s are damaged (%s); compiling %s anew.",
+                        self.cache_path,
+                        error,
+                        self._name,
+                    )
                     self.flush()
         except OSError as error:
             say_unusable(self.cache_path, error)
@@ -175,10 +210,15 @@ class KernelCache(FunctionCache):
     def _save_overload(self, sig, data):
         try:
             with self._lock():
-                for leftover in Path(self.cache_path).glob("*.tmp.*"):  # of a process that was killed: the lock is ours
+                for leftover in Path(self.cache_path).glob(
+                    "*.tmp.*"
+                ):  # of a process that was killed: the lock is ours
                     leftover.unlink()
                 super()._save_overload(sig, data)
-        except (OSError, *DAMAGE) as error:  # a full disk costs the next process a compilation, no more
+        except (
+            OSError,
+            *DAMAGE,
+        ) as error:  # a full disk costs the next process a compilation, no more
             say_unusable(self.cache_path, error)
 
 

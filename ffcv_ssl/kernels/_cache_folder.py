@@ -19,7 +19,12 @@ from ffcv_ssl import __version__
 logger = logging.getLogger("ffcv_ssl")
 
 PACKAGE = Path(__file__).resolve().parents[1]
-COMPILED_FILES = ("kernels/**/*.py", "codecs/_call.py", "codecs/slices.py", "loader/render/chunk.py")  # all that hold compiled code
+COMPILED_FILES = (
+    "kernels/**/*.py",
+    "codecs/_call.py",
+    "codecs/slices.py",
+    "loader/render/chunk.py",
+)  # all that hold compiled code
 PATIENCE_S = 1.0  # before a compilation is announced
 COMPILING_S = "10 to 20"  # what the largest kernel takes on one core
 _compiling: list[str] = []  # kernels, outermost first; guarded by the compiler's lock
@@ -30,7 +35,9 @@ def announced(function: Callable) -> Iterator[None]:
     """Say that a kernel is being compiled, once it has taken a second; not of the kernels that it calls."""
     name = f"{function.__module__}.{function.__qualname__}"
     message = "compiling %s: once per machine, it takes %s seconds."
-    timer = threading.Timer(PATIENCE_S, logger.warning, (message, name, COMPILING_S))  # a warning is seen without configured logging
+    timer = threading.Timer(
+        PATIENCE_S, logger.warning, (message, name, COMPILING_S)
+    )  # a warning is seen without configured logging
     timer.daemon = True
     if not _compiling:
         timer.start()
@@ -58,7 +65,9 @@ def cache_folder() -> Path | None:
 
     `FFCV_SSL_CACHE_DIR` names it; otherwise it is `ffcv_ssl` in the user's cache folder.
     """
-    root = os.environ.get("FFCV_SSL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ffcv_ssl")
+    root = os.environ.get("FFCV_SSL_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ffcv_ssl"
+    )
     folder = Path(root) / "kernels" / source_hash()
     try:
         folder = folder.expanduser()  # RuntimeError: no home
@@ -68,5 +77,9 @@ def cache_folder() -> Path | None:
             with FileLock(folder / "lock"):
                 return folder
     except (OSError, RuntimeError, UserWarning) as error:
-        logger.warning("compiled kernels are not kept: %s cannot be written and locked (%s); set FFCV_SSL_CACHE_DIR.", folder, error)
+        logger.warning(
+            "compiled kernels are not kept: %s cannot be written and locked (%s); set FFCV_SSL_CACHE_DIR.",
+            folder,
+            error,
+        )
         return None

@@ -34,7 +34,11 @@ def _find_cache() -> Callable | None:
             raise ImportError(f"tested with {first} and later versions before {last}")
         from ffcv_ssl.kernels._cache import use_cache
     except ImportError as error:
-        logger.warning("Numba %s: compiled kernels are not kept, each process compiles them anew (%s).", numba.__version__, error)
+        logger.warning(
+            "Numba %s: compiled kernels are not kept, each process compiles them anew (%s).",
+            numba.__version__,
+            error,
+        )
         return None
     return use_cache
 

@@ -36,7 +36,9 @@ RADIUS = _column()  # of the blur, taps on each side; 0: no blur
 FALLOFF = _column()  # of the blur, exp(-1 / (2 sigma^2))
 THRESHOLD = _column(NO_SOLARIZATION)
 RESAMPLE = _column(BILINEAR)  # filter
-DENOMINATOR = _column(1)  # 2, 4, 8: the crop is a part of the image scaled by 1/2, 1/4, 1/8 in the DCT
+DENOMINATOR = _column(
+    1
+)  # 2, 4, 8: the crop is a part of the image scaled by 1/2, 1/4, 1/8 in the DCT
 
 NUM_COLUMNS = len(_neutral)
 NEUTRAL = np.array(_neutral, np.float32)

@@ -47,10 +47,14 @@ class Augmentation:
 
 
 SIMCLR_VIEWS = Augmentation()
-BYOL_VIEWS = Augmentation(strengths=(0.4, 0.4, 0.2, 0.1), blur=(1.0, 0.1), solarize=(0.0, 0.2))  # Grill et al. 2020, table 6
+BYOL_VIEWS = Augmentation(
+    strengths=(0.4, 0.4, 0.2, 0.1), blur=(1.0, 0.1), solarize=(0.0, 0.2)
+)  # Grill et al. 2020, table 6
 
 
-def finish(views: list[Any], normalize: Normalize, dtype: Any, device: Any, render: str) -> list[Any]:
+def finish(
+    views: list[Any], normalize: Normalize, dtype: Any, device: Any, render: str
+) -> list[Any]:
     """Add the device and the normalization, such that bytes are moved and not floats."""
     if render not in ("cpu", "gpu"):
         raise PipelineError(f"render is 'cpu' or 'gpu', got {render!r}.")
@@ -61,7 +65,14 @@ def finish(views: list[Any], normalize: Normalize, dtype: Any, device: Any, rend
     return views if normalize is None else [*views, NormalizeImage(*normalize, dtype)]
 
 
-def augment(crop: Any, flip: float, jitter: RandomColorJitter, gray: float, blur: GaussianBlur, solarize: float) -> list[Any]:
+def augment(
+    crop: Any,
+    flip: float,
+    jitter: RandomColorJitter,
+    gray: float,
+    blur: GaussianBlur,
+    solarize: float,
+) -> list[Any]:
     """Return the chain that all methods share; steps that never happen are left out."""
     steps = [crop]
     steps += [RandomHorizontalFlip(flip)] if flip else []

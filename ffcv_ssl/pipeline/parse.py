@@ -13,7 +13,13 @@ from ffcv_ssl.transforms.decoders import Decoder
 from ffcv_ssl.transforms.multi_view import MultiView
 from ffcv_ssl.transforms.stages import NormalizeImage, ToDevice, ToTensor, ToTorchImage
 
-RENDERED = ViewTransform, Decoder, NormalizeImage, ToTensor, ToTorchImage  # what the kernel does, at once or by how it writes
+RENDERED = (
+    ViewTransform,
+    Decoder,
+    NormalizeImage,
+    ToTensor,
+    ToTorchImage,
+)  # what the kernel does, at once or by how it writes
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,14 @@ class ParsedPipeline:
     """The GPU that renders the views; None: the CPU does."""
 
 
-def parse_pipeline(field: str, pipeline: Sequence[Any], common_size: tuple[int, int] | None) -> ParsedPipeline:
+def parse_pipeline(
+    field: str, pipeline: Sequence[Any], common_size: tuple[int, int] | None
+) -> ParsedPipeline:
     """Read one pipeline of an image field; errors name `field` and the element."""
     if not isinstance(pipeline, (list, tuple)):
-        raise PipelineError(f"field {field!r}: a pipeline is a list of transforms, got {type(pipeline).__name__}.")
+        raise PipelineError(
+            f"field {field!r}: a pipeline is a list of transforms, got {type(pipeline).__name__}."
+        )
     elements = list(pipeline)
     multi = [index for index, element in enumerate(elements) if isinstance(element, MultiView)]
     if len(multi) > 1:
@@ -64,8 +74,12 @@ def parse_pipeline(field: str, pipeline: Sequence[Any], common_size: tuple[int, 
         lists, after = [elements], []
     split = [_split(field, [*view, *after]) for view in lists]
     rendered, stages, devices = zip(*split, strict=True)
-    if any(others != stages[0] for others in stages) or any(device != devices[0] for device in devices):
-        raise PipelineError(f"field {field!r}: ToDevice and modules stand before or after MultiView, for all views alike.")
+    if any(others != stages[0] for others in stages) or any(
+        device != devices[0] for device in devices
+    ):
+        raise PipelineError(
+            f"field {field!r}: ToDevice and modules stand before or after MultiView, for all views alike."
+        )
     views = tuple(_parse_view(field, view, common_size) for view in rendered)
     return ParsedPipeline(views, tuple(stages[0]), bool(multi), devices[0])
 
@@ -76,9 +90,13 @@ def _split(field: str, elements: list[Any]) -> tuple[list[Any], list[Any], torch
         if isinstance(element, MultiView):
             raise PipelineError(f"field {field!r}: MultiView cannot stand inside MultiView.")
         if isinstance(element, type):
-            raise PipelineError(f"field {field!r}: {element.__name__} is a class; write {element.__name__}(…).")
+            raise PipelineError(
+                f"field {field!r}: {element.__name__} is a class; write {element.__name__}(…)."
+            )
         if not isinstance(element, (*RENDERED, ToDevice)) and not callable(element):
-            raise PipelineError(f"field {field!r}: {element!r} is not a transform, nor a callable from tensor to tensor.")
+            raise PipelineError(
+                f"field {field!r}: {element!r} is not a transform, nor a callable from tensor to tensor."
+            )
     views = [index for index, element in enumerate(elements) if isinstance(element, ViewTransform)]
     moves = [index for index, element in enumerate(elements) if isinstance(element, ToDevice)]
     device = None
@@ -96,7 +114,9 @@ def _split(field: str, elements: list[Any]) -> tuple[list[Any], list[Any], torch
                 "views; put it behind the transforms."
             )
         device = move.device if move.device.type == "cuda" else None
-        custom = [type(element).__name__ for element in elements if isinstance(element, SampleTransform)]
+        custom = [
+            type(element).__name__ for element in elements if isinstance(element, SampleTransform)
+        ]
         if device and custom:
             raise PipelineError(
                 f"field {field!r}: {custom[0]} is a transform in Python, which a GPU cannot run; put ToDevice behind the transforms."
@@ -110,8 +130,12 @@ def _split(field: str, elements: list[Any]) -> tuple[list[Any], list[Any], torch
                     f"field {field!r}: {type(late).__name__} stands after {type(element).__name__}, which works on finished views; "
                     f"move it before {type(element).__name__}."
                 )
-        layout = [late for late in elements[index:] if isinstance(late, ToTorchImage)]  # describes memory: it is written so from the start
-        stages = [late for late in elements[index:] if not isinstance(late, (ToTensor, ToTorchImage))]
+        layout = [
+            late for late in elements[index:] if isinstance(late, ToTorchImage)
+        ]  # describes memory: it is written so from the start
+        stages = [
+            late for late in elements[index:] if not isinstance(late, (ToTensor, ToTorchImage))
+        ]
         return elements[:index] + layout, stages, device
     return elements, [], device
 
@@ -133,7 +157,9 @@ def _parse_view(field: str, elements: list[Any], common_size: tuple[int, int] | 
             view = replace(view, transforms=_append(field, view, element))
     if not any(isinstance(transform, Crop) for transform in view.transforms):
         if common_size is None:
-            raise PipelineError(f"field {field!r}: its images differ in size; add RandomResizedCrop, CenterCrop or Resize.")
+            raise PipelineError(
+                f"field {field!r}: its images differ in size; add RandomResizedCrop, CenterCrop or Resize."
+            )
         view = replace(view, transforms=(Resize(common_size), *view.transforms))
     return view
 
@@ -141,7 +167,11 @@ def _parse_view(field: str, elements: list[Any], common_size: tuple[int, int] | 
 def _append(field: str, view: ParsedView, transform: ViewTransform) -> tuple[ViewTransform, ...]:
     """Add a transform to a view, or say why it cannot stand there."""
     if view.normalize is not None:
-        raise PipelineError(f"field {field!r}: {type(transform).__name__} works on uint8 views; put it before NormalizeImage.")
+        raise PipelineError(
+            f"field {field!r}: {type(transform).__name__} works on uint8 views; put it before NormalizeImage."
+        )
     if isinstance(transform, Crop) and view.transforms:
-        raise PipelineError(f"field {field!r}: {type(transform).__name__} must be the first transform of a view, and the only crop.")
+        raise PipelineError(
+            f"field {field!r}: {type(transform).__name__} must be the first transform of a view, and the only crop."
+        )
     return (*view.transforms, transform)

@@ -38,27 +38,45 @@ class ViewGroup:
 
     def columns(self) -> list[str]:
         """Names of the columns that this group draws."""
-        return [f"{name}.{p}" for name, transform in zip(self.names, self.transforms, strict=True) for p in transform.parameters]
+        return [
+            f"{name}.{p}"
+            for name, transform in zip(self.names, self.transforms, strict=True)
+            for p in transform.parameters
+        ]
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: ParameterTable) -> None:
         """Fill the group's part of the table."""
         for name, transform in zip(self.names, self.transforms, strict=True):
-            transform.draw(keys.of(name, transform.seed), sizes, table.select(name, slice(self.first, self.stop)))
+            transform.draw(
+                keys.of(name, transform.seed),
+                sizes,
+                table.select(name, slice(self.first, self.stop)),
+            )
 
     def fill(self, table: ParameterTable, rows: np.ndarray) -> None:
         """Translate the group's part of the table into kernel rows (N, V, passes, NUM_COLUMNS)."""
-        rows[..., 1:, HEIGHT], rows[..., 1:, WIDTH] = self.size  # later passes read the finished view
+        rows[..., 1:, HEIGHT], rows[..., 1:, WIDTH] = (
+            self.size
+        )  # later passes read the finished view
         for name, transform, index in zip(self.names, self.transforms, self.passes, strict=True):
             if isinstance(transform, KernelTransform):
-                transform.fill(table.select(name, slice(self.first, self.stop)), rows[:, :, index], self.size)
+                transform.fill(
+                    table.select(name, slice(self.first, self.stop)), rows[:, :, index], self.size
+                )
 
     def apply(self, index: int, table: ParameterTable, sample: int, views: np.ndarray) -> None:
         """Apply the group's transforms in Python to what pass `index` reads: views (V, h, w, 3) uint8 of one sample, in place."""
         for name, transform, place in zip(self.names, self.transforms, self.passes, strict=True):
             if place == index and isinstance(transform, SampleTransform):
-                columns = {parameter: table[f"{name}.{parameter}"][sample] for parameter in transform.parameters}
+                columns = {
+                    parameter: table[f"{name}.{parameter}"][sample]
+                    for parameter in transform.parameters
+                }
                 for view, number in zip(views, range(self.first, self.stop), strict=True):
-                    transform.apply(view, {parameter: float(values[number]) for parameter, values in columns.items()})
+                    transform.apply(
+                        view,
+                        {parameter: float(values[number]) for parameter, values in columns.items()},
+                    )
 
 
 @dataclass(frozen=True)
@@ -87,7 +105,11 @@ class TensorPlan:
 
     def shape(self, batch_size: int) -> tuple[int, ...]:
         """Shape of the memory that the kernel writes."""
-        return batch_size, self.num_views, *((*self.size, 3) if self.channels_last else (3, *self.size))
+        return (
+            batch_size,
+            self.num_views,
+            *((*self.size, 3) if self.channels_last else (3, *self.size)),
+        )
 
     def apply(self, index: int, table: ParameterTable, sample: int, views: np.ndarray) -> None:
         """Apply transforms in Python to what pass `index` reads: all views (V, h, w, 3) uint8 of one sample, in place."""
@@ -99,7 +121,9 @@ class TensorPlan:
 
     def rows(self, table: ParameterTable) -> np.ndarray:
         """Return the kernel rows of all views, (N, V, passes, NUM_COLUMNS) float32."""
-        rows = np.empty((len(table.values), self.num_views, self.num_passes, NUM_COLUMNS), np.float32)
+        rows = np.empty(
+            (len(table.values), self.num_views, self.num_passes, NUM_COLUMNS), np.float32
+        )
         rows[...] = NEUTRAL
         view = 0
         for group in self.groups:
@@ -132,7 +156,11 @@ class OutputPlan:
     @property
     def device(self) -> torch.device:
         """Where the finished views are."""
-        devices = [stage.device for stage in self.stages if hasattr(stage, "device") and isinstance(stage.device, torch.device)]
+        devices = [
+            stage.device
+            for stage in self.stages
+            if hasattr(stage, "device") and isinstance(stage.device, torch.device)
+        ]
         return devices[-1] if devices else self.render_device or torch.device("cpu")
 
 
@@ -156,21 +184,33 @@ class ImagePlan:
         return self.outputs[0].render_device
 
     def draw(
-        self, seed: int, epoch: int, sample_ids: np.ndarray, sizes: np.ndarray, occurrences: np.ndarray | None = None
+        self,
+        seed: int,
+        epoch: int,
+        sample_ids: np.ndarray,
+        sizes: np.ndarray,
+        occurrences: np.ndarray | None = None,
     ) -> ParameterTable:
         """Draw the parameter table of a batch.
 
         `sizes` is (N, 2) int32, heights and widths of the stored images; the rest is as in `Keys`.
         """
-        table = ParameterTable(self.columns, np.full((len(sample_ids), self.num_views, len(self.columns)), np.nan, np.float32))
+        table = ParameterTable(
+            self.columns,
+            np.full((len(sample_ids), self.num_views, len(self.columns)), np.nan, np.float32),
+        )
         for tensor in self.tensors:
             for group in tensor.groups:
-                keys = Keys(seed, epoch, sample_ids, range(group.first, group.stop), occurrences=occurrences)
+                keys = Keys(
+                    seed, epoch, sample_ids, range(group.first, group.stop), occurrences=occurrences
+                )
                 group.draw(keys, sizes, table)
         return table
 
 
-def plan_images(field: str, pipelines: dict[str, Sequence[Any]], common_size: tuple[int, int] | None) -> ImagePlan:
+def plan_images(
+    field: str, pipelines: dict[str, Sequence[Any]], common_size: tuple[int, int] | None
+) -> ImagePlan:
     """Plan all pipelines that read one stored image field.
 
     Parameters
@@ -215,7 +255,9 @@ def _plan_output(name: str, parsed: ParsedPipeline, first: int) -> OutputPlan:
         group = _group(view, first + start, first + stop)
         by_size.setdefault(group.size, []).append(group)
         if styles.setdefault(group.size, view).style != view.style:
-            raise PipelineError(f"field {name!r}: views of one size share one tensor; give them the same normalization and layout.")
+            raise PipelineError(
+                f"field {name!r}: views of one size share one tensor; give them the same normalization and layout."
+            )
         start = stop
     tensors = tuple(_tensor(groups, size, styles[size]) for size, groups in by_size.items())
     return OutputPlan(name, tensors, parsed.stages, parsed.has_view_axis, parsed.device)

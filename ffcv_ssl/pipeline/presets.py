@@ -21,8 +21,25 @@ from typing import Any
 import numpy as np
 
 from ffcv_ssl.errors import PipelineError
-from ffcv_ssl.pipeline.augmentation import BYOL_VIEWS, SIMCLR_VIEWS, Normalize, PerView, Render, Size, augment, finish, per_view
-from ffcv_ssl.transforms import CenterCrop, GaussianBlur, MultiView, RandomColorJitter, RandomPatchCrop, RandomResizedCrop
+from ffcv_ssl.pipeline.augmentation import (
+    BYOL_VIEWS,
+    SIMCLR_VIEWS,
+    Normalize,
+    PerView,
+    Render,
+    Size,
+    augment,
+    finish,
+    per_view,
+)
+from ffcv_ssl.transforms import (
+    CenterCrop,
+    GaussianBlur,
+    MultiView,
+    RandomColorJitter,
+    RandomPatchCrop,
+    RandomResizedCrop,
+)
 
 
 def augmented(
@@ -64,9 +81,14 @@ def augmented(
     >>> from ffcv_ssl import views
     >>> pipelines = {"image": views.augmented(32, n=4, blur=0)}
     """
-    blurs, solarizes = (per_view(name, p, n) for name, p in (("blur", blur), ("solarize", solarize)))
+    blurs, solarizes = (
+        per_view(name, p, n) for name, p in (("blur", blur), ("solarize", solarize))
+    )
     crop, color = RandomResizedCrop(size, scale=scale), RandomColorJitter(jitter, *strengths)
-    views = [augment(crop, flip, color, gray, GaussianBlur(p), q) for p, q in zip(blurs, solarizes, strict=True)]
+    views = [
+        augment(crop, flip, color, gray, GaussianBlur(p), q)
+        for p, q in zip(blurs, solarizes, strict=True)
+    ]
     return finish([MultiView(views)], normalize, dtype, device, render)
 
 
@@ -235,7 +257,14 @@ def multi_crop(
     views = []
     for size, count, scale in zip(sizes, counts, scales, strict=True):
         jitter = RandomColorJitter(SIMCLR_VIEWS.jitter, *SIMCLR_VIEWS.strengths)
-        view = augment(RandomResizedCrop(size, scale=scale), SIMCLR_VIEWS.flip, jitter, SIMCLR_VIEWS.gray, GaussianBlur(0.5), 0.0)
+        view = augment(
+            RandomResizedCrop(size, scale=scale),
+            SIMCLR_VIEWS.flip,
+            jitter,
+            SIMCLR_VIEWS.gray,
+            GaussianBlur(0.5),
+            0.0,
+        )
         views += [view] * count
     return finish([MultiView(views)], normalize, dtype, device, render)
 

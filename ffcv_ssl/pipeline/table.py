@@ -29,7 +29,9 @@ class ParameterTable:
 
     def __repr__(self) -> str:
         samples, views, _ = self.values.shape
-        return f"ParameterTable({samples} samples, {views} views, columns {', '.join(self.columns)})"
+        return (
+            f"ParameterTable({samples} samples, {views} views, columns {', '.join(self.columns)})"
+        )
 
     def select(self, transform: str, views: slice) -> "TransformColumns":
         """Return the columns of one transform, for some views, by their short names."""

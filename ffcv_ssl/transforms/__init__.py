@@ -3,10 +3,24 @@
 from ffcv_ssl.transforms.base import SampleTransform
 from ffcv_ssl.transforms.blur import GaussianBlur
 from ffcv_ssl.transforms.color import RandomColorJitter, RandomGrayscale, RandomSolarization
-from ffcv_ssl.transforms.crop import CenterCrop, FixedPatchCrop, RandomPatchCrop, RandomResizedCrop, Resize
+from ffcv_ssl.transforms.crop import (
+    CenterCrop,
+    FixedPatchCrop,
+    RandomPatchCrop,
+    RandomResizedCrop,
+    Resize,
+)
 from ffcv_ssl.transforms.flip import RandomHorizontalFlip
 from ffcv_ssl.transforms.multi_view import MultiView
-from ffcv_ssl.transforms.stages import Convert, ModuleWrapper, NormalizeImage, Squeeze, ToDevice, ToTensor, ToTorchImage
+from ffcv_ssl.transforms.stages import (
+    Convert,
+    ModuleWrapper,
+    NormalizeImage,
+    Squeeze,
+    ToDevice,
+    ToTensor,
+    ToTorchImage,
+)
 
 __all__ = [
     "CenterCrop",

@@ -55,7 +55,11 @@ class KernelTransform:
         if "columns" in vars(cls):
             cls.parameters = tuple(cls.columns)
             # The order of the colour steps alone changes nothing, whatever it is.
-            cls.neutral = {parameter: float(NEUTRAL[column]) for parameter, column in cls.columns.items() if column != ORDER}
+            cls.neutral = {
+                parameter: float(NEUTRAL[column])
+                for parameter, column in cls.columns.items()
+                if column != ORDER
+            }
 
     def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
         """Copy the parameters into kernel rows (N, V, NUM_COLUMNS) for views of `size` (height, width)."""
@@ -124,14 +128,20 @@ def check_probability(transform: str, parameter: str, value: float) -> None:
         raise PipelineError(f"{transform}: {parameter} is a probability in [0, 1], got {value!r}.")
 
 
-def check_range(transform: str, parameter: str, value: tuple[float, float], low: float, high: float) -> tuple[float, float]:
+def check_range(
+    transform: str, parameter: str, value: tuple[float, float], low: float, high: float
+) -> tuple[float, float]:
     """Return a range as two floats; raise PipelineError unless low <= first <= second <= high."""
     try:
         first, second = (float(bound) for bound in value)
     except (TypeError, ValueError):
-        raise PipelineError(f"{transform}: {parameter} is a pair (low, high), got {value!r}.") from None
+        raise PipelineError(
+            f"{transform}: {parameter} is a pair (low, high), got {value!r}."
+        ) from None
     if not (math.isfinite(first) and low <= first <= second <= high):
-        raise PipelineError(f"{transform}: {parameter} must satisfy {low} <= low <= high <= {high}, got {value!r}.")
+        raise PipelineError(
+            f"{transform}: {parameter} must satisfy {low} <= low <= high <= {high}, got {value!r}."
+        )
     return first, second
 
 

@@ -8,7 +8,13 @@ import numpy as np
 
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.transforms.base import Columns, KernelTransform, check_probability, check_range, uniform_between
+from ffcv_ssl.transforms.base import (
+    Columns,
+    KernelTransform,
+    check_probability,
+    check_range,
+    uniform_between,
+)
 from ffcv_ssl.transforms.keys import Keys
 
 
@@ -41,11 +47,17 @@ class GaussianBlur(KernelTransform):
 
     def __post_init__(self):
         check_probability("GaussianBlur", "blur_prob", self.blur_prob)
-        object.__setattr__(self, "sigma", check_range("GaussianBlur", "sigma", self.sigma, 1e-3, 1e3))
+        object.__setattr__(
+            self, "sigma", check_range("GaussianBlur", "sigma", self.sigma, 1e-3, 1e3)
+        )
         if self.kernel_size is not None and (
-            not isinstance(self.kernel_size, (int, np.integer)) or self.kernel_size < 1 or self.kernel_size % 2 == 0
+            not isinstance(self.kernel_size, (int, np.integer))
+            or self.kernel_size < 1
+            or self.kernel_size % 2 == 0
         ):
-            raise PipelineError(f"GaussianBlur: kernel_size is odd and positive, got {self.kernel_size!r}.")
+            raise PipelineError(
+                f"GaussianBlur: kernel_size is odd and positive, got {self.kernel_size!r}."
+            )
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
         """Draw sigma; views that are left alone get 0."""

@@ -10,11 +10,23 @@ import numpy as np
 
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.transforms.base import Columns, KernelTransform, check_probability, check_range, uniform_between
+from ffcv_ssl.transforms.base import (
+    Columns,
+    KernelTransform,
+    check_probability,
+    check_range,
+    uniform_between,
+)
 from ffcv_ssl.transforms.keys import Keys
 
 # The 24 orders of the four colour steps, each as base-4 digits, first step lowest.
-ORDERS = np.array([sum(step * 4**place for place, step in enumerate(order)) for order in itertools.permutations(range(4))], np.float32)
+ORDERS = np.array(
+    [
+        sum(step * 4**place for place, step in enumerate(order))
+        for order in itertools.permutations(range(4))
+    ],
+    np.float32,
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,14 @@ class RandomColorJitter(KernelTransform):
             value = getattr(self, parameter)
             if not isinstance(value, (tuple, list)):
                 if not isinstance(value, numbers.Real) or value < 0:
-                    raise PipelineError(f"RandomColorJitter: {parameter} is a number >= 0 or a pair (low, high), got {value!r}.")
+                    raise PipelineError(
+                        f"RandomColorJitter: {parameter} is a number >= 0 or a pair (low, high), got {value!r}."
+                    )
                 value = (-value, value) if parameter == "hue" else (max(0, 1 - value), 1 + value)
             low, high = (-0.5, 0.5) if parameter == "hue" else (0, 255)
-            object.__setattr__(self, parameter, check_range("RandomColorJitter", parameter, value, low, high))
+            object.__setattr__(
+                self, parameter, check_range("RandomColorJitter", parameter, value, low, high)
+            )
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
         """Draw order and factors; views that are left alone get neutral factors."""
@@ -104,7 +120,9 @@ class RandomSolarization(KernelTransform):
     def __post_init__(self):
         check_probability("RandomSolarization", "solarization_prob", self.solarization_prob)
         if not 0 <= self.threshold <= 255:
-            raise PipelineError(f"RandomSolarization: threshold is on the 0..255 scale, got {self.threshold!r}.")
+            raise PipelineError(
+                f"RandomSolarization: threshold is on the 0..255 scale, got {self.threshold!r}."
+            )
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
         """Draw whether to invert."""

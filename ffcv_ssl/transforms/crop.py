@@ -12,7 +12,12 @@ from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.transforms.base import Columns, KernelTransform, check_range, uniform_between
 from ffcv_ssl.transforms.keys import Keys
 
-FILTERS = {"nearest": col.NEAREST, "area": col.AREA, "bilinear": col.BILINEAR, "bicubic": col.BICUBIC}
+FILTERS = {
+    "nearest": col.NEAREST,
+    "area": col.AREA,
+    "bilinear": col.BILINEAR,
+    "bicubic": col.BICUBIC,
+}
 MAX_SIDE = 4096  # of a view
 ATTEMPTS = 10  # of torchvision's RandomResizedCrop, before it falls back to the centre
 
@@ -36,15 +41,26 @@ class Crop(KernelTransform):
     seed: int | None = None
 
     name: ClassVar[str] = "crop"
-    columns: ClassVar[Mapping[str, int]] = {"top": col.TOP, "left": col.LEFT, "height": col.HEIGHT, "width": col.WIDTH}
+    columns: ClassVar[Mapping[str, int]] = {
+        "top": col.TOP,
+        "left": col.LEFT,
+        "height": col.HEIGHT,
+        "width": col.WIDTH,
+    }
 
     def __post_init__(self):
         size = self.size if isinstance(self.size, (tuple, list)) else (self.size, self.size)
-        if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and 1 <= side <= MAX_SIDE for side in size):
-            raise PipelineError(f"{type(self).__name__}: size is one or two integers in 1..{MAX_SIDE}, got {self.size!r}.")
+        if len(size) != 2 or not all(
+            isinstance(side, (int, np.integer)) and 1 <= side <= MAX_SIDE for side in size
+        ):
+            raise PipelineError(
+                f"{type(self).__name__}: size is one or two integers in 1..{MAX_SIDE}, got {self.size!r}."
+            )
         object.__setattr__(self, "size", (int(size[0]), int(size[1])))
         if self.interpolation not in FILTERS:
-            raise PipelineError(f"{type(self).__name__}: interpolation is one of {', '.join(FILTERS)}, got {self.interpolation!r}.")
+            raise PipelineError(
+                f"{type(self).__name__}: interpolation is one of {', '.join(FILTERS)}, got {self.interpolation!r}."
+            )
 
     def boxes(self, keys: Keys, heights: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return top, left, height and width, (N, V) integers, for images of the given (N, V) sizes."""
@@ -52,8 +68,12 @@ class Crop(KernelTransform):
 
     def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
         """Draw the boxes."""
-        heights, widths = (np.broadcast_to(sizes[:, axis, None].astype(np.int64), keys.shape) for axis in (0, 1))
-        for parameter, values in zip(self.parameters, self.boxes(keys, heights, widths), strict=True):
+        heights, widths = (
+            np.broadcast_to(sizes[:, axis, None].astype(np.int64), keys.shape) for axis in (0, 1)
+        )
+        for parameter, values in zip(
+            self.parameters, self.boxes(keys, heights, widths), strict=True
+        ):
             table[parameter] = values
 
     def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
@@ -115,8 +135,18 @@ class RandomResizedCrop(Crop):
         log_ratio = math.log(self.ratio[0]), math.log(self.ratio[1])
         for attempt in range(ATTEMPTS):
             full_height, full_width = heights[pending], widths[pending]
-            area = full_height * full_width * uniform_between(keys.uniform("area", attempt, pending), self.scale).astype(np.float64)
-            aspect = np.exp(uniform_between(keys.uniform("ratio", attempt, pending), log_ratio).astype(np.float64)).astype(np.float32)
+            area = (
+                full_height
+                * full_width
+                * uniform_between(keys.uniform("area", attempt, pending), self.scale).astype(
+                    np.float64
+                )
+            )
+            aspect = np.exp(
+                uniform_between(keys.uniform("ratio", attempt, pending), log_ratio).astype(
+                    np.float64
+                )
+            ).astype(np.float32)
             width = np.rint(np.sqrt(area * aspect)).astype(np.int64)
             height = np.rint(np.sqrt(area / aspect)).astype(np.int64)
             top = random_offset(keys.uniform("top", attempt, pending), full_height - height)
@@ -146,13 +176,22 @@ class RandomPatchCrop(Crop):
     def __post_init__(self):
         super().__post_init__()
         patch = self.patch if isinstance(self.patch, (tuple, list)) else (self.patch, self.patch)
-        if len(patch) != 2 or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in patch):
-            raise PipelineError(f"RandomPatchCrop: patch is one or two positive integers, got {self.patch!r}.")
+        if len(patch) != 2 or not all(
+            isinstance(side, (int, np.integer)) and side >= 1 for side in patch
+        ):
+            raise PipelineError(
+                f"RandomPatchCrop: patch is one or two positive integers, got {self.patch!r}."
+            )
         object.__setattr__(self, "patch", (int(patch[0]), int(patch[1])))
 
     def boxes(self, keys, heights, widths):
         height, width = np.minimum(heights, self.patch[0]), np.minimum(widths, self.patch[1])
-        return random_offset(keys.uniform("top"), heights - height), random_offset(keys.uniform("left"), widths - width), height, width
+        return (
+            random_offset(keys.uniform("top"), heights - height),
+            random_offset(keys.uniform("left"), widths - width),
+            height,
+            width,
+        )
 
 
 @dataclass(frozen=True)
@@ -174,15 +213,21 @@ class FixedPatchCrop(Crop):
     def __post_init__(self):
         super().__post_init__()
         if not (0 < self.patch < 1 or (self.patch >= 1 and self.patch == int(self.patch))):
-            raise PipelineError(f"FixedPatchCrop: patch is a positive number of pixels, or a share below 1, got {self.patch!r}.")
+            raise PipelineError(
+                f"FixedPatchCrop: patch is a positive number of pixels, or a share below 1, got {self.patch!r}."
+            )
         if len(self.place) != 2 or not all(0 <= share <= 1 for share in self.place):
-            raise PipelineError(f"FixedPatchCrop: place is two shares in [0, 1], got {self.place!r}.")
+            raise PipelineError(
+                f"FixedPatchCrop: place is two shares in [0, 1], got {self.place!r}."
+            )
 
     def boxes(self, keys, heights, widths):
         height, width = (self._side(sides) for sides in (heights, widths))
         top, left = (
             np.floor(share * (sides - side) + 0.5).astype(np.int64)
-            for share, sides, side in zip(self.place, (heights, widths), (height, width), strict=True)
+            for share, sides, side in zip(
+                self.place, (heights, widths), (height, width), strict=True
+            )
         )
         return top, left, height, width
 
@@ -198,7 +243,9 @@ def random_offset(uniforms: np.ndarray, room: np.ndarray) -> np.ndarray:
     return (uniforms.astype(np.float64) * (room + 1)).astype(np.int64)
 
 
-def central_boxes(heights: np.ndarray, widths: np.ndarray, ratio: tuple[float, float]) -> tuple[np.ndarray, ...]:
+def central_boxes(
+    heights: np.ndarray, widths: np.ndarray, ratio: tuple[float, float]
+) -> tuple[np.ndarray, ...]:
     """Return torchvision's fallback: the largest central box whose width / height lies in `ratio`."""
     aspect = widths / heights
     width = np.where(aspect > ratio[1], np.rint(heights * ratio[1]).astype(np.int64), widths)

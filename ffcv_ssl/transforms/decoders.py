@@ -45,7 +45,9 @@ class JSONDecoder(Decoder):
     """Decode a JSONField: a list of B values."""
 
 
-def RandomResizedCropRGBImageDecoder(output_size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), **options) -> RandomResizedCrop:
+def RandomResizedCropRGBImageDecoder(
+    output_size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), **options
+) -> RandomResizedCrop:
     """Return `RandomResizedCrop`, with FFCV's order of arguments; here any crop may open a pipeline."""
     return RandomResizedCrop(output_size, scale=scale, ratio=ratio, **options)
 

@@ -89,7 +89,10 @@ class Keys:
         self.name = name
         self._source = epoch, sample_ids, views
         self._occurrences = occurrences
-        state = absorb(absorb(absorb(as_words(0), as_words(seed)), as_words(epoch)), as_words(sample_ids)[:, None])
+        state = absorb(
+            absorb(absorb(as_words(0), as_words(seed)), as_words(epoch)),
+            as_words(sample_ids)[:, None],
+        )
         if occurrences is not None:
             again = occurrences > 0
             state[again] = absorb(state[again], as_words(occurrences[again])[:, None])
@@ -108,7 +111,9 @@ class Keys:
         keys.name = name
         return keys
 
-    def uniform(self, parameter: str, attempt: int = 0, where: np.ndarray | None = None) -> np.ndarray:
+    def uniform(
+        self, parameter: str, attempt: int = 0, where: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return float32 uniforms in [0, 1): (N, V), or one-dimensional for the entries chosen by the mask `where`."""
         states = self._states if where is None else self._states[where]
         bits = mix(states ^ column_key(f"{self.name}.{parameter}", attempt))

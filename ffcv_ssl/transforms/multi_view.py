@@ -36,19 +36,33 @@ class MultiView:
 
     def __post_init__(self):
         if not isinstance(self.pipelines, (list, tuple)):
-            raise PipelineError(f"MultiView: pipelines is a list, got {type(self.pipelines).__name__}.")
+            raise PipelineError(
+                f"MultiView: pipelines is a list, got {type(self.pipelines).__name__}."
+            )
         nested = [isinstance(pipeline, (list, tuple)) for pipeline in self.pipelines]
         if any(nested) and not all(nested):
-            raise PipelineError("MultiView: pipelines is a list of pipelines or one pipeline; got a mixture of lists and transforms.")
-        views = tuple(tuple(pipeline) for pipeline in self.pipelines) if any(nested) else (tuple(self.pipelines),)
+            raise PipelineError(
+                "MultiView: pipelines is a list of pipelines or one pipeline; got a mixture of lists and transforms."
+            )
+        views = (
+            tuple(tuple(pipeline) for pipeline in self.pipelines)
+            if any(nested)
+            else (tuple(self.pipelines),)
+        )
         if self.n is None:
             if not any(nested):
-                raise PipelineError("MultiView: give a list of pipelines, or one pipeline and the number of views n.")
+                raise PipelineError(
+                    "MultiView: give a list of pipelines, or one pipeline and the number of views n."
+                )
         else:
             if not isinstance(self.n, int) or self.n < 1:
-                raise PipelineError(f"MultiView: n is a positive number of views, got n={self.n!r}.")
+                raise PipelineError(
+                    f"MultiView: n is a positive number of views, got n={self.n!r}."
+                )
             if any(view != views[0] for view in views):
-                raise PipelineError(f"MultiView: n counts the views of one pipeline; got {len(views)} pipelines and n={self.n}.")
+                raise PipelineError(
+                    f"MultiView: n counts the views of one pipeline; got {len(views)} pipelines and n={self.n}."
+                )
             views = views[:1] * self.n
         object.__setattr__(self, "pipelines", views)
 

@@ -9,12 +9,21 @@ import torch
 
 from ffcv_ssl.errors import PipelineError
 
-TORCH_DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+TORCH_DTYPES = {
+    "uint8": torch.uint8,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
 
 
 def torch_dtype(dtype: Any) -> torch.dtype:
     """Return the torch dtype of a name, a NumPy dtype or a torch dtype that views may have."""
-    name = str(dtype).removeprefix("torch.") if isinstance(dtype, (str, torch.dtype)) else np.dtype(dtype).name
+    name = (
+        str(dtype).removeprefix("torch.")
+        if isinstance(dtype, (str, torch.dtype))
+        else np.dtype(dtype).name
+    )
     if name not in TORCH_DTYPES:
         raise PipelineError(f"Views are one of {', '.join(TORCH_DTYPES)}, got {dtype!r}.")
     return TORCH_DTYPES[name]
@@ -39,28 +48,41 @@ class NormalizeImage:
     def __post_init__(self):
         mean, std = (np.asarray(values, np.float64) for values in (self.mean, self.std))
         if any(values.shape not in ((), (1,), (3,)) for values in (mean, std)):
-            raise PipelineError(f"NormalizeImage: mean and std are one number or one per RGB channel, got {self.mean!r} and {self.std!r}.")
+            raise PipelineError(
+                f"NormalizeImage: mean and std are one number or one per RGB channel, got {self.mean!r} and {self.std!r}."
+            )
         mean, std = mean * np.ones(3), std * np.ones(3)
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-            raise PipelineError(f"NormalizeImage: std must be positive and mean finite, got mean {self.mean!r}, std {self.std!r}.")
+            raise PipelineError(
+                f"NormalizeImage: std must be positive and mean finite, got mean {self.mean!r}, std {self.std!r}."
+            )
         if mean.max() <= 1 and std.max() <= 1 and not (mean == 0).all():
-            raise PipelineError("NormalizeImage: mean and std are on the 0..255 scale; multiply those of the 0..1 scale by 255.")
+            raise PipelineError(
+                "NormalizeImage: mean and std are on the 0..255 scale; multiply those of the 0..1 scale by 255."
+            )
         object.__setattr__(self, "mean", tuple(mean.tolist()))
         object.__setattr__(self, "std", tuple(std.tolist()))
         object.__setattr__(self, "type", torch_dtype(self.type))
         if self.type == torch.uint8:
-            raise PipelineError("NormalizeImage: type is float32, float16 or bfloat16; uint8 cannot hold normalized values.")
+            raise PipelineError(
+                "NormalizeImage: type is float32, float16 or bfloat16; uint8 cannot hold normalized values."
+            )
 
     def table(self) -> torch.Tensor:
         """Return the (3, 256) lookup table."""
         values = torch.arange(256, dtype=torch.float64, device="cpu")[None]
-        mean, std = (torch.tensor(numbers, dtype=torch.float64, device="cpu")[:, None] for numbers in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(numbers, dtype=torch.float64, device="cpu")[:, None]
+            for numbers in (self.mean, self.std)
+        )
         return ((values - mean) / std).to(self.type)
 
     def __call__(self, views: torch.Tensor) -> torch.Tensor:
         """Normalize uint8 views (..., 3, H, W) on the device where they are."""
         if views.dtype != torch.uint8:
-            raise PipelineError(f"NormalizeImage: expects uint8 views, got {views.dtype}; normalize once, before other stages.")
+            raise PipelineError(
+                f"NormalizeImage: expects uint8 views, got {views.dtype}; normalize once, before other stages."
+            )
         table = self.table().to(views.device)
         out = torch.empty_like(views, dtype=self.type)
         for channel in range(3):
@@ -104,7 +126,12 @@ class ToDevice:
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         """Move one tensor; a copy to a GPU begins in pinned memory, or it would wait for all that the GPU has still to do."""
-        if self.non_blocking and torch.device(self.device).type == "cuda" and values.device.type == "cpu" and not values.is_pinned():
+        if (
+            self.non_blocking
+            and torch.device(self.device).type == "cuda"
+            and values.device.type == "cpu"
+            and not values.is_pinned()
+        ):
             values = values.pin_memory()
         return values.to(self.device, non_blocking=self.non_blocking)
 
@@ -142,7 +169,9 @@ class Squeeze:
 
     def __init__(self, *dims: int):
         if 0 in dims or not all(isinstance(dim, int) for dim in dims):
-            raise PipelineError("Squeeze: axes are integers, and axis 0 counts the samples and stays.")
+            raise PipelineError(
+                "Squeeze: axes are integers, and axis 0 counts the samples and stays."
+            )
         self.dims = dims
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,9 @@ def _run_peer(command: str, file: Path, **options: Any) -> dict[str, list]:
     out = file.with_name(f"{file.stem}-{command}-{'-'.join(map(str, options.values()))}.pickle")
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     arguments = [sys.executable, "-m", "tests.interop.peer", command, str(file), str(out), *flags]
-    result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=PEER_TIMEOUT_S)
+    result = subprocess.run(
+        arguments, cwd=ROOT, capture_output=True, text=True, timeout=PEER_TIMEOUT_S
+    )
     assert result.returncode == 0, f"{' '.join(arguments[2:])}\n{result.stderr[-4000:]}"
     return pickle.loads(out.read_bytes()) if out.exists() else {}
 
@@ -52,6 +54,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("values compared with FFCV 1.0.2, all equal")
     for (direction, what), counts in _COUNTS.items():
         total = sum(number for _, number in counts)
-        ways = ", ".join(f"{how} x{passes}" if passes > 1 else how for how, passes in Counter(how for how, _ in counts).items())
+        ways = ", ".join(
+            f"{how} x{passes}" if passes > 1 else how
+            for how, passes in Counter(how for how, _ in counts).items()
+        )
         terminalreporter.write_line(f"{direction:<20}{what:<28}{total:>7,}  {ways}")
-    terminalreporter.write_line(f"{'':<20}{'together':<28}{sum(number for counts in _COUNTS.values() for _, number in counts):>7,}")
+    terminalreporter.write_line(
+        f"{'':<20}{'together':<28}{sum(number for counts in _COUNTS.values() for _, number in counts):>7,}"
+    )

@@ -80,7 +80,20 @@ class WholeImageDecoder(SimpleRGBImageDecoder):
                 payload = read(record["data_ptr"], storage_state)
                 height, width = np.uint32(record["height"]), np.uint32(record["width"])
                 if record["mode"] == 0:
-                    decode(payload, destination[row], height, width, height, width, 0, 0, 1, 1, False, False)
+                    decode(
+                        payload,
+                        destination[row],
+                        height,
+                        width,
+                        height,
+                        width,
+                        0,
+                        0,
+                        1,
+                        1,
+                        False,
+                        False,
+                    )
                 else:
                     copy(payload, destination[row])
             return destination[: len(batch_indices)]
@@ -94,7 +107,10 @@ def write(options: argparse.Namespace) -> None:
     if options.dataset == "AllFields":
         dataset, fields = samples.AllFields(options.samples), samples.all_fields(ffcv_fields)
     elif options.dataset == "TaggedBytes":
-        dataset, fields = samples.TaggedBytes(options.samples), {"image": ffcv_fields.RGBImageField(), "tagged": TaggedBytesField()}
+        dataset, fields = (
+            samples.TaggedBytes(options.samples),
+            {"image": ffcv_fields.RGBImageField(), "tagged": TaggedBytesField()},
+        )
     else:
         dataset = samples.VariedImages(options.samples)
         fields = samples.image_fields(
@@ -103,14 +119,20 @@ def write(options: argparse.Namespace) -> None:
             max_resolution=options.max_resolution,
             smart_threshold=samples.SMART_THRESHOLD,
         )
-    DatasetWriter(str(options.file), fields, page_size=options.page_size, num_workers=2).from_indexed_dataset(dataset, chunksize=16)
+    DatasetWriter(
+        str(options.file), fields, page_size=options.page_size, num_workers=2
+    ).from_indexed_dataset(dataset, chunksize=16)
 
 
 def load(options: argparse.Namespace) -> dict[str, list]:
     """Read every field of a file with FFCV's loader; the field `index` says which sample a row is."""
     reader = Reader(str(options.file))
     found = columns(reader)
-    images = {name for name, handler in reader.handlers.items() if isinstance(handler, ffcv_fields.RGBImageField)}
+    images = {
+        name
+        for name, handler in reader.handlers.items()
+        if isinstance(handler, ffcv_fields.RGBImageField)
+    }
     loader = Loader(
         str(options.file),
         batch_size=LOAD_BATCH,
@@ -119,7 +141,9 @@ def load(options: argparse.Namespace) -> dict[str, list]:
         order=OrderOption[options.order.upper()],
         seed=1,
         drop_last=False,
-        pipelines={name: [WholeImageDecoder(), ToTensor()] for name in images if varies(found[name])},
+        pipelines={
+            name: [WholeImageDecoder(), ToTensor()] for name in images if varies(found[name])
+        },
     )
     rows: list[tuple] = []
     for batch in loader:  # FFCV uses the memory of a batch again
@@ -128,11 +152,21 @@ def load(options: argparse.Namespace) -> dict[str, list]:
     rows.sort(key=lambda row: row[names.index("index")].item())
     loaded = {name: [row[column] for row in rows] for column, name in enumerate(names)}
     for name in images:
-        sizes = zip(found[name]["height"].astype(int), found[name]["width"].astype(int), strict=True)
-        loaded[name] = [pixels.reshape(-1)[: 3 * h * w].reshape(h, w, 3) for pixels, (h, w) in zip(loaded[name], sizes, strict=True)]
+        sizes = zip(
+            found[name]["height"].astype(int), found[name]["width"].astype(int), strict=True
+        )
+        loaded[name] = [
+            pixels.reshape(-1)[: 3 * h * w].reshape(h, w, 3)
+            for pixels, (h, w) in zip(loaded[name], sizes, strict=True)
+        ]
     for name, descriptor in zip(names, reader.field_descriptors, strict=True):
-        if isinstance(reader.handlers[name], ffcv_fields.BytesField):  # padded to the longest; the rest holds older bytes
-            loaded[name] = [value[:size] for value, size in zip(loaded[name], found[name]["size"].astype(int), strict=True)]
+        if isinstance(
+            reader.handlers[name], ffcv_fields.BytesField
+        ):  # padded to the longest; the rest holds older bytes
+            loaded[name] = [
+                value[:size]
+                for value, size in zip(loaded[name], found[name]["size"].astype(int), strict=True)
+            ]
         if descriptor["type_id"] == JSON_TYPE_ID:
             loaded[name] = [ffcv_fields.JSONField.unpack(value) for value in loaded[name]]
     return loaded
@@ -179,7 +213,9 @@ def main() -> None:
     parser.add_argument("command", choices=["write", *READERS])
     parser.add_argument("file", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--dataset", choices=["AllFields", "VariedImages", "TaggedBytes"], default="AllFields")
+    parser.add_argument(
+        "--dataset", choices=["AllFields", "VariedImages", "TaggedBytes"], default="AllFields"
+    )
     parser.add_argument("--samples", type=int)
     parser.add_argument("--write-mode", default="raw")
     parser.add_argument("--max-resolution", type=int)

@@ -31,7 +31,9 @@ def drawn_image(height: int, width: int, seed: int) -> np.ndarray:
     """Return (height, width, 3) uint8: its coordinates in two channels, smooth noise in the third, grain over all of it."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
-    waves = np.sin(rows / rng.uniform(4, 20) + rng.uniform(0, 6)) * np.cos(columns / rng.uniform(4, 20))
+    waves = np.sin(rows / rng.uniform(4, 20) + rng.uniform(0, 6)) * np.cos(
+        columns / rng.uniform(4, 20)
+    )
     planes = np.stack([255 * rows / height, 255 * columns / width, 127.5 + 100 * waves], axis=-1)
     return np.clip(planes + rng.normal(0, 6, planes.shape), 0, 255).astype(np.uint8)
 
@@ -87,7 +89,10 @@ class TaggedBytes(Sequence):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, tuple[int, np.ndarray]]:
         index = range(self.count)[index]
-        return drawn_image(5, 7, seed=index), (2**32 - 1 - index, np.arange(index, 2 * index + 1, dtype=np.uint8))
+        return drawn_image(5, 7, seed=index), (
+            2**32 - 1 - index,
+            np.arange(index, 2 * index + 1, dtype=np.uint8),
+        )
 
 
 def all_fields(fields: Any) -> dict[str, Any]:

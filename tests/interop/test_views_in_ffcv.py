@@ -49,9 +49,15 @@ def in_ffcv(file: Path, **options) -> tuple[list[dict], str, str]:
 
 def in_ours(file: Path, name: str, epoch: int) -> dict[int, np.ndarray]:
     """The views of an epoch of our loader, by label."""
-    with Loader(str(file), 8, seed=SEED, drop_last=False, pipelines={"image": PIPELINES[name]}) as loader:
+    with Loader(
+        str(file), 8, seed=SEED, drop_last=False, pipelines={"image": PIPELINES[name]}
+    ) as loader:
         loader.set_epoch(epoch)
-        return {int(label): image for batch in loader for label, image in zip(batch.label, batch.image.numpy(), strict=True)}
+        return {
+            int(label): image
+            for batch in loader
+            for label, image in zip(batch.label, batch.image.numpy(), strict=True)
+        }
 
 
 def assert_same(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) -> int:
@@ -61,13 +67,21 @@ def assert_same(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) -
     return sum(views.size for views in found.values())
 
 
-@pytest.mark.parametrize(("name", "cache"), [("simclr", "os"), ("simclr", "process"), ("emp_ssl", "os"), ("normalized", "os")])
+@pytest.mark.parametrize(
+    ("name", "cache"),
+    [("simclr", "os"), ("simclr", "process"), ("emp_ssl", "os"), ("normalized", "os")],
+)
 def test_views__are_those_of_our_loader(file, name, cache, compared):
     """Two epochs of FFCV's loader, in FFCV's order, hold the views that our loader gives every sample with the same seed."""
     epochs, _, _ = in_ffcv(file, views=name, cache=cache)
     for number, epoch in enumerate(epochs):
         assert epoch.keys() == set(range(NUM_SAMPLES))
-        compared(OURS_IN_FFCV, f"{name}, {file.stem}", f"{cache} cache", assert_same(epoch, in_ours(file, name, number)))
+        compared(
+            OURS_IN_FFCV,
+            f"{name}, {file.stem}",
+            f"{cache} cache",
+            assert_same(epoch, in_ours(file, name, number)),
+        )
     assert any((epochs[0][label] != epochs[1][label]).any() for label in range(NUM_SAMPLES))
 
 
@@ -76,7 +90,12 @@ def test_epoch__is_ffcvs_own(file, compared):
     epochs, _, _ = in_ffcv(file, run="left_early")
     assert [len(epoch) for epoch in epochs] == [9, 27, 27]
     for number, epoch in zip((0, 1, RESUMED_EPOCH), epochs, strict=True):
-        compared(OURS_IN_FFCV, f"simclr, {file.stem}", "epochs cut short", assert_same(epoch, in_ours(file, "simclr", number)))
+        compared(
+            OURS_IN_FFCV,
+            f"simclr, {file.stem}",
+            "epochs cut short",
+            assert_same(epoch, in_ours(file, "simclr", number)),
+        )
 
 
 def test_iterators__side_by_side_keep_their_epochs(file, compared):
@@ -84,7 +103,12 @@ def test_iterators__side_by_side_keep_their_epochs(file, compared):
     epochs, _, _ = in_ffcv(file, run="side_by_side")
     for number, epoch in zip((0, 1, 0), epochs, strict=True):
         assert epoch.keys() == set(range(NUM_SAMPLES))
-        compared(OURS_IN_FFCV, f"simclr, {file.stem}", "side by side", assert_same(epoch, in_ours(file, "simclr", number)))
+        compared(
+            OURS_IN_FFCV,
+            f"simclr, {file.stem}",
+            "side by side",
+            assert_same(epoch, in_ours(file, "simclr", number)),
+        )
 
 
 def test_repeated_samples__get_the_views_of_our_loader(file, compared):
@@ -140,6 +164,8 @@ def test_pipeline_that_ffcv_cannot_take__is_refused(file, options, message):
 def test_import__without_ffcv_says_what_to_install():
     """Where FFCV is missing the import says so, and names the extra."""
     program = "import sys; sys.modules['ffcv'] = None; import ffcv_ssl.interop.ffcv"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT
+    )
     assert "ffcv_ssl.interop.ffcv needs FFCV" in result.stderr
     assert "pip install 'ffcv_ssl[ffcv]'" in result.stderr

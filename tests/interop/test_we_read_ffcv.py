@@ -27,7 +27,9 @@ JPEG_QUALITY = 90
 
 def ffcvs_jpeg(image: np.ndarray) -> bytes:
     """Encode as FFCV's writer does: OpenCV, quality 90."""
-    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    return cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )[1].tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +55,30 @@ def their_images(tmp_path_factory, peer):
 
 def test_every_field__equals_what_was_written(theirs, compared):
     """Every value of FFCV's file comes back bit for bit; JPEG as the bytes that FFCV's encoder made."""
-    expected = dict(zip(samples.all_fields(fields), zip(*samples.AllFields(NUM_SAMPLES), strict=True), strict=True))
+    expected = dict(
+        zip(
+            samples.all_fields(fields),
+            zip(*samples.AllFields(NUM_SAMPLES), strict=True),
+            strict=True,
+        )
+    )
     with Reader(str(theirs)) as reader:
         assert list(reader.fields) == list(expected)
         assert reader.metadata == {}
         for name, values in expected.items():
             if name == "jpeg":
-                found, values = [reader.read(index, name) for index in range(NUM_SAMPLES)], [ffcvs_jpeg(image) for image in values]
+                found, values = (
+                    [reader.read(index, name) for index in range(NUM_SAMPLES)],
+                    [ffcvs_jpeg(image) for image in values],
+                )
             else:
                 found = [reader.value(index, name) for index in range(NUM_SAMPLES)]
-            compared(THEIRS, name, "reader" + " (bytes)" * (name == "jpeg"), assert_equal(found, values, name))
+            compared(
+                THEIRS,
+                name,
+                "reader" + " (bytes)" * (name == "jpeg"),
+                assert_equal(found, values, name),
+            )
 
 
 def test_descriptors__give_the_same_fields(theirs):
@@ -98,7 +114,12 @@ def test_custom_field__is_read_by_us(tmp_path, peer, compared):
     values = [value for _, value in samples.TaggedBytes(40)]
     assert [tag for tag, _ in found] == [tag for tag, _ in values]
     compared(
-        THEIRS, "custom field", "reader", assert_equal([content for _, content in found], [content for _, content in values], "tagged")
+        THEIRS,
+        "custom field",
+        "reader",
+        assert_equal(
+            [content for _, content in found], [content for _, content in values], "tagged"
+        ),
     )
 
 
@@ -111,8 +132,16 @@ def test_verify__finds_nothing(theirs):
 
 def test_loader__gives_the_values_of_ffcvs_file(theirs, compared):
     """Our loader reads every field of FFCV's file by default pipelines: images channels-first, JPEG decoded exactly."""
-    expected = dict(zip(samples.all_fields(fields), zip(*samples.AllFields(NUM_SAMPLES), strict=True), strict=True))
-    with Loader(str(theirs), batch_size=32, order=OrderOption.RANDOM, seed=3, drop_last=False) as loader:
+    expected = dict(
+        zip(
+            samples.all_fields(fields),
+            zip(*samples.AllFields(NUM_SAMPLES), strict=True),
+            strict=True,
+        )
+    )
+    with Loader(
+        str(theirs), batch_size=32, order=OrderOption.RANDOM, seed=3, drop_last=False
+    ) as loader:
         batches = list(loader)
     order = torch.cat([batch["index"] for batch in batches]).argsort().tolist()
     for name, values in expected.items():
@@ -138,11 +167,21 @@ def test_image_modes__of_any_size(their_images, compared, mode):
         dataset = samples.VariedImages(NUM_IMAGES)
         if raw:
             found = [reader.value(index, "image") for index in raw]
-            compared(THEIRS, f"{mode} mode, many sizes", "reader", assert_equal(found, [dataset[index][1] for index in raw], "raw"))
+            compared(
+                THEIRS,
+                f"{mode} mode, many sizes",
+                "reader",
+                assert_equal(found, [dataset[index][1] for index in raw], "raw"),
+            )
         if jpeg:
             found = [reader.read(index, "image") for index in jpeg]
             expected = [ffcvs_jpeg(dataset[index][1]) for index in jpeg]
-            compared(THEIRS, f"{mode} mode, many sizes", "stored bytes", assert_equal(found, expected, "jpeg"))
+            compared(
+                THEIRS,
+                f"{mode} mode, many sizes",
+                "stored bytes",
+                assert_equal(found, expected, "jpeg"),
+            )
 
 
 def test_resized_images__equal_our_area_resize(their_images, compared, tmp_path):
@@ -150,9 +189,16 @@ def test_resized_images__equal_our_area_resize(their_images, compared, tmp_path)
     path = their_images("resized", write_mode="raw", max_resolution=64)
     ours = tmp_path / "resized.beton"
     field_map = samples.image_fields(fields, write_mode="raw", max_resolution=64, resample="area")
-    DatasetWriter(str(ours), field_map, num_workers=2, progress=False).from_indexed_dataset(samples.VariedImages(NUM_IMAGES))
+    DatasetWriter(str(ours), field_map, num_workers=2, progress=False).from_indexed_dataset(
+        samples.VariedImages(NUM_IMAGES)
+    )
     with Reader(str(path)) as theirs, Reader(str(ours)) as mine:
         found = [theirs.value(index, "image") for index in range(NUM_IMAGES)]
         expected = [mine.value(index, "image") for index in range(NUM_IMAGES)]
     assert max(max(image.shape) for image in found) <= 64
-    compared(THEIRS, "max_resolution=64", "reader (equal to our own)", assert_equal(found, expected, "resized"))
+    compared(
+        THEIRS,
+        "max_resolution=64",
+        "reader (equal to our own)",
+        assert_equal(found, expected, "resized"),
+    )

@@ -24,9 +24,20 @@ Epoch = dict[int, np.ndarray]
 
 def make_loader(options: argparse.Namespace, **more) -> Loader:
     """Stock FFCV's loader with our decoder in front."""
-    pipelines = {"image": [ViewDecoder(PIPELINES[options.views], seed=SEED), ToTensor()], "label": [IntDecoder(), ToTensor()]}
-    arguments = {"num_workers": 2, "os_cache": options.cache == "os", "order": OrderOption.RANDOM, "seed": 1, "drop_last": False}
-    return Loader(str(options.file), batch_size=BATCH, **({"pipelines": pipelines} | arguments | more))
+    pipelines = {
+        "image": [ViewDecoder(PIPELINES[options.views], seed=SEED), ToTensor()],
+        "label": [IntDecoder(), ToTensor()],
+    }
+    arguments = {
+        "num_workers": 2,
+        "os_cache": options.cache == "os",
+        "order": OrderOption.RANDOM,
+        "seed": 1,
+        "drop_last": False,
+    }
+    return Loader(
+        str(options.file), batch_size=BATCH, **({"pipelines": pipelines} | arguments | more)
+    )
 
 
 def copied(batch: tuple) -> Epoch:
@@ -94,7 +105,10 @@ def misplaced(options: argparse.Namespace):
     yield make_loader(options, pipelines={"image": None, field: pipeline})
 
 
-RUNS = {run.__name__: run for run in (epochs, left_early, side_by_side, repeated, until_damage, misplaced)}
+RUNS = {
+    run.__name__: run
+    for run in (epochs, left_early, side_by_side, repeated, until_damage, misplaced)
+}
 
 
 def main() -> None:

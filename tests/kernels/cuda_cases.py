@@ -41,8 +41,12 @@ def case(name, images, rows, size, lut=BYTES, channels_last=False, part=None):
         sources.append((offset - 3 * (top * width + left), 3 * width))
         offset += packed[-1].size
     rows = np.array(rows, np.float32)
-    levels = np.stack([render_rows(image, list(views), size) for image, views in zip(images, rows, strict=True)])
-    expected = np.stack([lut[c][levels[:, :, c]] for c in range(3)], axis=-1 if channels_last else 2)
+    levels = np.stack(
+        [render_rows(image, list(views), size) for image, views in zip(images, rows, strict=True)]
+    )
+    expected = np.stack(
+        [lut[c][levels[:, :, c]] for c in range(3)], axis=-1 if channels_last else 2
+    )
     places = np.repeat(np.array(sources, np.int64)[:, None], rows.shape[1], axis=1)
     return Case(name, np.concatenate(packed), places, rows, size, lut, channels_last, expected)
 
@@ -54,11 +58,22 @@ def cases():
         kernel_row((5, 9, 16, 16), order=(1, 0, 2, 3), **JITTER, radius=2, sigma=0.8),
         kernel_row((0, 3, 16, 15), order=(3, 2, 1, 0), **JITTER, flip=True, threshold=128),
         kernel_row((13, 7, 8, 9), grayscale=True, radius=1, sigma=0.4, flip=True),
-        kernel_row((1, 0, 27, 25), order=(2, 3, 0, 1), factors=(0.7, 1.4, 1, 0.2), grayscale=True, threshold=100.5),
+        kernel_row(
+            (1, 0, 27, 25),
+            order=(2, 3, 0, 1),
+            factors=(0.7, 1.4, 1, 0.2),
+            grayscale=True,
+            threshold=100.5,
+        ),
     ]
     yield case("patches", images, [patches, patches[::-1]], (16, 16))
-    yield case("patches_halves", images, [patches[:2], patches[2:]], (15, 17), HALVES, channels_last=True)
-    filters = [kernel_row((2, 1, 20, 40), resample=resample) for resample in (col.NEAREST, col.AREA, col.BILINEAR, col.BICUBIC)]
+    yield case(
+        "patches_halves", images, [patches[:2], patches[2:]], (15, 17), HALVES, channels_last=True
+    )
+    filters = [
+        kernel_row((2, 1, 20, 40), resample=resample)
+        for resample in (col.NEAREST, col.AREA, col.BILINEAR, col.BICUBIC)
+    ]
     yield case("patches_filters", images, [filters, filters], (7, 9), FLOATS)
     yield case("patches_part", images, [patches[:3], patches[:3]], (9, 8), part=(0, 2, 25, 30))
     views = [
@@ -68,6 +83,17 @@ def cases():
     ]
     yield case("views", images, [views[:2], views[1:]], (35, 67))
     tall = photo_like(600, 30, 3)  # shrunk so much that the weights of a large tile do not fit
-    yield case("views_shrunk", [tall], [[kernel_row((0, 0, 600, 30), order=(2, 1, 0, 3), **JITTER)]], (4, 40))
+    yield case(
+        "views_shrunk",
+        [tall],
+        [[kernel_row((0, 0, 600, 30), order=(2, 1, 0, 3), **JITTER)]],
+        (4, 40),
+    )
     yield case("views_halves", images[:1], [views], (49, 48), HALVES, channels_last=True)
-    yield case("views_sharp", images[:1], [[views[1], kernel_row((0, 0, 41, 47), resample=col.BICUBIC)]], (64, 38), FLOATS)
+    yield case(
+        "views_sharp",
+        images[:1],
+        [[views[1], kernel_row((0, 0, 41, 47), resample=col.BICUBIC)]],
+        (64, 38),
+        FLOATS,
+    )

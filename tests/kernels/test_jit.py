@@ -52,12 +52,21 @@ def folder(tmp_path):
     return tmp_path
 
 
-def start(folder, program, *arguments, cache="cache", package=_cache_folder.PACKAGE.parent, **environment):
+def start(
+    folder, program, *arguments, cache="cache", package=_cache_folder.PACKAGE.parent, **environment
+):
     """Start a program in a process of its own, with an empty cache the first time."""
     paths = os.pathsep.join([str(folder), str(package)])
-    environment = {**os.environ, "FFCV_SSL_CACHE_DIR": str(folder / cache), "PYTHONPATH": paths, **environment}
+    environment = {
+        **os.environ,
+        "FFCV_SSL_CACHE_DIR": str(folder / cache),
+        "PYTHONPATH": paths,
+        **environment,
+    }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment, cwd=folder, **pipes)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], env=environment, cwd=folder, **pipes
+    )
 
 
 def finish(process):
@@ -99,7 +108,9 @@ def test_cold_cache__survives_many_processes_at_once(folder):
         lines, _ = finish(start(folder, CROWD, *DTYPES, cache=f"cache{round_}"))
         assert sorted(line[0] for line in lines) == sorted(12 * DTYPES)
         assert {float(line[1]) for line in lines} == {14.0}
-        lasts = [line for line in lines if int(line[2]) + int(line[3]) == 6]  # each process's last line counts all its dtypes
+        lasts = [
+            line for line in lines if int(line[2]) + int(line[3]) == 6
+        ]  # each process's last line counts all its dtypes
         assert (len(lasts), sum(int(line[3]) for line in lasts)) == (12, 6)
         lines, _ = finish(start(folder, PLAIN, *DTYPES, cache=f"cache{round_}"))
         assert [(line[0], float(line[1])) for line in lines] == [(dtype, 14.0) for dtype in DTYPES]
@@ -119,7 +130,9 @@ def test_killed_process__lets_the_next_one_compile(folder):
     stalled = start(folder, STALLED)
     assert stalled.stdout.readline() == "compiling\n"
     waiting = start(folder, "import logging; logging.basicConfig(level='DEBUG')\n" + PLAIN, "uint8")
-    while "Attempting to acquire lock" not in waiting.stderr.readline() or waiting.poll() is not None:
+    while (
+        "Attempting to acquire lock" not in waiting.stderr.readline() or waiting.poll() is not None
+    ):
         pass
     stalled.send_signal(signal.SIGKILL)
     stalled.communicate()
@@ -128,13 +141,20 @@ def test_killed_process__lets_the_next_one_compile(folder):
 
 def test_edited_formula__changes_the_result_of_the_next_process(folder):
     """When a scalar in another file than the kernel's is edited, the next process computes with it; edited back, its code is there."""
-    shutil.copytree(_cache_folder.PACKAGE, folder / "ffcv_ssl", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        _cache_folder.PACKAGE, folder / "ffcv_ssl", ignore=shutil.ignore_patterns("__pycache__")
+    )
     formula = folder / "ffcv_ssl" / "kernels" / "scalar" / "color.py"
     original = formula.read_text()
     edited = original + "\n\n@scalar\ndef to_uint8(value):\n    return np.uint8(77)\n"
     program = "import numpy as np; from kernel import rounded; out = np.zeros(2, np.uint8)\n"
     program += "rounded(np.array([3.2, 300], np.float32), out); print(*out, sum(rounded.stats.cache_hits.values()))"
-    for text, expected in ((original, "3 255 0"), (edited, "77 77 0"), (original, "3 255 1"), (edited, "77 77 1")):
+    for text, expected in (
+        (original, "3 255 0"),
+        (edited, "77 77 0"),
+        (original, "3 255 1"),
+        (edited, "77 77 1"),
+    ):
         formula.write_text(text)
         assert finish(start(folder, program, package=folder))[0] == [expected.split()]
 
@@ -142,8 +162,16 @@ def test_edited_formula__changes_the_result_of_the_next_process(folder):
 def test_compiled_files__are_all_part_of_the_stamp():
     """Every file that has kernels or scalars changes the hash that names the cache's folder."""
     sources = {path: path.read_text() for path in _cache_folder.PACKAGE.rglob("*.py")}
-    compiled = {path for path, text in sources.items() if re.search(r"^from (numba.extending|ffcv_ssl.kernels._jit) ", text, re.M)}
-    stamped = {path for pattern in _cache_folder.COMPILED_FILES for path in _cache_folder.PACKAGE.glob(pattern)}
+    compiled = {
+        path
+        for path, text in sources.items()
+        if re.search(r"^from (numba.extending|ffcv_ssl.kernels._jit) ", text, re.M)
+    }
+    stamped = {
+        path
+        for pattern in _cache_folder.COMPILED_FILES
+        for path in _cache_folder.PACKAGE.glob(pattern)
+    }
     assert compiled - stamped == set()
 
 
@@ -170,7 +198,10 @@ def test_unwritable_cache__is_said_once_and_harms_nothing(folder):
     home = folder / "home"
     home.mkdir(mode=0o555)
     read_only = "/proc" if os.access(home, os.W_OK) else str(home)  # root may write anywhere else
-    for options in ({"cache": "file"}, {"FFCV_SSL_CACHE_DIR": "", "XDG_CACHE_HOME": "", "HOME": read_only}):
+    for options in (
+        {"cache": "file"},
+        {"FFCV_SSL_CACHE_DIR": "", "XDG_CACHE_HOME": "", "HOME": read_only},
+    ):
         lines, err = finish(start(folder, PLAIN, *DTYPES, **options))
         assert [float(line[1]) for line in lines] == [14.0] * 6
         assert err.count("FFCV_SSL_CACHE_DIR") == 1
@@ -206,12 +237,15 @@ pathlib.Path.read_bytes = lambda path: open(path, "rb").read()
 
 
 @pytest.mark.parametrize(
-    ("denied", "number"), [(".nbi", errno.EACCES), (".nbc", errno.EACCES), (".nbc", errno.EIO), ("/lock", errno.EACCES)]
+    ("denied", "number"),
+    [(".nbi", errno.EACCES), (".nbc", errno.EACCES), (".nbc", errno.EIO), ("/lock", errno.EACCES)],
 )
 def test_cache_of_another_user__is_a_miss_said_once(folder, denied, number):
     """Files that may not be opened, or a disk that fails, are said once; results are right."""
     finish(start(folder, PLAIN, *DTYPES[:2]))
-    lines, err = finish(start(folder, DENIED.format(denied=denied, number=number) + PLAIN, *DTYPES[:3]))
+    lines, err = finish(
+        start(folder, DENIED.format(denied=denied, number=number) + PLAIN, *DTYPES[:3])
+    )
     assert [float(line[1]) for line in lines] == [14.0] * 3
     assert err.count("cannot be read from or kept in") == 1
     assert "Traceback" not in err
@@ -243,9 +277,16 @@ kernel.show("uint8")
 
 def test_compilation__is_announced_while_it_goes_on(folder):
     """Without any logging set up, stderr names the kernel once, not those that it calls; a warm start says nothing."""
-    assert finish(start(folder, PATIENT))[1].splitlines() == ["compiling kernel.shifted_sum: once per machine, it takes 10 to 20 seconds."]
+    assert finish(start(folder, PATIENT))[1].splitlines() == [
+        "compiling kernel.shifted_sum: once per machine, it takes 10 to 20 seconds."
+    ]
     assert finish(start(folder, PLAIN, "uint8"))[1] == ""
-    assert finish(start(folder, PATIENT, FFCV_SSL_CACHE_DIR="/proc"))[1].count("compiling kernel.shifted_sum") == 1
+    assert (
+        finish(start(folder, PATIENT, FFCV_SSL_CACHE_DIR="/proc"))[1].count(
+            "compiling kernel.shifted_sum"
+        )
+        == 1
+    )
 
 
 def test_short_compilation__is_not_announced(monkeypatch):
@@ -262,7 +303,13 @@ def test_scalars__are_one_formula_for_python_and_machine_code():
     """A scalar called from Python rounds as inside a kernel."""
     from ffcv_ssl.kernels.scalar.color import to_uint8
 
-    assert [to_uint8(np.float32(value)) for value in (-3, 0.49, 0.5, 254.5, 300)] == [0, 0, 1, 255, 255]
+    assert [to_uint8(np.float32(value)) for value in (-3, 0.49, 0.5, 254.5, 300)] == [
+        0,
+        0,
+        1,
+        255,
+        255,
+    ]
 
 
 @pytest.mark.parametrize("version", ["0.59.1", "0.69.0", "1.0.0"])

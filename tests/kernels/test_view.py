@@ -55,11 +55,17 @@ def test_resize__of_the_same_size_is_a_copy():
 def test_flip__mirrors_the_finished_view():
     """Flipping before or after resampling gives the same bits."""
     image = photo_like(61, 83)
-    plain, flipped = (render_view(image, (5, 9, 47, 33), (23, 64), flip=flip) for flip in (False, True))
+    plain, flipped = (
+        render_view(image, (5, 9, 47, 33), (23, 64), flip=flip) for flip in (False, True)
+    )
     np.testing.assert_array_equal(flipped, plain[:, ::-1])
 
 
-ENHANCERS = {"brightness": ImageEnhance.Brightness, "contrast": ImageEnhance.Contrast, "saturation": ImageEnhance.Color}
+ENHANCERS = {
+    "brightness": ImageEnhance.Brightness,
+    "contrast": ImageEnhance.Contrast,
+    "saturation": ImageEnhance.Color,
+}
 WHOLE = (0, 0, 45, 61)
 
 
@@ -77,7 +83,16 @@ def test_color_step__is_pillows(name, factor):
 def test_hue__is_colorsys(shift):
     """Hue differs from float64 HSV by at most one grey level, greys and primaries included."""
     image = photo_like(45, 61)
-    image[0, :8] = [[0, 0, 0], [255, 255, 255], [7, 7, 7], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [1, 0, 0]]
+    image[0, :8] = [
+        [0, 0, 0],
+        [255, 255, 255],
+        [7, 7, 7],
+        [255, 0, 0],
+        [0, 255, 0],
+        [0, 0, 255],
+        [255, 255, 0],
+        [1, 0, 0],
+    ]
     expected = chain.rounded(chain.hue(image, shift))
     assert difference(render_view(image, WHOLE, WHOLE[2:], factors=(1, 1, 1, shift)), expected) <= 1
 
@@ -95,30 +110,50 @@ def test_solarize__is_pillows(threshold):
     """Solarize equals Pillow's exactly."""
     image = coordinates(45, 61)
     expected = np.asarray(ImageOps.solarize(Image.fromarray(image), threshold))
-    np.testing.assert_array_equal(render_view(image, WHOLE, WHOLE[2:], threshold=threshold), expected)
+    np.testing.assert_array_equal(
+        render_view(image, WHOLE, WHOLE[2:], threshold=threshold), expected
+    )
 
 
-@pytest.mark.parametrize(("sigma", "radius"), [(0.1, 1), (0.5, 2), (1.0, 3), (2.0, 6), (2.0, 1), (1.3, 20)])
+@pytest.mark.parametrize(
+    ("sigma", "radius"), [(0.1, 1), (0.5, 2), (1.0, 3), (2.0, 6), (2.0, 1), (1.3, 20)]
+)
 @pytest.mark.parametrize("grayscale", [False, True])
 def test_blur__is_the_float64_convolution(sigma, radius, grayscale):
     """Blur differs from the float64 convolution by at most one level, at the borders too, and on grey views."""
     image = coordinates(45, 61)
-    expected = chain.render(image, WHOLE, WHOLE[2:], sigma=sigma, radius=radius, grayscale=grayscale)
-    assert difference(render_view(image, WHOLE, WHOLE[2:], sigma=sigma, radius=radius, grayscale=grayscale), expected) <= 1
+    expected = chain.render(
+        image, WHOLE, WHOLE[2:], sigma=sigma, radius=radius, grayscale=grayscale
+    )
+    assert (
+        difference(
+            render_view(image, WHOLE, WHOLE[2:], sigma=sigma, radius=radius, grayscale=grayscale),
+            expected,
+        )
+        <= 1
+    )
 
 
 def test_white_and_black__survive_every_colour_step():
     """White stays 255 and black 0 through grey, saturation and hue (a luma whose weights sum to .9999 gives 254)."""
     image = np.zeros((4, 6, 3), np.uint8)
     image[:, 3:] = 255
-    for factors, grayscale in (((1, 1, 0.3, 0), False), ((1, 1, 1.7, 0.3), False), ((1, 1, 1, 0), True)):
-        np.testing.assert_array_equal(render_view(image, (0, 0, 4, 6), (4, 6), factors=factors, grayscale=grayscale), image)
+    for factors, grayscale in (
+        ((1, 1, 0.3, 0), False),
+        ((1, 1, 1.7, 0.3), False),
+        ((1, 1, 1, 0), True),
+    ):
+        np.testing.assert_array_equal(
+            render_view(image, (0, 0, 4, 6), (4, 6), factors=factors, grayscale=grayscale), image
+        )
 
 
 def test_contrast__uses_the_mean_of_the_pixels_it_gets():
     """Brightness 2 then contrast 0 of flat 100 is 200 (FFCV-SSL, which greys once at the beginning, gives 99)."""
     image = np.full((5, 7, 3), 100, np.uint8)
-    assert (render_view(image, (0, 0, 5, 7), (5, 7), order=(0, 1, 2, 3), factors=(2, 0, 1, 0)) == 200).all()
+    assert (
+        render_view(image, (0, 0, 5, 7), (5, 7), order=(0, 1, 2, 3), factors=(2, 0, 1, 0)) == 200
+    ).all()
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -137,7 +172,10 @@ def test_chain__is_the_float64_chain(seed):
         "radius": 5 if seed % 3 == 0 else 0,
     }
     box, size = ((5, 9, 47, 53), (24, 31))
-    got, expected = render_view(image, box, size, **options), chain.render(image, box, size, **options)
+    got, expected = (
+        render_view(image, box, size, **options),
+        chain.render(image, box, size, **options),
+    )
     assert difference(got, expected) <= 1
     assert (got != expected).mean() < 0.02
 

@@ -29,24 +29,65 @@ def frequencies(table, view):
     found = {}
     for name, act in applied.items():
         columns = [column for column in table.columns if column.startswith(f"{name}.")]
-        found[name] = act()[:, view].mean() if columns and not np.isnan(table[columns[0]][:, view]).any() else 0
+        found[name] = (
+            act()[:, view].mean()
+            if columns and not np.isnan(table[columns[0]][:, view]).any()
+            else 0
+        )
     return found
 
 
 EXPECTED = [
-    (views.simclr(224), 0, {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0}, (0.8, 0.8, 0.8, 0.2)),
-    (views.simclr(224, strength=0.5), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0}, (0.4, 0.4, 0.4, 0.1)),
-    (views.byol(224), 0, {"jitter": 0.8, "gray": 0.2, "blur": 1.0, "solarize": 0}, (0.4, 0.4, 0.2, 0.1)),
-    (views.vicreg(224), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2}, (0.4, 0.4, 0.2, 0.1)),
-    (views.barlow_twins(224), 1, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2}, (0.4, 0.4, 0.2, 0.1)),
-    (views.emp_ssl(n=3), 2, {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.1}, (0.4, 0.4, 0.4, 0.2)),
     (
-        views.augmented(n=3, jitter=0.6, strengths=(0.1, 0.2, 0.3, 0.4), gray=0, blur=(0, 0, 0.7), solarize=0.3),
+        views.simclr(224),
+        0,
+        {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0},
+        (0.8, 0.8, 0.8, 0.2),
+    ),
+    (
+        views.simclr(224, strength=0.5),
+        1,
+        {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0},
+        (0.4, 0.4, 0.4, 0.1),
+    ),
+    (
+        views.byol(224),
+        0,
+        {"jitter": 0.8, "gray": 0.2, "blur": 1.0, "solarize": 0},
+        (0.4, 0.4, 0.2, 0.1),
+    ),
+    (
+        views.vicreg(224),
+        1,
+        {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2},
+        (0.4, 0.4, 0.2, 0.1),
+    ),
+    (
+        views.barlow_twins(224),
+        1,
+        {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.2},
+        (0.4, 0.4, 0.2, 0.1),
+    ),
+    (
+        views.emp_ssl(n=3),
+        2,
+        {"jitter": 0.8, "gray": 0.2, "blur": 0.1, "solarize": 0.1},
+        (0.4, 0.4, 0.4, 0.2),
+    ),
+    (
+        views.augmented(
+            n=3, jitter=0.6, strengths=(0.1, 0.2, 0.3, 0.4), gray=0, blur=(0, 0, 0.7), solarize=0.3
+        ),
         2,
         {"jitter": 0.6, "gray": 0, "blur": 0.7, "solarize": 0.3},
         (0.1, 0.2, 0.3, 0.4),
     ),
-    (views.multi_crop(), 7, {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0}, (0.8, 0.8, 0.8, 0.2)),
+    (
+        views.multi_crop(),
+        7,
+        {"jitter": 0.8, "gray": 0.2, "blur": 0.5, "solarize": 0},
+        (0.8, 0.8, 0.8, 0.2),
+    ),
 ]
 
 
@@ -70,7 +111,10 @@ def test_multi_crop__has_two_sizes():
     assert share[:, 2:].min() > 0.045
     assert share[:, 2:].max() < 0.15
     plan = plan_images("image", {"image": views.multi_crop()}, None)
-    assert [(tensor.size, tensor.num_views) for tensor in plan.tensors] == [((224, 224), 2), ((96, 96), 6)]
+    assert [(tensor.size, tensor.num_views) for tensor in plan.tensors] == [
+        ((224, 224), 2),
+        ((96, 96), 6),
+    ]
 
 
 def test_emp_ssl__takes_patches_of_sixteen_pixels():
@@ -122,7 +166,9 @@ def test_multi_crop__refuses_unequal_lists():
 @pytest.mark.parametrize("call", [lambda: views.emp_ssl(20), lambda: views.emp_ssl(size=64)])
 def test_emp_ssl__answers_the_old_call_in_words(call):
     """The first argument used to be the number of views; a size without that number is refused."""
-    with pytest.raises(PipelineError, match=r"the first argument is the side of a view.*emp_ssl\(32, n=20\)"):
+    with pytest.raises(
+        PipelineError, match=r"the first argument is the side of a view.*emp_ssl\(32, n=20\)"
+    ):
         call()
 
 
@@ -135,7 +181,10 @@ def test_byol__says_why_three_views_need_numbers():
 
 def test_render__chooses_who_renders():
     """`device` alone moves finished views; with render="gpu" the move stands before them."""
-    finished, rendered = views.simclr(32, device="cuda"), views.simclr(32, device="cuda", render="gpu")
+    finished, rendered = (
+        views.simclr(32, device="cuda"),
+        views.simclr(32, device="cuda", render="gpu"),
+    )
     assert [type(step).__name__ for step in finished] == ["MultiView", "ToDevice"]
     assert [type(step).__name__ for step in rendered] == ["ToDevice", "MultiView"]
     with pytest.raises(PipelineError, match="render='gpu' needs the GPU"):
@@ -147,5 +196,7 @@ def test_render__chooses_who_renders():
 @pytest.mark.parametrize("name", views.__all__)
 def test_signature__names_every_option(name):
     """No preset hides its options."""
-    kinds = {parameter.kind for parameter in inspect.signature(getattr(views, name)).parameters.values()}
+    kinds = {
+        parameter.kind for parameter in inspect.signature(getattr(views, name)).parameters.values()
+    }
     assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}

@@ -3,7 +3,13 @@
 import numpy as np
 
 from ffcv_ssl.kernels._jit import per_sample
-from ffcv_ssl.kernels.rows import NO_SHIFT, STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION, UNCHANGED
+from ffcv_ssl.kernels.rows import (
+    NO_SHIFT,
+    STEP_BRIGHTNESS,
+    STEP_CONTRAST,
+    STEP_SATURATION,
+    UNCHANGED,
+)
 from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_shift, luma, rounded, turn_hue
 
 

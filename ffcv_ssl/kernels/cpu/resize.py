@@ -6,7 +6,9 @@ from ffcv_ssl.kernels._jit import per_sample, scalar
 from ffcv_ssl.kernels.scalar.resample import fill_taps
 
 ROWS = np.uint64(4)  # source rows that one sweep of the vertical pass adds
-ZERO, ONE, TWO, THREE = (np.uint64(i) for i in range(4))  # unsigned: an index that may be negative does not vectorise
+ZERO, ONE, TWO, THREE = (
+    np.uint64(i) for i in range(4)
+)  # unsigned: an index that may be negative does not vectorise
 
 
 @per_sample
@@ -32,8 +34,18 @@ def blend_rows(image, top, left, weights, y, count, line):
     y = np.uint64(y)
     for t in range(ZERO, count, ROWS):
         # Rows beyond the last have weight 0.
-        row_0, row_1, row_2, row_3 = top + t, min(top + t + ONE, last), min(top + t + TWO, last), min(top + t + THREE, last)
-        weight_0, weight_1, weight_2, weight_3 = weights[y, t], weights[y, t + ONE], weights[y, t + TWO], weights[y, t + THREE]
+        row_0, row_1, row_2, row_3 = (
+            top + t,
+            min(top + t + ONE, last),
+            min(top + t + TWO, last),
+            min(top + t + THREE, last),
+        )
+        weight_0, weight_1, weight_2, weight_3 = (
+            weights[y, t],
+            weights[y, t + ONE],
+            weights[y, t + TWO],
+            weights[y, t + THREE],
+        )
         begins = t == ZERO
         for i in range(np.uint64(line.size)):
             total = weight_0 * np.float32(image[row_0, left + i])
@@ -51,7 +63,11 @@ def blend_taps(line, first, weights, taps, flip, planes, y):
         start = THREE * np.uint64(first[x])
         weight = weights[x, ZERO]
         # All sums before the first store, behind which the compiler would load the weights again.
-        red, green, blue = weight * line[start], weight * line[start + ONE], weight * line[start + TWO]
+        red, green, blue = (
+            weight * line[start],
+            weight * line[start + ONE],
+            weight * line[start + TWO],
+        )
         for t in range(1, taps):
             weight = weights[x, np.uint64(t)]
             start += THREE
@@ -82,9 +98,17 @@ def blend_columns(line, first, weights, most, flip, planes, y):
 def prepare_taps(height, width, size_y, size_x, resample, scratch):
     """Fill the scratch's taps of both axes, unless they are those of the view before; return the most taps of the horizontal axis."""
     key = scratch.tap_key
-    if key[0] != height or key[1] != width or key[2] != size_y or key[3] != size_x or key[4] != resample:
+    if (
+        key[0] != height
+        or key[1] != width
+        or key[2] != size_y
+        or key[3] != size_x
+        or key[4] != resample
+    ):
         axis_taps(height, size_y, resample, scratch.first_y, scratch.count_y, scratch.weights_y)
-        key[5] = axis_taps(width, size_x, resample, scratch.first_x, scratch.count_x, scratch.weights_x)
+        key[5] = axis_taps(
+            width, size_x, resample, scratch.first_x, scratch.count_x, scratch.weights_x
+        )
         key[0], key[1], key[2], key[3], key[4] = height, width, size_y, size_x, resample
     return key[5]
 
@@ -97,5 +121,13 @@ def resize_crop(image, box, flip, resample, scratch, planes):
     line = scratch.line[: 3 * width]
     for y in range(np.uint64(planes.shape[1])):
         row = np.uint64(top) + np.uint64(scratch.first_y[y])
-        blend_rows(image, row, np.uint64(3 * left), scratch.weights_y, y, np.uint64(scratch.count_y[y]), line)
+        blend_rows(
+            image,
+            row,
+            np.uint64(3 * left),
+            scratch.weights_y,
+            y,
+            np.uint64(scratch.count_y[y]),
+            line,
+        )
         blend_columns(line, scratch.first_x, scratch.weights_x, most, flip, planes, y)

@@ -14,7 +14,9 @@ ALIGNMENT = 64  # bytes of a cache line
 class Scratch(NamedTuple):
     """Work arrays of the view kernel; float32 unless said otherwise. Zeroed at birth: padded taps read finite values."""
 
-    tap_key: np.ndarray  # (6,) int64: what the taps were made for, and the most taps of the horizontal axis
+    tap_key: (
+        np.ndarray
+    )  # (6,) int64: what the taps were made for, and the most taps of the horizontal axis
     first_x: np.ndarray  # uint32, as the next
     count_x: np.ndarray
     weights_x: np.ndarray  # (width of the view, taps)

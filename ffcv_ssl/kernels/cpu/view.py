@@ -15,7 +15,12 @@ def render_planes(image, row, scratch, height, width):
     """Render one view of an (H, 3 W) uint8 image, up to the blur; return float32 planes (3, height, width) in the scratch."""
     size = 3 * height * width
     planes = scratch.planes[:size].reshape(3, height, width)
-    box = (np.int64(row[col.TOP]), np.int64(row[col.LEFT]), np.int64(row[col.HEIGHT]), np.int64(row[col.WIDTH]))
+    box = (
+        np.int64(row[col.TOP]),
+        np.int64(row[col.LEFT]),
+        np.int64(row[col.HEIGHT]),
+        np.int64(row[col.WIDTH]),
+    )
     resize_crop(image, box, row[col.FLIP] != 0, np.int64(row[col.RESAMPLE]), scratch, planes)
     flat = scratch.planes[:size].reshape(3, height * width)
     jitter(flat, np.int64(row[col.ORDER]), row[col.BRIGHTNESS : col.HUE + 1])

@@ -4,12 +4,23 @@ import numpy as np
 from numba import cuda
 
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_shift, luma, solarize, to_uint8, turn_hue
+from ffcv_ssl.kernels.scalar.color import (
+    blend,
+    clamp,
+    hue_shift,
+    luma,
+    solarize,
+    to_uint8,
+    turn_hue,
+)
 from ffcv_ssl.kernels.scalar.resample import fill_taps
 
 ORIGIN, STRIDE = range(2)  # columns of `sources`
 ZERO = np.float32(0)
-U32, U64 = np.uint32, np.uint64  # unsigned indices: signed ones may count from the end, which costs a comparison and a choice each
+U32, U64 = (
+    np.uint32,
+    np.uint64,
+)  # unsigned indices: signed ones may count from the end, which costs a comparison and a choice each
 RED_TO_GREEN, RED_TO_BLUE, PIXEL_BYTES = U64(1), U64(2), U64(3)
 
 
@@ -20,14 +31,18 @@ def lane():
 
 
 @cuda.jit(device=True)
-def prepare_axis(resample, source_size, size, start, stop, taps, memory, numbers, weights, table, room):
+def prepare_axis(
+    resample, source_size, size, start, stop, taps, memory, numbers, weights, table, room
+):
     """Fill the tables of output positions [start, stop) of one axis: all threads of the block take part.
 
     Position `start + i` gets its first source position in `numbers[table + i]`, their number `room` places further on, and their weights
     in `memory[weights + i * taps]` and behind; both arrays are the block's shared memory.
     """
     for i in range(lane(), stop - start, cuda.blockDim.x * cuda.blockDim.y):
-        first, count = fill_taps(resample, start + i, source_size, size, memory[weights + i * taps :])
+        first, count = fill_taps(
+            resample, start + i, source_size, size, memory[weights + i * taps :]
+        )
         numbers[U32(table + i)] = first
         numbers[U32(table + room + i)] = count
 
@@ -36,7 +51,9 @@ def prepare_axis(resample, source_size, size, start, stop, taps, memory, numbers
 def crop_corner(row, source):
     """Byte where the crop of a view begins, and bytes per row of its image."""
     stride = source[U32(STRIDE)]
-    return source[U32(ORIGIN)] + np.int64(row[col.TOP]) * stride + 3 * np.int64(row[col.LEFT]), stride
+    return source[U32(ORIGIN)] + np.int64(row[col.TOP]) * stride + 3 * np.int64(
+        row[col.LEFT]
+    ), stride
 
 
 @cuda.jit(device=True)
@@ -107,7 +124,9 @@ def blurred_value(memory, centre, step, radius, weights):
     """Weigh `memory[centre ± t step]` by `memory[weights + t]`, from the centre outwards, as `kernels.cpu.blur` does."""
     total = memory[U32(weights)] * memory[U32(centre)]
     for t in range(1, radius + 1):
-        total += memory[U32(weights + t)] * (memory[U32(centre - t * step)] + memory[U32(centre + t * step)])
+        total += memory[U32(weights + t)] * (
+            memory[U32(centre - t * step)] + memory[U32(centre + t * step)]
+        )
     return total
 
 

@@ -6,12 +6,23 @@ import numpy as np
 
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels.cuda.patches import patch_shared, render_patches
-from ffcv_ssl.kernels.cuda.views import BLUR_TILE, blur_shared, blur_views, sum_luma, view_shared, write_views
+from ffcv_ssl.kernels.cuda.views import (
+    BLUR_TILE,
+    blur_shared,
+    blur_views,
+    sum_luma,
+    view_shared,
+    write_views,
+)
 from ffcv_ssl.kernels.scalar.resample import filter_width
 
 PATCH_PIXELS = 48 * 48  # views up to this size are rendered in shared memory
 SHARED_BYTES = 48 * 1024  # that every GPU grants a block
-TILES = (32, 64), (16, 32), (8, 16)  # of large views; the smaller, the more weights per position there is room for
+TILES = (
+    (32, 64),
+    (16, 32),
+    (8, 16),
+)  # of large views; the smaller, the more weights per position there is room for
 THREADS = 32, 8
 _filter_width = getattr(filter_width, "py_func", filter_width)  # not compiled for the host
 
@@ -70,7 +81,9 @@ def shared_bytes(plan: RenderPlan) -> int:
     """Return the shared memory of the plan's hungriest kernel; more than `SHARED_BYTES` cannot be launched."""
     if plan.in_shared:
         return patch_shared(plan.size, plan.taps, plan.radius)
-    return max(view_shared(tile_of(plan), plan.taps), blur_shared(plan.radius) if plan.radius else 0)
+    return max(
+        view_shared(tile_of(plan), plan.taps), blur_shared(plan.radius) if plan.radius else 0
+    )
 
 
 def tile_of(plan: RenderPlan) -> tuple[int, int]:
@@ -84,7 +97,12 @@ def steps_of(size: tuple[int, int], channels_last: bool) -> tuple[int, int]:
 
 
 def launch(
-    plan: RenderPlan, inputs: tuple[Any, Any, Any, Any], work: tuple[Any, Any, Any, Any], channels_last: bool, out: Any, stream: Any = 0
+    plan: RenderPlan,
+    inputs: tuple[Any, Any, Any, Any],
+    work: tuple[Any, Any, Any, Any],
+    channels_last: bool,
+    out: Any,
+    stream: Any = 0,
 ) -> None:
     """Render all views of one tensor.
 
@@ -108,8 +126,22 @@ def launch(
     (height, width), (count, views) = plan.size, rows.shape[:2]
     plane_step, pixel_step = steps_of(plan.size, channels_last)
     if plan.in_shared:
-        kernel = render_patches[(views, count), THREADS, stream, patch_shared(plan.size, plan.taps, plan.radius)]
-        kernel(pixels, sources, rows, lut, height, width, plan.taps, plan.radius, plane_step, pixel_step, out)
+        kernel = render_patches[
+            (views, count), THREADS, stream, patch_shared(plan.size, plan.taps, plan.radius)
+        ]
+        kernel(
+            pixels,
+            sources,
+            rows,
+            lut,
+            height,
+            width,
+            plan.taps,
+            plan.radius,
+            plane_step,
+            pixel_step,
+            out,
+        )
         return
     totals, slots, blurred, sharp = work
     tile = tile_of(plan)
@@ -117,7 +149,20 @@ def launch(
     configuration = grid, THREADS, stream, view_shared(tile, plan.taps)
     sum_luma[configuration](pixels, sources, rows, height, width, plan.taps, *tile, totals)
     write_views[configuration](
-        pixels, sources, rows, lut, height, width, plan.taps, *tile, totals, slots, plane_step, pixel_step, sharp, out
+        pixels,
+        sources,
+        rows,
+        lut,
+        height,
+        width,
+        plan.taps,
+        *tile,
+        totals,
+        slots,
+        plane_step,
+        pixel_step,
+        sharp,
+        out,
     )
     if len(plan.blurred):
         blur_grid = len(plan.blurred), -(-height // BLUR_TILE) * -(-width // BLUR_TILE)

@@ -28,7 +28,9 @@ def patch_shared(size: tuple[int, int], taps: int, radius: int) -> int:
 
 
 @cuda.jit
-def render_patches(pixels, sources, rows, lut, height, width, taps, most_radius, plane_step, pixel_step, out):
+def render_patches(
+    pixels, sources, rows, lut, height, width, taps, most_radius, plane_step, pixel_step, out
+):
     """CUDA twin of `kernels.cpu.view.render_views` for small views; launch with `[(V, N), (x, y), stream, patch_shared(…)]`.
 
     Parameters
@@ -67,8 +69,32 @@ def render_patches(pixels, sources, rows, lut, height, width, taps, most_radius,
     total = U32(table_x + 2 * width)
 
     resample, radius = np.int32(row[col.RESAMPLE]), np.int32(row[col.RADIUS])
-    prepare_axis(resample, np.int32(row[col.HEIGHT]), height, 0, height, taps, memory, numbers, weights_y, table_y, height)
-    prepare_axis(resample, np.int32(row[col.WIDTH]), width, 0, width, taps, memory, numbers, weights_x, table_x, width)
+    prepare_axis(
+        resample,
+        np.int32(row[col.HEIGHT]),
+        height,
+        0,
+        height,
+        taps,
+        memory,
+        numbers,
+        weights_y,
+        table_y,
+        height,
+    )
+    prepare_axis(
+        resample,
+        np.int32(row[col.WIDTH]),
+        width,
+        0,
+        width,
+        taps,
+        memory,
+        numbers,
+        weights_x,
+        table_x,
+        width,
+    )
     if lane() == 0:
         numbers[total] = 0
         if radius > 0:
@@ -80,12 +106,25 @@ def render_patches(pixels, sources, rows, lut, height, width, taps, most_radius,
     early = steps_before_contrast(row)
     luma_sum = np.int32(0)
     for y in range(cuda.threadIdx.y, height, cuda.blockDim.y):
-        line, count_y = corner + numbers[U32(table_y + y)] * stride, numbers[U32(table_y + height + y)]
+        line, count_y = (
+            corner + numbers[U32(table_y + y)] * stride,
+            numbers[U32(table_y + height + y)],
+        )
         for x in range(cuda.threadIdx.x, width, cuda.blockDim.x):
             column = np.int32(width - 1 - x if flip else x)
-            offset, count_x = line + 3 * numbers[U32(table_x + column)], numbers[U32(table_x + width + column)]
+            offset, count_x = (
+                line + 3 * numbers[U32(table_x + column)],
+                numbers[U32(table_x + width + column)],
+            )
             r, g, b = resample_pixel(
-                pixels, offset, stride, memory, np.int32(weights_y + y * taps), count_y, np.int32(weights_x + column * taps), count_x
+                pixels,
+                offset,
+                stride,
+                memory,
+                np.int32(weights_y + y * taps),
+                count_y,
+                np.int32(weights_x + column * taps),
+                count_x,
             )
             r, g, b = color_steps(r, g, b, row, 0, early, ZERO)
             luma_sum = np.int32(luma_sum + np.int32(luma(r, g, b)))
@@ -102,7 +141,15 @@ def render_patches(pixels, sources, rows, lut, height, width, taps, most_radius,
     for y in range(cuda.threadIdx.y, height, cuda.blockDim.y):
         for x in range(cuda.threadIdx.x, width, cuda.blockDim.x):
             p = np.int32(y * width + x)
-            r, g, b = color_steps(memory[U32(p)], memory[U32(size + p)], memory[U32(2 * size + p)], row, early, 4, mean)
+            r, g, b = color_steps(
+                memory[U32(p)],
+                memory[U32(size + p)],
+                memory[U32(2 * size + p)],
+                row,
+                early,
+                4,
+                mean,
+            )
             if gray:
                 r = luma(r, g, b)
                 g, b = r, r
@@ -123,7 +170,10 @@ def render_patches(pixels, sources, rows, lut, height, width, taps, most_radius,
                 line = np.int32(plane + y * width)
                 value = memory[U32(gauss)] * memory[U32(line + x)]
                 for t in range(1, radius + 1):
-                    left, right = memory[U32(line + reflected(x - t, width))], memory[U32(line + reflected(x + t, width))]
+                    left, right = (
+                        memory[U32(line + reflected(x - t, width))],
+                        memory[U32(line + reflected(x + t, width))],
+                    )
                     value += memory[U32(gauss + t)] * (left + right)
                 memory[U32(across + y * width + x)] = value
         cuda.syncthreads()
@@ -132,11 +182,18 @@ def render_patches(pixels, sources, rows, lut, height, width, taps, most_radius,
                 column = np.int32(across + x)
                 value = memory[U32(gauss)] * memory[U32(column + y * width)]
                 for t in range(1, radius + 1):
-                    above, below = reflected(y - t, height) * width, reflected(y + t, height) * width
-                    value += memory[U32(gauss + t)] * (memory[U32(column + above)] + memory[U32(column + below)])
+                    above, below = (
+                        reflected(y - t, height) * width,
+                        reflected(y + t, height) * width,
+                    )
+                    value += memory[U32(gauss + t)] * (
+                        memory[U32(column + above)] + memory[U32(column + below)]
+                    )
                 place = base + (y * width + x) * pixel_step
                 if gray:
                     for channel in range(3):
-                        out[U64(place + channel * plane_step)] = finish_value(value, channel, threshold, lut)
+                        out[U64(place + channel * plane_step)] = finish_value(
+                            value, channel, threshold, lut
+                        )
                 else:
                     out[U64(place + c * plane_step)] = finish_value(value, c, threshold, lut)

@@ -41,9 +41,33 @@ def prepare_tile(row, height, width, top, left, taps, tile_height, tile_width):
     weights_x, table_y = tile_height * taps, (tile_height + tile_width) * taps
     resample = np.int32(row[col.RESAMPLE])
     bottom, right = min(top + tile_height, height), min(left + tile_width, width)
-    prepare_axis(resample, np.int32(row[col.HEIGHT]), height, top, bottom, taps, memory, numbers, 0, table_y, tile_height)
+    prepare_axis(
+        resample,
+        np.int32(row[col.HEIGHT]),
+        height,
+        top,
+        bottom,
+        taps,
+        memory,
+        numbers,
+        0,
+        table_y,
+        tile_height,
+    )
     table_x = table_y + 2 * tile_height
-    prepare_axis(resample, np.int32(row[col.WIDTH]), width, left, right, taps, memory, numbers, weights_x, table_x, tile_width)
+    prepare_axis(
+        resample,
+        np.int32(row[col.WIDTH]),
+        width,
+        left,
+        right,
+        taps,
+        memory,
+        numbers,
+        weights_x,
+        table_x,
+        tile_width,
+    )
     cuda.syncthreads()
     return memory, numbers
 
@@ -52,7 +76,9 @@ def prepare_tile(row, height, width, top, left, taps, tile_height, tile_width):
 def tile_corner(width, tile_height, tile_width):
     """First row and column of the block's tile, in the order of the source: a flip is applied when pixels are stored."""
     tiles = (width + tile_width - 1) // tile_width
-    return np.int32(cuda.blockIdx.x // tiles * tile_height), np.int32(cuda.blockIdx.x % tiles * tile_width)
+    return np.int32(cuda.blockIdx.x // tiles * tile_height), np.int32(
+        cuda.blockIdx.x % tiles * tile_width
+    )
 
 
 @cuda.jit(device=True)
@@ -61,9 +87,14 @@ def tile_pixel(pixels, corner, stride, memory, numbers, taps, tile_height, tile_
     table_y = np.int32((tile_height + tile_width) * taps)
     table_x = np.int32(table_y + 2 * tile_height)
     offset = corner + numbers[U32(table_y + y)] * stride + 3 * numbers[U32(table_x + x)]
-    count_y, count_x = numbers[U32(table_y + tile_height + y)], numbers[U32(table_x + tile_width + x)]
+    count_y, count_x = (
+        numbers[U32(table_y + tile_height + y)],
+        numbers[U32(table_x + tile_width + x)],
+    )
     weights_x = np.int32((tile_height + x) * taps)
-    return resample_pixel(pixels, offset, stride, memory, np.int32(y * taps), count_y, weights_x, count_x)
+    return resample_pixel(
+        pixels, offset, stride, memory, np.int32(y * taps), count_y, weights_x, count_x
+    )
 
 
 @cuda.jit
@@ -85,7 +116,18 @@ def sum_luma(pixels, sources, rows, height, width, taps, tile_height, tile_width
     total = np.int32(0)
     for y in range(cuda.threadIdx.y, min(tile_height, height - top), cuda.blockDim.y):
         for x in range(cuda.threadIdx.x, min(tile_width, width - left), cuda.blockDim.x):
-            r, g, b = tile_pixel(pixels, corner, stride, memory, numbers, taps, tile_height, tile_width, np.int32(y), np.int32(x))
+            r, g, b = tile_pixel(
+                pixels,
+                corner,
+                stride,
+                memory,
+                numbers,
+                taps,
+                tile_height,
+                tile_width,
+                np.int32(y),
+                np.int32(x),
+            )
             r, g, b = color_steps(r, g, b, row, 0, steps, ZERO)
             total = np.int32(total + np.int32(luma(r, g, b)))
     # Through shared memory: one addition to global memory per block.
@@ -101,7 +143,21 @@ def sum_luma(pixels, sources, rows, height, width, taps, tile_height, tile_width
 
 @cuda.jit
 def write_views(
-    pixels, sources, rows, lut, height, width, taps, tile_height, tile_width, totals, slots, plane_step, pixel_step, sharp, out
+    pixels,
+    sources,
+    rows,
+    lut,
+    height,
+    width,
+    taps,
+    tile_height,
+    tile_width,
+    totals,
+    slots,
+    plane_step,
+    pixel_step,
+    sharp,
+    out,
 ):
     """CUDA twin of `kernels.cpu.view.render_views`, up to the blur; launch as `sum_luma`.
 
@@ -124,11 +180,27 @@ def write_views(
     corner, stride = crop_corner(row, sources[n, v])
     size = np.int32(height * width)
     mean = rounded(np.float32(totals[n, v]) / np.float32(size))
-    flip, gray, threshold, slot = row[col.FLIP] != ZERO, row[col.GRAY] != ZERO, row[col.THRESHOLD], slots[n, v]
+    flip, gray, threshold, slot = (
+        row[col.FLIP] != ZERO,
+        row[col.GRAY] != ZERO,
+        row[col.THRESHOLD],
+        slots[n, v],
+    )
     base = (np.int64(n) * rows.shape[1] + v) * 3 * size
     for y in range(cuda.threadIdx.y, min(tile_height, height - top), cuda.blockDim.y):
         for x in range(cuda.threadIdx.x, min(tile_width, width - left), cuda.blockDim.x):
-            r, g, b = tile_pixel(pixels, corner, stride, memory, numbers, taps, tile_height, tile_width, np.int32(y), np.int32(x))
+            r, g, b = tile_pixel(
+                pixels,
+                corner,
+                stride,
+                memory,
+                numbers,
+                taps,
+                tile_height,
+                tile_width,
+                np.int32(y),
+                np.int32(x),
+            )
             r, g, b = color_steps(r, g, b, row, 0, 4, mean)
             if gray:
                 r = luma(r, g, b)
@@ -165,7 +237,10 @@ def blur_views(sharp, blurred, rows, lut, most_radius, plane_step, pixel_step, o
     row = rows[U32(view // rows.shape[1]), U32(view % rows.shape[1])]
     radius = np.int32(row[col.RADIUS])
     tiles = (width + BLUR_TILE - 1) // BLUR_TILE
-    top, left = np.int32(cuda.blockIdx.y // tiles * BLUR_TILE), np.int32(cuda.blockIdx.y % tiles * BLUR_TILE)
+    top, left = (
+        np.int32(cuda.blockIdx.y // tiles * BLUR_TILE),
+        np.int32(cuda.blockIdx.y % tiles * BLUR_TILE),
+    )
     memory = cuda.shared.array(0, float32)
     # A tile with its borders, then the same blurred along x, then the weights.
     stride = np.int32(BLUR_TILE + 2 * most_radius)
@@ -179,12 +254,17 @@ def blur_views(sharp, blurred, rows, lut, most_radius, plane_step, pixel_step, o
     for c in range(1 if gray else 3):
         for y in range(cuda.threadIdx.y, lines + 2 * radius, cuda.blockDim.y):
             for x in range(cuda.threadIdx.x, columns + 2 * radius, cuda.blockDim.x):
-                from_y, from_x = reflected(top + y - radius, height), reflected(left + x - radius, width)
+                from_y, from_x = (
+                    reflected(top + y - radius, height),
+                    reflected(left + x - radius, width),
+                )
                 memory[U32(y * stride + x)] = sharp[U32(k), U32(c), U32(from_y), U32(from_x)]
         cuda.syncthreads()
         for y in range(cuda.threadIdx.y, lines + 2 * radius, cuda.blockDim.y):
             for x in range(cuda.threadIdx.x, columns, cuda.blockDim.x):
-                value = blurred_value(memory, np.int32(y * stride + x + radius), np.int32(1), radius, gauss)
+                value = blurred_value(
+                    memory, np.int32(y * stride + x + radius), np.int32(1), radius, gauss
+                )
                 memory[U32(across + y * BLUR_TILE + x)] = value
         cuda.syncthreads()
         for y in range(cuda.threadIdx.y, lines, cuda.blockDim.y):
@@ -194,6 +274,8 @@ def blur_views(sharp, blurred, rows, lut, most_radius, plane_step, pixel_step, o
                 place = base + np.int32((top + y) * width + left + x) * pixel_step
                 if gray:
                     for channel in range(3):
-                        out[U64(place + channel * plane_step)] = finish_value(value, channel, threshold, lut)
+                        out[U64(place + channel * plane_step)] = finish_value(
+                            value, channel, threshold, lut
+                        )
                 else:
                     out[U64(place + c * plane_step)] = finish_value(value, c, threshold, lut)

@@ -5,8 +5,16 @@ import numpy as np
 from ffcv_ssl.kernels._jit import scalar
 
 # ITU-R BT.601 in Pillow's 16-bit fixed point: the luma of integer pixels is exact in float32, and equal to Pillow's mode L.
-LUMA_R, LUMA_G, LUMA_B = np.float32(19595 / 65536), np.float32(38470 / 65536), np.float32(7471 / 65536)
-HUE_RED, HUE_GREEN, HUE_BLUE = np.float32(5), np.float32(3), np.float32(1)  # offsets of the channels on the hue circle
+LUMA_R, LUMA_G, LUMA_B = (
+    np.float32(19595 / 65536),
+    np.float32(38470 / 65536),
+    np.float32(7471 / 65536),
+)
+HUE_RED, HUE_GREEN, HUE_BLUE = (
+    np.float32(5),
+    np.float32(3),
+    np.float32(1),
+)  # offsets of the channels on the hue circle
 ZERO, HALF, ONE, TWO, FOUR, SIX, WHITE = (np.float32(value) for value in (0, 0.5, 1, 2, 4, 6, 255))
 
 

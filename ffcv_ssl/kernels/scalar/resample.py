@@ -33,7 +33,11 @@ def filter_weight(resample, distance):
     if resample == BICUBIC:
         if x < ONE:
             return ((CUBIC_A + TWO) * x - (CUBIC_A + THREE)) * x * x + ONE
-        return ((CUBIC_A * x - FIVE * CUBIC_A) * x + EIGHT * CUBIC_A) * x - FOUR * CUBIC_A if x < TWO else ZERO
+        return (
+            ((CUBIC_A * x - FIVE * CUBIC_A) * x + EIGHT * CUBIC_A) * x - FOUR * CUBIC_A
+            if x < TWO
+            else ZERO
+        )
     if resample == AREA:
         return ONE if -HALF < distance <= HALF else ZERO
     return ONE
@@ -69,7 +73,10 @@ def tap_weight(resample, position, index, source_size, size):
 @scalar
 def fill_taps(resample, index, source_size, size, weights):
     """Fill the normalised weights of output position `index` into `weights`; return the first source position and their number."""
-    first, count = first_tap(resample, index, source_size, size), num_taps(resample, index, source_size, size)
+    first, count = (
+        first_tap(resample, index, source_size, size),
+        num_taps(resample, index, source_size, size),
+    )
     total = ZERO
     for t in range(count):
         weights[t] = tap_weight(resample, first + t, index, source_size, size)
