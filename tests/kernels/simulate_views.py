@@ -1,4 +1,7 @@
-"""Run the CUDA kernels in Numba's simulator on the cases of a file; print name and "equal" or the share of values that differ."""
+"""Run the CUDA kernels in Numba's simulator on the cases of a file.
+
+Prints each case's name and "equal" or the fraction of values that differ.
+"""
 
 import sys
 
@@ -6,8 +9,9 @@ import numpy as np
 
 from ffcv_ssl.kernels.cuda import launch as cuda_launch
 
-cuda_launch.THREADS = 4, 2  # the simulator runs every thread as one of Python's,
-sys.setswitchinterval(1e-5)  # and polls while they work
+# The simulator runs every CUDA thread as a Python thread and polls while they work.
+cuda_launch.THREADS = 4, 2
+sys.setswitchinterval(1e-5)
 
 cases = np.load(sys.argv[1])
 for name in sys.argv[2:]:

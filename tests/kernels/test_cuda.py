@@ -1,4 +1,4 @@
-"""The CUDA kernels: in Numba's simulator, as PTX, and on a GPU where there is one."""
+"""The CUDA kernels: in Numba's simulator, as PTX, and on a GPU if there is one."""
 
 import dataclasses
 import os
@@ -15,10 +15,10 @@ from ffcv_ssl.kernels.cuda.launch import (
     PATCH_PIXELS,
     SHARED_BYTES,
     TILES,
-    most_taps,
+    max_num_taps,
     plan_render,
     shared_bytes,
-    tile_of,
+    tile_size,
 )
 from ffcv_ssl.kernels.rows import AREA, BICUBIC, BILINEAR, NEAREST
 from ffcv_ssl.kernels.scalar.resample import num_taps
@@ -29,8 +29,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.simulator
-def test_views__in_the_simulator_are_those_of_the_cpu_kernel(tmp_path):
-    """In true float32 the CUDA kernels give the CPU kernel's bits: small and large views, every column, dtype and layout."""
+def test_views__in_the_simulator_equal_those_of_the_cpu_kernel(tmp_path):
+    """In float32 the CUDA kernels give the same bits as the CPU kernel.
+
+    The cases cover small and large views and every column, dtype and layout.
+    """
     all_cases = list(cases())
     arrays = {
         f"{case.name}/{name}": value
@@ -56,7 +59,7 @@ def test_views__in_the_simulator_are_those_of_the_cpu_kernel(tmp_path):
 
 
 def signatures(lut):
-    """Kernel name → argument types, for a lookup table of one dtype."""
+    """Return the argument types of each kernel, for a lookup table of one dtype."""
     from numba import from_dtype, types
 
     def array(dtype, ndim):
@@ -80,7 +83,7 @@ def signatures(lut):
 )
 @pytest.mark.parametrize("name", ["render_patches", "sum_luma", "write_views", "blur_views"])
 def test_kernels__compile_without_float64_or_spills(name, capability, lut):
-    """The PTX holds no float64, no local memory, and no shared memory beyond what the launch asks for."""
+    """The PTX uses no float64, no local memory, and only the shared memory of the launch."""
     cuda = pytest.importorskip("numba.cuda", reason="numba-cuda is an extra")
     from ffcv_ssl.kernels.cuda import patches, views
 
@@ -95,8 +98,8 @@ def test_kernels__compile_without_float64_or_spills(name, capability, lut):
 
 
 @pytest.mark.parametrize("resample", [NEAREST, AREA, BILINEAR, BICUBIC])
-def test_most_taps__is_never_exceeded_and_not_far_off(resample):
-    """No output position reads more source positions than planned; one reads at most two fewer."""
+def test_max_num_taps__is_never_exceeded_and_not_far_off(resample):
+    """The bound holds for all output positions and exceeds the maximum by at most two."""
     for source, size in [
         (16, 32),
         (32, 16),
@@ -108,13 +111,13 @@ def test_most_taps__is_never_exceeded_and_not_far_off(resample):
         (225, 224),
     ]:
         rows = kernel_row((0, 0, source, source), resample=resample)[None, None]
-        planned = most_taps(rows, (size, size))
+        planned = max_num_taps(rows, (size, size))
         read = max(num_taps(resample, i, source, size) for i in range(size))
         assert read <= planned <= read + 2
 
 
 def test_plan__uses_shared_memory_where_it_fits():
-    """Patches of up to 48 x 48 are rendered in shared memory, unless they are shrunk so much that the weights leave no room."""
+    """Views of up to 48 x 48 are rendered in shared memory, unless their weights do not fit."""
     small = kernel_row((0, 0, 64, 64), radius=4, sigma=1.3)[None, None]
     assert plan_render(small, (48, 48)).in_shared
     assert PATCH_PIXELS == 48 * 48
@@ -122,7 +125,7 @@ def test_plan__uses_shared_memory_where_it_fits():
     huge = kernel_row((0, 0, 6000, 6000), radius=4, sigma=1.3)[None, None]
     plan = plan_render(huge, (32, 32))
     assert not plan.in_shared
-    assert tile_of(plan) == TILES[-1]
+    assert tile_size(plan) == TILES[-1]
     assert shared_bytes(plan) <= SHARED_BYTES
     assert plan.blurred.tolist() == [0]
     assert plan.slots.tolist() == [[0]]
@@ -141,8 +144,8 @@ def test_plan__uses_shared_memory_where_it_fits():
 
 
 @pytest.mark.gpu
-def test_views__on_the_gpu_are_those_of_the_cpu_kernel():
-    """On a GPU, where multiply-adds fuse, at most 0.1 % of the values differ, each by one grey level."""
+def test_views__on_the_gpu_match_those_of_the_cpu_kernel():
+    """On a GPU, which fuses multiply-adds, at most 0.1 % of values differ, by one gray level."""
     from numba import cuda
 
     from ffcv_ssl.kernels.cuda.launch import launch
@@ -166,7 +169,7 @@ def test_views__on_the_gpu_are_those_of_the_cpu_kernel():
 
 
 def levels(values, case):
-    """Grey level of every value: its place in the table of its channel (all tables rise)."""
+    """Return the gray level of every value: its index in the increasing table of its channel."""
     shaped = values.reshape(case.expected.shape)
     planes = np.moveaxis(shaped, -1, 2) if case.channels_last else shaped
     numeric = (
