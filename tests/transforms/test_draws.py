@@ -1,4 +1,4 @@
-"""Sampling distributions of every transform, and what makes draws reproducible."""
+"""Sampling distributions of all transforms, and reproducibility of the draws."""
 
 import itertools
 import math
@@ -29,21 +29,23 @@ from ffcv_ssl.transforms import (
 from ffcv_ssl.transforms.keys import Keys
 
 N = 20_000
-P_LEVEL = 1e-3  # of the Kolmogorov-Smirnov tests; seeds are fixed, so they either hold or do not
+P_LEVEL = 1e-3  # of the Kolmogorov-Smirnov tests; the seeds are fixed, so results do not vary
 
 
 def draw(transform, height=375, width=500, n=N, seed=0, epoch=0, views=(0,)):
-    """Columns of `n` samples of one size, each (n, V)."""
+    """Draw the columns of `n` samples of one size, each (n, V)."""
     table = {}
     sizes = np.broadcast_to(np.array([height, width], np.int32), (n, 2))
     transform.draw(
-        Keys(seed, epoch, np.arange(n), views).of(transform.name, transform.seed), sizes, table
+        Keys(seed, epoch, np.arange(n), views).for_transform(transform.name, transform.seed),
+        sizes,
+        table,
     )
     return table
 
 
 def torchvision_crop(height, width, scale, ratio, rng):
-    """One box as torchvision's RandomResizedCrop.get_params draws it."""
+    """Draw one box like torchvision's RandomResizedCrop.get_params."""
     for _ in range(10):
         area = height * width * rng.uniform(*scale)
         aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
@@ -65,8 +67,8 @@ def torchvision_crop(height, width, scale, ratio, rng):
     ("height", "width", "scale"),
     [(375, 500, (0.08, 1.0)), (32, 32, (0.2, 1.0)), (300, 900, (0.5, 1.0))],
 )
-def test_random_resized_crop__draws_as_torchvision(height, width, scale, seed):
-    """Position, size, area and shape of the boxes have torchvision's distributions, seeded and unseeded."""
+def test_random_resized_crop__draws_like_torchvision(height, width, scale, seed):
+    """Position, size, area and shape of the boxes are distributed as in torchvision."""
     table = draw(RandomResizedCrop(224, scale=scale, seed=seed), height, width)
     ours = np.stack([table[column][:, 0] for column in ("top", "left", "height", "width")], axis=1)
     rng = random.Random(1)
@@ -79,7 +81,7 @@ def test_random_resized_crop__draws_as_torchvision(height, width, scale, seed):
 
 
 def columns_of(boxes):
-    """Every box as top, left, height, width, area and log ratio."""
+    """Return top, left, height, width, area and log ratio of every box."""
     top, left, height, width = boxes.T
     return top, left, height, width, height * width, np.log(width / height)
 
@@ -88,7 +90,7 @@ def columns_of(boxes):
     ("height", "width"), [(1, 1), (1, 500), (500, 1), (2, 40), (3, 3), (300, 3000), (65535, 3)]
 )
 def test_every_crop__stays_inside_its_image(height, width):
-    """Boxes hold at least one pixel and none outside, for any shape of image."""
+    """Boxes contain at least one pixel and lie inside the image, for any shape of image."""
     for crop in (
         RandomResizedCrop(8),
         RandomPatchCrop(8, patch=16),
@@ -104,8 +106,8 @@ def test_every_crop__stays_inside_its_image(height, width):
         assert (table["left"] + table["width"] <= width).all()
 
 
-def test_random_resized_crop__falls_back_to_the_centre():
-    """Where no box fits, the largest central one of an allowed shape is taken, as in torchvision (FFCV-SSL takes a corner)."""
+def test_random_resized_crop__falls_back_to_the_center():
+    """If no box fits, the largest central box of an allowed shape is used, as in torchvision."""
     table = draw(RandomResizedCrop(8, scale=(1.0, 1.0)), 300, 3000, n=200)
     assert {
         tuple(int(table[column][i, 0]) for column in ("top", "left", "height", "width"))
@@ -113,7 +115,7 @@ def test_random_resized_crop__falls_back_to_the_centre():
     } == {(0, 1300, 300, 400)}
 
 
-def test_random_patch_crop__takes_every_offset_alike():
+def test_random_patch_crop__draws_all_offsets_uniformly():
     """All 289 positions of a 16-pixel patch in 32 pixels are equally likely (chi square)."""
     table = draw(RandomPatchCrop(32, patch=16), 32, 32)
     counts = np.bincount((table["top"] * 17 + table["left"]).astype(int).ravel(), minlength=289)
@@ -121,8 +123,8 @@ def test_random_patch_crop__takes_every_offset_alike():
     assert stats.chisquare(counts).pvalue > P_LEVEL
 
 
-def test_center_crop__is_ffcvs():
-    """The box is the central square of ratio times the shorter side."""
+def test_center_crop__equals_ffcv():
+    """The box is the central square whose side is `ratio` times the shorter side."""
     table = draw(CenterCrop(224, ratio=0.875), 375, 500, n=1)
     assert [int(table[column][0, 0]) for column in ("top", "left", "height", "width")] == [
         23,
@@ -144,7 +146,7 @@ FREQUENCIES = [
 @pytest.mark.parametrize("seed", [None, 5])
 @pytest.mark.parametrize(("make", "applied"), FREQUENCIES)
 def test_probability__is_the_frequency(make, applied, seed):
-    """p = 0 never acts, p = 1 always, and p between acts with frequency p; with a seed of its own too."""
+    """With p = 0 a transform never acts, with p = 1 always, otherwise with frequency p."""
     assert not applied(draw(make(0.0, seed))).any()
     assert applied(draw(make(1.0, seed))).mean() > 0.9999  # a factor may be drawn as exactly 1
     for p in (0.1, 0.5, 0.8):
@@ -152,7 +154,7 @@ def test_probability__is_the_frequency(make, applied, seed):
 
 
 def test_color_jitter__draws_uniform_factors_and_orders():
-    """Factors are uniform in torchvision's ranges, hue on both sides of 0, and all 24 orders are equally likely."""
+    """Factors are uniform in torchvision's ranges, and all 24 orders are equally likely."""
     table = draw(RandomColorJitter(1.0, 0.4, 0.8, (0.5, 0.9), 0.2))
     for column, low, high in (
         ("brightness", 0.6, 1.4),
@@ -164,7 +166,7 @@ def test_color_jitter__draws_uniform_factors_and_orders():
     orders, counts = np.unique(table["order"], return_counts=True)
     assert len(orders) == 24
     assert all(
-        sorted(int(order) // 4**place % 4 for place in range(4)) == [0, 1, 2, 3] for order in orders
+        sorted(int(order) // 4**digit % 4 for digit in range(4)) == [0, 1, 2, 3] for order in orders
     )
     assert stats.chisquare(counts).pvalue > P_LEVEL
 
@@ -179,8 +181,8 @@ def test_blur__draws_sigma_uniformly():
     )
 
 
-def neighbours():
-    """Pairs of keys that differ in one word by one, and the swap of two words."""
+def neighbors():
+    """Yield uniforms of pairs of keys that differ by one in one word or have two words swapped."""
     base = {"seed": 3, "epoch": 4, "views": (5,)}
     yield draw_uniforms(**base), draw_uniforms(**{**base, "seed": 4})
     yield draw_uniforms(**base), draw_uniforms(**{**base, "epoch": 5})
@@ -199,23 +201,23 @@ def draw_uniforms(seed, epoch, views, parameter="top", attempt=0):
     return Keys(seed, epoch, np.arange(N), views, "crop").uniform(parameter, attempt)[:, 0]
 
 
-@pytest.mark.parametrize(("a", "b"), list(neighbours()))
-def test_uniforms__of_neighbouring_keys_are_unrelated(a, b):
-    """Keys that differ in any word give uncorrelated uniforms, neighbouring seeds and samples among them."""
+@pytest.mark.parametrize(("a", "b"), list(neighbors()))
+def test_uniforms__of_neighboring_keys_are_uncorrelated(a, b):
+    """Keys that differ in any word give uncorrelated uniforms."""
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.03
     assert (a == b).mean() < 0.01
     assert stats.kstest(a, "uniform").pvalue > P_LEVEL
 
 
 def test_uniforms__of_chosen_entries_are_those_of_all():
-    """Rejection sampling over a mask draws what drawing for all would give."""
+    """Drawing for a mask gives the same numbers as drawing for all entries."""
     keys = Keys(1, 2, np.arange(50), range(3), "crop")
     mask = np.random.default_rng(0).random((50, 3)) < 0.3
     np.testing.assert_array_equal(keys.uniform("top", 4, mask), keys.uniform("top", 4)[mask])
 
 
 def test_draws__are_pinned():
-    """The numbers behind a seed never change: any machine, process and version renders the same views."""
+    """The numbers of a seed are the same for every machine, process and version."""
     uniforms = Keys(2**63 + 5, 7, np.array([0, 1, 10**9]), (0, 199), "crop").uniform("top")
     assert uniforms.dtype == np.float32
     np.testing.assert_array_equal((uniforms * 2**24).astype(int), PINNED)
@@ -253,7 +255,7 @@ def test_draws__do_not_depend_on_the_process():
 
 
 def test_transform_seed__replaces_the_loaders():
-    """Two transforms with one seed of their own draw alike under different loader seeds, and differ between epochs."""
+    """A transform with its own seed ignores the loader's seed, but not the epoch."""
     first, second = (
         draw(RandomHorizontalFlip(0.5, seed=9), seed=seed)["applied"] for seed in (1, 2)
     )
@@ -286,7 +288,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("make", BAD)
-def test_bad_argument__is_refused_when_the_transform_is_built(make):
+def test_bad_argument__is_rejected_when_the_transform_is_built(make):
     """The error names the transform."""
     with pytest.raises(
         PipelineError,
@@ -295,8 +297,8 @@ def test_bad_argument__is_refused_when_the_transform_is_built(make):
         make()
 
 
-def test_fixed_patch_crop__stands_where_it_was_put():
-    """Places are shares of the room; the patch is in pixels, at most the image, or a share of its area in the image's aspect."""
+def test_fixed_patch_crop__uses_the_given_position():
+    """`place` is a fraction of the free space; `patch` is in pixels or a fraction of the area."""
 
     def box(height, width, **options):
         table = draw(FixedPatchCrop(8, **options), height, width, n=3, views=(0, 1))
@@ -339,17 +341,17 @@ EVERY_TRANSFORM = [
 @pytest.mark.parametrize(
     "transform", EVERY_TRANSFORM, ids=lambda transform: type(transform).__name__
 )
-def test_occurrences__draw_every_column_anew(transform, seed):
-    """The places of a sample draw different values in every column, also with a transform's own seed.
+def test_occurrences__draw_different_values_in_every_column(transform, seed):
+    """The occurrences of a sample draw different values in every column.
 
-    The first place draws what it would alone.
+    The first occurrence draws the same values as a sample that occurs once.
     """
     transform = replace(transform, seed=seed)
     sizes = np.broadcast_to(np.array([60, 80], np.int32), (N, 2))
     tables = []
     for occurrences in (None, np.zeros(N, int), np.ones(N, int), np.full(N, 2), np.full(N, 10**12)):
         tables.append({})
-        keys = Keys(3, 4, np.arange(N), (0, 1), occurrences=occurrences).of(
+        keys = Keys(3, 4, np.arange(N), (0, 1), occurrences=occurrences).for_transform(
             transform.name, transform.seed
         )
         transform.draw(keys, sizes, tables[-1])
@@ -365,8 +367,8 @@ def test_occurrences__draw_every_column_anew(transform, seed):
         )  # occurrence 1 is not view 1
 
 
-def test_occurrences__of_some_samples_leave_the_others_alone():
-    """In a batch of first and later places every row is that of its own key."""
+def test_occurrences__of_some_samples_do_not_affect_the_others():
+    """In a batch of first and later occurrences every row depends only on its own key."""
     ids, occurrences = np.array([5, 5, 6, 5]), np.array([0, 1, 0, 7])
     uniforms = Keys(1, 2, ids, range(3), "crop", occurrences).uniform("top")
     for row, (sample_id, occurrence) in enumerate(zip(ids, occurrences, strict=True)):
