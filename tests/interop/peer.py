@@ -1,12 +1,13 @@
-"""FFCV's side of the comparison: a program of its own, because FFCV waits for ever where one of its workers fails.
+"""FFCV's side of the comparison, a separate program because FFCV hangs if one of its workers fails.
 
     python -m tests.interop.peer write FILE --dataset=AllFields --samples=300 --page-size=2097152
-    python -m tests.interop.peer write FILE --dataset=VariedImages --samples=60 --write-mode=raw --max-resolution=64
-    python -m tests.interop.peer load FILE OUT --cache=os --order=quasi_random
-    python -m tests.interop.peer stored FILE OUT --cache=process
-    python -m tests.interop.peer records FILE OUT
+    python -m tests.interop.peer write FILE --dataset=VariedImages --samples=60 --write-mode=raw
+    --max-resolution=64 python -m tests.interop.peer load FILE OUT --cache=os --order=quasi_random
+    python -m tests.interop.peer stored FILE OUT --cache=process python -m tests.interop.peer
+    records FILE OUT
 
-OUT is a pickle: for every field a list with one value per sample, in the order of the file (`records`: an array).
+OUT is a pickle: for every field a list with one value per sample, in the order of the file
+(`records`: an array).
 """
 
 import argparse
@@ -30,12 +31,12 @@ from ffcv.writer import DatasetWriter
 from tests.interop import samples
 
 LOAD_BATCH = 32
-JSON_TYPE_ID = 5  # FFCV's reader makes a BytesField of it
+JSON_TYPE_ID = 5  # FFCV's reader returns a BytesField for it
 CACHES = {"os": OSCacheManager, "process": ProcessCacheManager}
 
 
 class TaggedBytesField(ffcv_fields.Field):
-    """A custom field as a user of FFCV writes one: see `samples.TAGGED_RECORD`."""
+    """A custom field as a user of FFCV would write it; see `samples.TAGGED_RECORD`."""
 
     metadata_type = samples.TAGGED_RECORD
 
@@ -59,7 +60,7 @@ CUSTOM_FIELDS = {"tagged": TaggedBytesField}
 
 
 class WholeImageDecoder(SimpleRGBImageDecoder):
-    """FFCV's decoder of whole images, also where their sizes differ: (B, largest 3·H·W) uint8, each image from the left."""
+    """Decoder for whole images of different sizes: (B, largest 3·H·W) uint8, left-aligned."""
 
     def declare_state_and_memory(self, previous_state):
         largest = int(self.metadata["height"].max()) * int(self.metadata["width"].max()) * 3
@@ -103,7 +104,7 @@ class WholeImageDecoder(SimpleRGBImageDecoder):
 
 
 def write(options: argparse.Namespace) -> None:
-    """Write drawn samples with FFCV's writer."""
+    """Write generated samples with FFCV's writer."""
     if options.dataset == "AllFields":
         dataset, fields = samples.AllFields(options.samples), samples.all_fields(ffcv_fields)
     elif options.dataset == "TaggedBytes":
@@ -125,7 +126,7 @@ def write(options: argparse.Namespace) -> None:
 
 
 def load(options: argparse.Namespace) -> dict[str, list]:
-    """Read every field of a file with FFCV's loader; the field `index` says which sample a row is."""
+    """Read every field of a file with FFCV's loader; the field `index` identifies the samples."""
     reader = Reader(str(options.file))
     found = columns(reader)
     images = {
@@ -146,7 +147,7 @@ def load(options: argparse.Namespace) -> dict[str, list]:
         },
     )
     rows: list[tuple] = []
-    for batch in loader:  # FFCV uses the memory of a batch again
+    for batch in loader:  # FFCV reuses the memory of a batch
         rows.extend(zip(*(column.numpy().copy() for column in batch), strict=True))
     names = list(reader.handlers)
     rows.sort(key=lambda row: row[names.index("index")].item())
@@ -162,7 +163,7 @@ def load(options: argparse.Namespace) -> dict[str, list]:
     for name, descriptor in zip(names, reader.field_descriptors, strict=True):
         if isinstance(
             reader.handlers[name], ffcv_fields.BytesField
-        ):  # padded to the longest; the rest holds older bytes
+        ):  # padded with arbitrary bytes to the longest value
             loaded[name] = [
                 value[:size]
                 for value, size in zip(loaded[name], found[name]["size"].astype(int), strict=True)
@@ -201,7 +202,7 @@ def columns(reader: Reader) -> dict[str, np.ndarray]:
 
 
 def varies(images: np.ndarray) -> bool:
-    """Say whether images have more than one size."""
+    """Return whether the images have more than one size."""
     return len(np.unique(images[["height", "width"]])) > 1
 
 

@@ -26,7 +26,7 @@ TRAILER_SIZE = 32
 
 
 def write(path: Path, field_map: dict, dataset, **options) -> Path:
-    """Write a file with our writer, two worker processes."""
+    """Write a file with our writer and two worker processes."""
     DatasetWriter(
         str(path), field_map, num_workers=2, progress=False, **options
     ).from_indexed_dataset(dataset, chunksize=16)
@@ -48,7 +48,7 @@ def ours(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def jpeg_files() -> list[bytes]:
-    """JPEG files as people have them: chroma subsamplings, progressive, grey, restart markers, sizes of every parity."""
+    """JPEG files of all kinds: subsamplings, progressive, grayscale, restart markers, odd sizes."""
     variants = [
         {"subsampling": 0},
         {"subsampling": 1},
@@ -57,7 +57,7 @@ def jpeg_files() -> list[bytes]:
         {"subsampling": 0, "progressive": True, "optimize": True},
         {"subsampling": 2, "restart_marker_rows": 1},
         {"subsampling": 2, "restart_marker_blocks": 3},
-        {"grey": True},
+        {"grayscale": True},
     ]
     encoded = []
     for index in range(6 * len(variants)):
@@ -66,7 +66,7 @@ def jpeg_files() -> list[bytes]:
             samples.drawn_image(50 + 11 * index % 83, 64 + 17 * index % 71, seed=index)
         )
         buffer = io.BytesIO()
-        (image.convert("L") if options.pop("grey", False) else image).save(
+        (image.convert("L") if options.pop("grayscale", False) else image).save(
             buffer, "JPEG", quality=75 + index % 20, **options
         )
         encoded.append(buffer.getvalue())
@@ -74,7 +74,7 @@ def jpeg_files() -> list[bytes]:
 
 
 def test_extension_block__is_present(ours):
-    """The file that FFCV reads carries our block directly before the allocation table, and our reader accepts its checksums."""
+    """The file holds our block before the allocation table; our reader verifies its checksums."""
     content = ours.read_bytes()
     table = int(np.frombuffer(content, dtype="<u8", count=1, offset=16)[0])
     assert content[table - TRAILER_SIZE : table].startswith(EXTENSION_MAGIC)
@@ -86,7 +86,7 @@ def test_extension_block__is_present(ours):
 @pytest.mark.parametrize("order", ["sequential", "quasi_random"])
 @pytest.mark.parametrize("cache", ["os", "process"])
 def test_every_field__through_ffcvs_loader(ours, peer, compared, cache, order):
-    """FFCV's loader returns the values that were written: bit for bit, JPEG as its fast DCT decodes the stored bytes."""
+    """FFCV's loader returns the written values bit for bit, JPEGs as its fast DCT decodes them."""
     found = peer("load", ours, cache=cache, order=order)
     dataset = samples.AllFields(NUM_SAMPLES)
     expected = dict(zip(samples.all_fields(fields), zip(*dataset, strict=True), strict=True))
@@ -107,7 +107,7 @@ def test_every_field__through_ffcvs_loader(ours, peer, compared, cache, order):
 
 @pytest.mark.parametrize("cache", ["os", "process"])
 def test_stored_bytes__through_ffcvs_caches(ours, peer, compared, cache):
-    """Both of FFCV's caches find for every pointer exactly the bytes that our reader finds, JPEG streams among them."""
+    """Both of FFCV's caches return the same stored bytes as our reader, for every pointer."""
     found = peer("stored", ours, cache=cache)
     assert set(found) == {"raw", "jpeg", "bytes", "ndarray", "ndarray_i2", "json", "tensor"}
     with Reader(str(ours)) as reader:
@@ -116,16 +116,16 @@ def test_stored_bytes__through_ffcvs_caches(ours, peer, compared, cache):
             compared(OURS, name, "stored bytes", assert_equal(values, expected, name))
 
 
-def test_records__are_the_same_to_both(ours, peer, compared):
-    """FFCV's reader and ours see the same records: sizes, modes and pointers of every field."""
+def test_records__are_equal_for_both_readers(ours, peer, compared):
+    """Both readers return the same sizes, modes and pointers of every field."""
     with Reader(str(ours)) as reader:
         for name, column in peer("records", ours).items():
             compared(OURS, name, "record", assert_equal(reader.records[name], column, name))
 
 
 @pytest.mark.parametrize("cache", ["os", "process"])
-def test_kept_jpegs__are_stored_as_they_are(tmp_path, peer, compared, jpeg_files, cache):
-    """A JPEG that needs no change is the same file inside ours, and FFCV decodes it: progressive, grey, any subsampling."""
+def test_unchanged_jpegs__are_stored_byte_for_byte(tmp_path, peer, compared, jpeg_files, cache):
+    """A JPEG that needs no change is stored byte for byte, and FFCV decodes it."""
     path = write(
         tmp_path / "kept.beton",
         samples.image_fields(fields, write_mode="jpg"),
@@ -144,7 +144,7 @@ def test_kept_jpegs__are_stored_as_they_are(tmp_path, peer, compared, jpeg_files
 
 @pytest.mark.shared_data
 def test_photos__kept_and_decoded(tmp_path, peer, compared, shared_data):
-    """Real photos, with the metadata that cameras and editors leave: kept byte for byte, and decoded by FFCV."""
+    """Photos with metadata of cameras and editors are stored byte for byte and decoded by FFCV."""
     photos = [path.read_bytes() for path in sorted(shared_data.glob("photos/*/*.jpg"))]
     photos = [data for data in photos if max(Image.open(io.BytesIO(data)).size) <= 500][:NUM_PHOTOS]
     path = write(
@@ -171,7 +171,7 @@ def test_photos__kept_and_decoded(tmp_path, peer, compared, shared_data):
 
 
 def test_raw_and_jpeg_in_one_column__of_any_size(tmp_path, peer, compared):
-    """In `smart` mode raw and JPEG images of different sizes share a column, and FFCV tells them apart."""
+    """In `smart` mode FFCV reads a column of raw and JPEG images of different sizes."""
     dataset = samples.VariedImages(60)
     options = {"write_mode": "smart", "smart_threshold": samples.SMART_THRESHOLD}
     path = write(tmp_path / "smart.beton", samples.image_fields(fields, **options), dataset)
@@ -193,7 +193,7 @@ def test_raw_and_jpeg_in_one_column__of_any_size(tmp_path, peer, compared):
 
 
 def test_raised_page_size__is_read(tmp_path, peer, compared):
-    """A value larger than the page raises the page size while writing; FFCV reads that file through both caches."""
+    """A value larger than the page raises the page size; FFCV reads the file with both caches."""
     rng = np.random.default_rng(0)
     values = [
         (index, rng.integers(0, 256, size=size, dtype=np.uint8))
@@ -217,8 +217,8 @@ def test_raised_page_size__is_read(tmp_path, peer, compared):
         )
 
 
-def test_empty_values__keep_their_neighbours(tmp_path, peer, compared):
-    """A value of no bytes has a pointer of its own, so FFCV does not mistake the next one for it."""
+def test_empty_values__do_not_affect_their_neighbors(tmp_path, peer, compared):
+    """An empty value has its own pointer, so FFCV does not confuse it with the next value."""
     values = [(index, np.arange(index % 3 * 10, dtype=np.uint8)) for index in range(30)]
     path = write(
         tmp_path / "empty.beton", {"index": fields.IntField(), "bytes": fields.BytesField()}, values
@@ -234,7 +234,7 @@ def test_empty_values__keep_their_neighbours(tmp_path, peer, compared):
 
 
 def test_custom_field__is_read_by_ffcv(tmp_path, peer, compared):
-    """FFCV finds record and bytes of a custom field, given its own class for it."""
+    """FFCV reads record and bytes of a custom field with its own field class."""
     dataset = samples.TaggedBytes(40)
     path = write(
         tmp_path / "custom.beton",
@@ -264,7 +264,7 @@ def test_custom_field__is_read_by_ffcv(tmp_path, peer, compared):
     ids="-".join,
 )
 def test_record_layout__of_other_field_orders(tmp_path, peer, compared, names):
-    """Records of any sequence of fields lie where FFCV expects them, padding and alignment included."""
+    """Records of any sequence of fields have the padding and alignment that FFCV expects."""
     builders = {
         "image": (fields.RGBImageField, lambda index: samples.drawn_image(9, 14, seed=index)),
         "index": (fields.IntField, lambda index: index),

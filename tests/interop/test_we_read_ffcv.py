@@ -26,7 +26,7 @@ JPEG_QUALITY = 90
 
 
 def ffcvs_jpeg(image: np.ndarray) -> bytes:
-    """Encode as FFCV's writer does: OpenCV, quality 90."""
+    """Encode like FFCV's writer: OpenCV, quality 90."""
     return cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     )[1].tobytes()
@@ -42,7 +42,7 @@ def theirs(tmp_path_factory, peer) -> Path:
 
 @pytest.fixture(scope="module")
 def their_images(tmp_path_factory, peer):
-    """Return a function that lets FFCV write `VariedImages` with given options."""
+    """Return a function that writes `VariedImages` with FFCV."""
     folder = tmp_path_factory.mktemp("images")
 
     def write(name: str, **options) -> Path:
@@ -54,7 +54,7 @@ def their_images(tmp_path_factory, peer):
 
 
 def test_every_field__equals_what_was_written(theirs, compared):
-    """Every value of FFCV's file comes back bit for bit; JPEG as the bytes that FFCV's encoder made."""
+    """Every value of FFCV's file is read bit for bit, JPEGs as the bytes of FFCV's encoder."""
     expected = dict(
         zip(
             samples.all_fields(fields),
@@ -82,7 +82,7 @@ def test_every_field__equals_what_was_written(theirs, compared):
 
 
 def test_descriptors__give_the_same_fields(theirs):
-    """Field classes, dtypes and shapes are those that FFCV wrote into its descriptors."""
+    """Field classes, dtypes and shapes equal those in FFCV's descriptors."""
     with Reader(str(theirs)) as reader:
         for name, field in samples.all_fields(fields).items():
             assert type(reader.fields[name]) is type(field)
@@ -91,22 +91,22 @@ def test_descriptors__give_the_same_fields(theirs):
 
 
 def test_stored_bytes__equal_those_that_ffcv_finds(theirs, peer, compared):
-    """For every pointer our reader finds the bytes that FFCV's own reader finds."""
+    """Our reader returns the same stored bytes as FFCV's reader, for every pointer."""
     with Reader(str(theirs)) as reader:
         for name, values in peer("stored", theirs).items():
             found = [reader.read(index, name) for index in range(NUM_SAMPLES)]
             compared(THEIRS, name, "stored bytes", assert_equal(found, values, name))
 
 
-def test_records__are_the_same_to_both(theirs, peer, compared):
-    """Our reader and FFCV's see the same records: sizes, modes and pointers of every field."""
+def test_records__are_equal_for_both_readers(theirs, peer, compared):
+    """Both readers return the same sizes, modes and pointers of every field."""
     with Reader(str(theirs)) as reader:
         for name, column in peer("records", theirs).items():
             compared(THEIRS, name, "record", assert_equal(reader.records[name], column, name))
 
 
 def test_custom_field__is_read_by_us(tmp_path, peer, compared):
-    """A custom field of FFCV's file is read, given our class for it."""
+    """Our reader reads a custom field of FFCV's file with our field class."""
     path = tmp_path / "custom.beton"
     peer("write", path, dataset="TaggedBytes", samples=40)
     with Reader(str(path), custom_fields={"tagged": TaggedBytesField}) as reader:
@@ -123,15 +123,15 @@ def test_custom_field__is_read_by_us(tmp_path, peer, compared):
     )
 
 
-def test_verify__finds_nothing(theirs):
-    """`verify` decodes all of FFCV's file without complaint, and the reader says that it has no checksums."""
+def test_verify__finds_no_damage(theirs):
+    """`verify` finds no damage in FFCV's file, and the reader reports that it has no checksums."""
     with Reader(str(theirs)) as reader:
         assert list(reader.verify()) == []
         assert not reader.has_checksums
 
 
 def test_loader__gives_the_values_of_ffcvs_file(theirs, compared):
-    """Our loader reads every field of FFCV's file by default pipelines: images channels-first, JPEG decoded exactly."""
+    """Our loader reads every field of FFCV's file with the default pipelines."""
     expected = dict(
         zip(
             samples.all_fields(fields),
@@ -156,7 +156,7 @@ def test_loader__gives_the_values_of_ffcvs_file(theirs, compared):
 
 @pytest.mark.parametrize("mode", ["raw", "jpg", "smart", "proportion"])
 def test_image_modes__of_any_size(their_images, compared, mode):
-    """Images of every write mode and of different sizes: raw pixels as drawn, JPEG bytes as FFCV encodes them."""
+    """Images of every write mode and size are read: raw pixels and FFCV's JPEG bytes."""
     path = their_images(mode, write_mode=mode)
     with Reader(str(path)) as reader:
         modes = reader.records["image"]["mode"]
@@ -185,7 +185,7 @@ def test_image_modes__of_any_size(their_images, compared, mode):
 
 
 def test_resized_images__equal_our_area_resize(their_images, compared, tmp_path):
-    """FFCV's resized images are read, and our writer makes the same pixels of them with resample="area"."""
+    """FFCV's resized images equal those of our writer with resample="area"."""
     path = their_images("resized", write_mode="raw", max_resolution=64)
     ours = tmp_path / "resized.beton"
     field_map = samples.image_fields(fields, write_mode="raw", max_resolution=64, resample="area")

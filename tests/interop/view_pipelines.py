@@ -1,4 +1,4 @@
-"""Pipelines that both loaders run."""
+"""Pipelines for both loaders."""
 
 from ffcv_ssl import views
 from ffcv_ssl.transforms import MultiView, NormalizeImage, RandomResizedCrop, ToDevice
