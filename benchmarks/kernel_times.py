@@ -1,8 +1,9 @@
-"""What does each step of the view kernel cost, on one core?
+"""Time of each step of the view kernel on one core.
 
     python benchmarks/kernel_times.py [--repeats=200]
 
-Medians over the repeats; a step's cost is the time with it minus the time of crop and resize alone, which are measured in turns.
+Times are medians over the repeats. The cost of a step is the time with the step minus the time of
+crop and resize alone; the steps take turns in every repeat.
 """
 
 import argparse
@@ -38,7 +39,24 @@ STEPS: dict[str, Mapping[int, float]] = {
 def milliseconds(
     box: tuple[int, int], size: tuple[int, int], num_views: int, repeats: int
 ) -> dict[str, float]:
-    """Return the median time of one view for every step, for a crop of `box` resized to `size`, both (height, width)."""
+    """Measure every step on a crop of an image.
+
+    Parameters
+    ----------
+    box
+        Height and width of the crop in pixels.
+    size
+        Height and width of the views in pixels.
+    num_views
+        Views per call of the kernel, >= 1.
+    repeats
+        Number of measurements of each step, >= 1.
+
+    Returns
+    -------
+    dict
+        Maps each step to its median time per view in milliseconds.
+    """
     height, width = box
     image = np.random.default_rng(0).integers(0, 256, (1, height, 3 * width), dtype=np.uint8)
     out = np.empty((1, num_views, 3, *size), np.uint8)
@@ -60,7 +78,7 @@ def milliseconds(
 
 
 def main() -> None:
-    """Print one table; with --out also write its numbers."""
+    """Print the table; with --out, also write its numbers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,9 +86,9 @@ def main() -> None:
         "--repeats",
         type=int,
         default=200,
-        help="rounds, each measures every step once (default: 200)",
+        help="Number of rounds; each round measures every step once (default: 200).",
     )
-    parser.add_argument("--out", type=Path, help="JSON with the medians")
+    parser.add_argument("--out", type=Path, help="JSON file for the medians.")
     options = parser.parse_args()
     result = {
         "machine": machine.describe(),
@@ -84,16 +102,16 @@ def main() -> None:
 
 
 def table_text(result: Mapping[str, Any]) -> str:
-    """The table: the first step whole, the others beside it."""
+    """Return the table: the time of crop and resize, and what each other step adds to it."""
     lines = [f"{'one view, one core':20}{'275 -> 224':>14}{'16 -> 32':>14}"]
     for name in STEPS:
-        large, small = (added(result[size], name) for size in ("large", "small"))
+        large, small = (added_time(result[size], name) for size in ("large", "small"))
         lines.append(f"{name:20}{large:11.3f} ms{1e3 * small:11.1f} us")
     return "\n".join(lines)
 
 
-def added(times: Mapping[str, float], name: str) -> float:
-    """Milliseconds that a step adds to crop and resize; of these themselves, all."""
+def added_time(times: Mapping[str, float], name: str) -> float:
+    """Return the milliseconds that a step adds to crop and resize; for these, their own time."""
     return times[name] - (0 if name == CROP else times[CROP])
 
 
