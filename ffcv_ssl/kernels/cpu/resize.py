@@ -34,14 +34,14 @@ def axis_taps(
         (size, taps) float32, overwritten: normalized weights. Weights beyond `count` are 0 up to
         the next multiple of `ROWS` above the maximum, so that loops may run over all of them.
     """
-    most = 0
+    max_count = 0
     for i in range(size):
         first[i], count[i] = fill_taps(resample, i, source_size, size, weights[i])
-        most = max(most, count[i])
+        max_count = max(max_count, count[i])
     for i in range(size):
-        for t in range(count[i], most + 4):
+        for t in range(count[i], max_count + 4):
             weights[i, t] = np.float32(0)
-    return most
+    return max_count
 
 
 @cached_kernel
@@ -116,21 +116,27 @@ def blend_taps(
 
 @cached_kernel
 def blend_columns(
-    line: Floats, first: Integers, weights: Floats, most: Int, flip: Bool, planes: Floats, y: Int
+    line: Floats,
+    first: Integers,
+    weights: Floats,
+    max_count: Int,
+    flip: Bool,
+    planes: Floats,
+    y: Int,
 ) -> None:
     """Run the horizontal pass: resample the interleaved `line` into row `y` of each plane.
 
     Plain loops over few taps take 0.10 ms for three taps and 224 x 224. Loops vectorized over x
     gather their inputs and take 0.24 ms (2.6 GHz, AVX-512).
     """
-    if most <= 2:
+    if max_count <= 2:
         blend_taps(line, first, weights, 2, flip, planes, y)
-    elif most == 3:
+    elif max_count == 3:
         blend_taps(line, first, weights, 3, flip, planes, y)
-    elif most == 4:
+    elif max_count == 4:
         blend_taps(line, first, weights, 4, flip, planes, y)
     else:
-        blend_taps(line, first, weights, most, flip, planes, y)
+        blend_taps(line, first, weights, max_count, flip, planes, y)
 
 
 @cached_kernel
@@ -154,8 +160,8 @@ def prepare_taps(
             width, size_x, resample, scratch.first_x, scratch.count_x, scratch.weights_x
         )
         key[0], key[1], key[2], key[3], key[4] = height, width, size_y, size_x, resample
-    most: Int = key[5]
-    return most
+    max_count: Int = key[5]
+    return max_count
 
 
 @cached_kernel
@@ -185,10 +191,10 @@ def resize_crop(
         (3, h, w) float32, overwritten.
     """
     top, left, height, width = box
-    most = prepare_taps(height, width, planes.shape[1], planes.shape[2], resample, scratch)
+    max_count = prepare_taps(height, width, planes.shape[1], planes.shape[2], resample, scratch)
     line = scratch.line[: 3 * width]
     for y in range(np.uint64(planes.shape[1])):
         row = np.uint64(top) + np.uint64(scratch.first_y[y])
         count = np.uint64(scratch.count_y[y])
         blend_rows(image, row, np.uint64(3 * left), scratch.weights_y, y, count, line)
-        blend_columns(line, scratch.first_x, scratch.weights_x, most, flip, planes, y)
+        blend_columns(line, scratch.first_x, scratch.weights_x, max_count, flip, planes, y)

@@ -66,7 +66,7 @@ def prepare_axis(
         Offset in `numbers`. `table + i` holds the first source position of `start + i`, and
         `table + capacity + i` holds the number of source positions.
     capacity
-        Output positions that `table` has room for.
+        Largest number of output positions in `table`.
     """
     for i in range(thread_index(), stop - start, cuda.blockDim.x * cuda.blockDim.y):
         first, count = fill_taps(

@@ -62,12 +62,13 @@ def max_num_taps(rows: NDArray[np.float32], size: tuple[int, int]) -> int:
     size
         Height and width of the views, in pixels.
     """
-    most = 1
+    largest = 1
     for axis, side in ((col.HEIGHT, size[0]), (col.WIDTH, size[1])):
         for resample in np.unique(rows[..., col.RESAMPLE]):
             longest = int(rows[rows[..., col.RESAMPLE] == resample][:, axis].max())
-            most = max(most, min(_filter_width(resample) * max(longest, side) // side + 1, longest))
-    return most
+            taps = _filter_width(resample) * max(longest, side) // side + 1
+            largest = max(largest, min(taps, longest))
+    return largest
 
 
 def plan_render(rows: NDArray[np.float32], size: tuple[int, int]) -> RenderPlan:
