@@ -19,10 +19,9 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from queue import Full
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.fields.image import RGBImageField
+from ffcv_ssl.interop.ffcv_queue import RaisingItem, put_unless_terminated
 from ffcv_ssl.loader.order.sampling import has_repeats, occurrences
 from ffcv_ssl.loader.plan import common_size
 from ffcv_ssl.loader.render.cache import plan_cache
@@ -51,7 +51,6 @@ except ImportError as error:
     ) from error
 
 CHUNK = 8  # samples per task of a thread
-POLL_S = 0.5  # interval between checks whether the iterator was abandoned
 
 
 # FFCV accepts only subclasses of its own decoders.
@@ -239,19 +238,6 @@ class ViewSource:
                 raise error
 
 
-class RaisingItem:
-    """Item of FFCV's queue that raises an error in the thread that requested the batch.
-
-    FFCV unpacks the items of its queue in that thread.
-    """
-
-    def __init__(self, error: Exception):
-        self.error = error
-
-    def __iter__(self) -> Iterator[Any]:
-        raise self.error
-
-
 def render_batch(
     source_id: int, batch_indices: NDArray[np.integer[Any]], destination: NDArray[Any]
 ) -> None:
@@ -267,16 +253,6 @@ def render_batch(
     except Exception as error:  # any error, see above
         put_unless_terminated(iterator, RaisingItem(error))
         raise StopIteration from error
-
-
-def put_unless_terminated(iterator: EpochIterator, item: object) -> None:
-    """Put an item into the iterator's queue unless the iterator was terminated."""
-    while not iterator.terminate_event.is_set():
-        try:
-            iterator.output_queue.put(item, timeout=POLL_S)
-        except Full:
-            continue
-        return
 
 
 def calling_loader_or_iterator() -> Loader | EpochIterator:

@@ -85,9 +85,9 @@ def signatures(lut):
 def test_kernels__compile_without_float64_or_spills(name, capability, lut):
     """The PTX uses no float64, no local memory, and only the shared memory of the launch."""
     cuda = pytest.importorskip("numba.cuda", reason="numba-cuda is an extra")
-    from ffcv_ssl.kernels.cuda import patches, views
+    from ffcv_ssl.kernels.cuda import launch
 
-    kernel = getattr(patches, name, None) or getattr(views, name)
+    kernel = getattr(launch, name)
     device = mock.Mock(compute_capability=capability)
     with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=device):
         ptx, _ = cuda.compile_ptx(kernel.py_func, signatures(lut)[name], cc=capability)

@@ -6,15 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffcv_ssl.kernels import rows as col
+from ffcv_ssl.kernels.cuda.blur import BLUR_TILE, blur_shared_bytes, blur_views
 from ffcv_ssl.kernels.cuda.patches import patch_shared_bytes, render_patches
-from ffcv_ssl.kernels.cuda.views import (
-    BLUR_TILE,
-    blur_shared_bytes,
-    blur_views,
-    sum_luma,
-    view_shared_bytes,
-    write_views,
-)
+from ffcv_ssl.kernels.cuda.views import sum_luma, view_shared_bytes, write_views
 from ffcv_ssl.kernels.scalar.resample import filter_width
 
 PATCH_PIXELS = 48 * 48  # views up to this size are rendered in shared memory

@@ -1,7 +1,6 @@
-"""Views of any size on the GPU, rendered in tiles.
+"""Views of any size on the GPU, rendered in tiles up to the blur.
 
-Up to three kernels run: the means that contrast needs, the views, and the blur of the blurred
-views.
+Two kernels run: one sums the luma for the means that contrast needs, one renders the views.
 """
 
 from typing import Any
@@ -16,20 +15,15 @@ from ffcv_ssl.kernels.cuda.device import (
     U32,
     U64,
     ZERO,
-    blurred_value,
     color_steps,
     crop_corner,
     prepare_axis,
     resample_pixel,
     steps_before_contrast,
     thread_index,
-    write_blurred,
     write_pixel,
 )
-from ffcv_ssl.kernels.scalar.blur import fill_weights, reflected
 from ffcv_ssl.kernels.scalar.color import RGB, luma, rounded
-
-BLUR_TILE = 32  # height and width
 
 
 def view_shared_bytes(tile: tuple[int, int], taps: int) -> int:
@@ -38,12 +32,6 @@ def view_shared_bytes(tile: tuple[int, int], taps: int) -> int:
     `tile` is (height, width) in pixels. The weights of each axis are computed once per tile.
     """
     return 4 * (sum(tile) * (taps + 2) + 1)
-
-
-def blur_shared_bytes(radius: int) -> int:
-    """Return the bytes of shared memory that `blur_views` uses."""
-    padded = BLUR_TILE + 2 * radius
-    return 4 * (padded * padded + padded * BLUR_TILE + radius + 1)
 
 
 @device_function
@@ -244,70 +232,3 @@ def write_views(
             else:
                 offset = U64(base + np.int32(target_y * width + target_x) * pixel_step)
                 write_pixel(out, offset, plane_step, r, g, b, threshold, lut)
-
-
-@cuda_kernel
-def blur_views(
-    sharp: Floats,
-    blurred: Integers,
-    rows: Floats,
-    lut: Array,
-    max_radius: Int,
-    plane_step: Int,
-    pixel_step: Int,
-    out: Array,
-) -> None:
-    """Blur the views that `write_views` stored in `sharp` and write them to `out`.
-
-    Launch with `[(K, tiles), (x, y), stream, blur_shared_bytes(max_radius)]`. Tiles have
-    `BLUR_TILE` rows and columns.
-
-    Parameters
-    ----------
-    sharp
-        (K, 3, h, w) float32: views before the blur.
-    blurred
-        (K,) int32: index of each of these views among all N * V views.
-    rows, lut, plane_step, pixel_step, out
-        See `patches.render_patches`.
-    max_radius
-        Largest blur radius of all rows.
-    """
-    k = cuda.blockIdx.x
-    height, width = np.int32(sharp.shape[2]), np.int32(sharp.shape[3])
-    view = blurred[U32(k)]
-    row = rows[U32(view // rows.shape[1]), U32(view % rows.shape[1])]
-    radius = np.int32(row[col.RADIUS])
-    tiles = (width + BLUR_TILE - 1) // BLUR_TILE
-    top = np.int32(cuda.blockIdx.y // tiles * BLUR_TILE)
-    left = np.int32(cuda.blockIdx.y % tiles * BLUR_TILE)
-    memory = cuda.shared.array(0, float32)
-    # Layout: a tile with its borders, the same tile blurred along x, then the weights.
-    stride = np.int32(BLUR_TILE + 2 * max_radius)
-    blurred_x = np.int32(stride * stride)
-    blur_weights = np.int32(blurred_x + stride * BLUR_TILE)
-    if thread_index() == 0:
-        fill_weights(radius, row[col.FALLOFF], memory[blur_weights:])
-    gray, threshold = row[col.GRAY] != ZERO, row[col.THRESHOLD]
-    base = np.int64(view) * 3 * height * width
-    lines = np.int32(min(np.int32(BLUR_TILE), height - top))
-    columns = np.int32(min(np.int32(BLUR_TILE), width - left))
-    for c in range(1 if gray else 3):
-        for y in range(cuda.threadIdx.y, lines + 2 * radius, cuda.blockDim.y):
-            for x in range(cuda.threadIdx.x, columns + 2 * radius, cuda.blockDim.x):
-                from_y = reflected(top + y - radius, height)
-                from_x = reflected(left + x - radius, width)
-                memory[U32(y * stride + x)] = sharp[U32(k), U32(c), U32(from_y), U32(from_x)]
-        cuda.syncthreads()
-        for y in range(cuda.threadIdx.y, lines + 2 * radius, cuda.blockDim.y):
-            for x in range(cuda.threadIdx.x, columns, cuda.blockDim.x):
-                center = np.int32(y * stride + x + radius)
-                value = blurred_value(memory, center, np.int32(1), radius, blur_weights)
-                memory[U32(blurred_x + y * BLUR_TILE + x)] = value
-        cuda.syncthreads()
-        for y in range(cuda.threadIdx.y, lines, cuda.blockDim.y):
-            for x in range(cuda.threadIdx.x, columns, cuda.blockDim.x):
-                center = np.int32(blurred_x + (y + radius) * BLUR_TILE + x)
-                value = blurred_value(memory, center, np.int32(BLUR_TILE), radius, blur_weights)
-                offset = base + np.int32((top + y) * width + left + x) * pixel_step
-                write_blurred(out, offset, plane_step, value, c, gray, threshold, lut)
