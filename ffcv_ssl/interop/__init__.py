@@ -1,1 +1,5 @@
-"""Door: what moves between this package and others. Files need no door: FFCV 1.0.x reads ours and we read its (`make interop`)."""
+"""Use of this package inside other libraries.
+
+Files need no conversion: FFCV 1.0.x reads files of this package, and this package reads FFCV's
+(`make interop` compares them value by value).
+"""

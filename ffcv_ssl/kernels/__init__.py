@@ -1,1 +1,1 @@
-"""Compute views from pixels: `scalar` holds each formula once, `cpu` and `cuda` the two loops around it."""
+"""Pixel kernels. `scalar` defines each formula once; `cpu` and `cuda` hold the loops."""

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept, and what is said while one is compiled."""
+"""Folder of the kernel cache, and the log message for slow compilations."""
 
 import contextlib
 import functools
@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
 from filelock import FileLock
@@ -19,18 +20,27 @@ from ffcv_ssl import __version__
 logger = logging.getLogger("ffcv_ssl")
 
 PACKAGE = Path(__file__).resolve().parents[1]
-COMPILED_FILES = ("kernels/**/*.py", "codecs/_call.py", "codecs/slices.py", "loader/render/chunk.py")  # all that hold compiled code
-PATIENCE_S = 1.0  # before a compilation is announced
-COMPILING_S = "10 to 20"  # what the largest kernel takes on one core
+COMPILED_FILES = (  # every file that contains compiled code
+    "kernels/**/*.py",
+    "codecs/_call.py",
+    "codecs/slices.py",
+    "loader/render/chunk.py",
+)
+ANNOUNCE_AFTER_S = 1.0  # a compilation that takes longer is logged
+COMPILING_S = "10 to 20"  # time to compile the largest kernel on one core
 _compiling: list[str] = []  # kernels, outermost first; guarded by the compiler's lock
 
 
 @contextlib.contextmanager
-def announced(function: Callable) -> Iterator[None]:
-    """Say that a kernel is being compiled, once it has taken a second; not of the kernels that it calls."""
+def announce_compilation(function: Callable[..., Any]) -> Iterator[None]:
+    """Log that a kernel is being compiled, once that has taken a second.
+
+    Kernels that the kernel calls, and that are compiled with it, are not logged.
+    """
     name = f"{function.__module__}.{function.__qualname__}"
-    message = "compiling %s: once per machine, it takes %s seconds."
-    timer = threading.Timer(PATIENCE_S, logger.warning, (message, name, COMPILING_S))  # a warning is seen without configured logging
+    message = "compiling %s; this happens once per machine and takes %s seconds."
+    # A warning, because Python shows warnings even when logging is not configured.
+    timer = threading.Timer(ANNOUNCE_AFTER_S, logger.warning, (message, name, COMPILING_S))
     timer.daemon = True
     if not _compiling:
         timer.start()
@@ -44,7 +54,7 @@ def announced(function: Callable) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=1)
 def source_hash() -> str:
-    """Hash of every file that holds compiled code, of the package version and of Numba's."""
+    """Return a hash of all files with compiled code, the package version and Numba's version."""
     digest = hashlib.sha256(f"{__version__} {numba.__version__}".encode())
     for path in sorted(path for pattern in COMPILED_FILES for path in PACKAGE.glob(pattern)):
         digest.update(path.relative_to(PACKAGE).as_posix().encode())
@@ -54,19 +64,27 @@ def source_hash() -> str:
 
 @functools.lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
-    """Return a writable folder for compiled kernels, or None (said once) where there is none.
+    """Return a writable folder for compiled kernels; None, with one warning, if there is none.
 
-    `FFCV_SSL_CACHE_DIR` names it; otherwise it is `ffcv_ssl` in the user's cache folder.
+    The environment variable `FFCV_SSL_CACHE_DIR` selects the folder. The default is `ffcv_ssl` in
+    the user's cache folder.
     """
-    root = os.environ.get("FFCV_SSL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ffcv_ssl")
+    root = os.environ.get("FFCV_SSL_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ffcv_ssl"
+    )
     folder = Path(root) / "kernels" / source_hash()
     try:
-        folder = folder.expanduser()  # RuntimeError: no home
+        folder = folder.expanduser()  # raises RuntimeError without a home folder
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder), warnings.catch_warnings():
-            warnings.simplefilter("error")  # filelock warns where the file system has no locks
+            warnings.simplefilter("error")  # filelock warns if the file system has no locks
             with FileLock(folder / "lock"):
                 return folder
     except (OSError, RuntimeError, UserWarning) as error:
-        logger.warning("compiled kernels are not kept: %s cannot be written and locked (%s); set FFCV_SSL_CACHE_DIR.", folder, error)
+        logger.warning(
+            "compiled kernels are not cached: cannot write and lock files in %s (%s); "
+            "set FFCV_SSL_CACHE_DIR to a writable folder.",
+            folder,
+            error,
+        )
         return None

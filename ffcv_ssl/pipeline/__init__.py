@@ -1,1 +1,1 @@
-"""Plan: turn fields, transforms and views into render passes, stages and buffer specs."""
+"""Plans: pipelines of transforms become render passes, stages and output tensors."""

@@ -1,4 +1,4 @@
-"""Plan the views of one stored image field: which transforms draw, how many render passes, which tensors come out."""
+"""Plan the views of one stored image field: groups of views, render passes, output tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,100 +6,78 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ffcv_ssl.errors import PipelineError
-from ffcv_ssl.kernels.rows import HEIGHT, NEUTRAL, NUM_COLUMNS, STAGES, WIDTH
+from ffcv_ssl.kernels.rows import NEUTRAL, NUM_COLUMNS, STAGES
 from ffcv_ssl.pipeline.parse import ParsedPipeline, ParsedView, parse_pipeline
 from ffcv_ssl.pipeline.table import ParameterTable
-from ffcv_ssl.transforms.base import KernelTransform, SampleTransform, ViewTransform
+from ffcv_ssl.pipeline.view_group import ViewGroup
+from ffcv_ssl.transforms.base import SampleTransform
 from ffcv_ssl.transforms.keys import Keys
 from ffcv_ssl.transforms.stages import run_stages
 
-IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))  # of bytes that stay as they are
+__all__ = [
+    "IDENTITY_LUT",
+    "ImagePlan",
+    "OutputPlan",
+    "TensorPlan",
+    "ViewGroup",
+    "plan_images",
+]
 
-
-@dataclass(frozen=True)
-class ViewGroup:
-    """Consecutive views of a field that share one list of transforms, drawn together."""
-
-    transforms: tuple[ViewTransform, ...]
-    names: tuple[str, ...]
-    """Column prefix of each transform."""
-    passes: tuple[int, ...]
-    """Render pass of each transform. One in Python changes what its pass reads, before the kernel does its part."""
-    size: tuple[int, int]
-    first: int
-    stop: int
-
-    @property
-    def num_passes(self) -> int:
-        """Times the kernel runs over these views."""
-        return self.passes[-1] + 1
-
-    def columns(self) -> list[str]:
-        """Names of the columns that this group draws."""
-        return [f"{name}.{p}" for name, transform in zip(self.names, self.transforms, strict=True) for p in transform.parameters]
-
-    def draw(self, keys: Keys, sizes: np.ndarray, table: ParameterTable) -> None:
-        """Fill the group's part of the table."""
-        for name, transform in zip(self.names, self.transforms, strict=True):
-            transform.draw(keys.of(name, transform.seed), sizes, table.select(name, slice(self.first, self.stop)))
-
-    def fill(self, table: ParameterTable, rows: np.ndarray) -> None:
-        """Translate the group's part of the table into kernel rows (N, V, passes, NUM_COLUMNS)."""
-        rows[..., 1:, HEIGHT], rows[..., 1:, WIDTH] = self.size  # later passes read the finished view
-        for name, transform, index in zip(self.names, self.transforms, self.passes, strict=True):
-            if isinstance(transform, KernelTransform):
-                transform.fill(table.select(name, slice(self.first, self.stop)), rows[:, :, index], self.size)
-
-    def apply(self, index: int, table: ParameterTable, sample: int, views: np.ndarray) -> None:
-        """Apply the group's transforms in Python to what pass `index` reads: views (V, h, w, 3) uint8 of one sample, in place."""
-        for name, transform, place in zip(self.names, self.transforms, self.passes, strict=True):
-            if place == index and isinstance(transform, SampleTransform):
-                columns = {parameter: table[f"{name}.{parameter}"][sample] for parameter in transform.parameters}
-                for view, number in zip(views, range(self.first, self.stop), strict=True):
-                    transform.apply(view, {parameter: float(values[number]) for parameter, values in columns.items()})
+IDENTITY_LUT = np.tile(np.arange(256, dtype=np.uint8), (3, 1))  # leaves bytes unchanged
 
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """One output tensor: views of one size."""
+    """One output tensor, which holds views of one size."""
 
     groups: tuple[ViewGroup, ...]
     size: tuple[int, int]
-    lut: np.ndarray
+    """Height and width of the views, in pixels."""
+    lut: NDArray[Any]
     """(3, 256) output value of each uint8; float16 and bfloat16 as uint16 bit patterns."""
     dtype: torch.dtype
     channels_last: bool
 
     @property
     def num_views(self) -> int:
+        """Number of views in the tensor."""
         return sum(group.stop - group.first for group in self.groups)
 
     @property
     def views(self) -> list[int]:
-        """Number of each view in the parameter table."""
+        """Index of each view in the parameter table."""
         return [view for group in self.groups for view in range(group.first, group.stop)]
 
     @property
     def num_passes(self) -> int:
+        """Largest number of render passes of a group."""
         return max(group.num_passes for group in self.groups)
 
     def shape(self, batch_size: int) -> tuple[int, ...]:
-        """Shape of the memory that the kernel writes."""
-        return batch_size, self.num_views, *((*self.size, 3) if self.channels_last else (3, *self.size))
+        """Return the shape of the array that the kernel writes for `batch_size` samples."""
+        view = (*self.size, 3) if self.channels_last else (3, *self.size)
+        return batch_size, self.num_views, *view
 
-    def apply(self, index: int, table: ParameterTable, sample: int, views: np.ndarray) -> None:
-        """Apply transforms in Python to what pass `index` reads: all views (V, h, w, 3) uint8 of one sample, in place."""
+    def apply(
+        self, index: int, table: ParameterTable, sample: int, views: NDArray[np.uint8]
+    ) -> None:
+        """Apply the Python transforms of a render pass to all views of one sample.
+
+        Parameters are those of `ViewGroup.apply`; `views` holds the views of all groups.
+        """
         first = 0
         for group in self.groups:
             count = group.stop - group.first
             group.apply(index, table, sample, views[first : first + count])
             first += count
 
-    def rows(self, table: ParameterTable) -> np.ndarray:
+    def rows(self, table: ParameterTable) -> NDArray[np.float32]:
         """Return the kernel rows of all views, (N, V, passes, NUM_COLUMNS) float32."""
-        rows = np.empty((len(table.values), self.num_views, self.num_passes, NUM_COLUMNS), np.float32)
+        shape = len(table.values), self.num_views, self.num_passes, NUM_COLUMNS
+        rows = np.empty(shape, np.float32)
         rows[...] = NEUTRAL
         view = 0
         for group in self.groups:
@@ -111,17 +89,28 @@ class TensorPlan:
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """One field of the batch: its tensors, and the stages they pass after rendering."""
+    """One field of the batch: its tensors, and the stages applied to them after rendering."""
 
     name: str
     tensors: tuple[TensorPlan, ...]
     stages: tuple[Any, ...]
     has_view_axis: bool
     render_device: torch.device | None
-    """The GPU that renders the views; None: the CPU does."""
+    """GPU that renders the views; None if the CPU renders them."""
 
     def finish(self, tensors: Sequence[torch.Tensor]) -> Any:
-        """Bring rendered memory into the user's form: layout (B, [V,] 3, H, W), stages, one tensor per size."""
+        """Convert rendered tensors to the value of the field in the batch.
+
+        Parameters
+        ----------
+        tensors
+            One tensor per `TensorPlan`, of the shape that it states.
+
+        Returns
+        -------
+        views
+            (B, [V,] 3, H, W) after all stages; a tuple of such tensors if there are several sizes.
+        """
         finished = []
         for plan, tensor in zip(self.tensors, tensors, strict=True):
             views = tensor.movedim(-1, -3) if plan.channels_last else tensor
@@ -131,18 +120,23 @@ class OutputPlan:
 
     @property
     def device(self) -> torch.device:
-        """Where the finished views are."""
-        devices = [stage.device for stage in self.stages if hasattr(stage, "device") and isinstance(stage.device, torch.device)]
+        """Device of the finished views."""
+        devices = [
+            stage.device
+            for stage in self.stages
+            if hasattr(stage, "device") and isinstance(stage.device, torch.device)
+        ]
         return devices[-1] if devices else self.render_device or torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """All views of one stored image field, rendered from one decode."""
+    """All views of one stored image field; each image is decoded once for all of them."""
 
     field: str
     outputs: tuple[OutputPlan, ...]
     columns: tuple[str, ...]
+    """Columns of the parameter table."""
     num_views: int
 
     @property
@@ -152,25 +146,39 @@ class ImagePlan:
 
     @property
     def render_device(self) -> torch.device | None:
-        """The GPU that renders all views; None: the CPU does."""
+        """GPU that renders all views; None if the CPU renders them."""
         return self.outputs[0].render_device
 
     def draw(
-        self, seed: int, epoch: int, sample_ids: np.ndarray, sizes: np.ndarray, occurrences: np.ndarray | None = None
+        self,
+        seed: int,
+        epoch: int,
+        sample_ids: NDArray[np.integer[Any]],
+        sizes: NDArray[np.int32],
+        occurrences: NDArray[np.integer[Any]] | None = None,
     ) -> ParameterTable:
         """Draw the parameter table of a batch.
 
-        `sizes` is (N, 2) int32, heights and widths of the stored images; the rest is as in `Keys`.
+        Parameters
+        ----------
+        seed, epoch, sample_ids, occurrences
+            See `Keys`.
+        sizes
+            (N, 2) int32, heights and widths of the stored images in pixels.
         """
-        table = ParameterTable(self.columns, np.full((len(sample_ids), self.num_views, len(self.columns)), np.nan, np.float32))
+        shape = len(sample_ids), self.num_views, len(self.columns)
+        table = ParameterTable(self.columns, np.full(shape, np.nan, np.float32))
         for tensor in self.tensors:
             for group in tensor.groups:
-                keys = Keys(seed, epoch, sample_ids, range(group.first, group.stop), occurrences=occurrences)
+                views = range(group.first, group.stop)
+                keys = Keys(seed, epoch, sample_ids, views, occurrences=occurrences)
                 group.draw(keys, sizes, table)
         return table
 
 
-def plan_images(field: str, pipelines: dict[str, Sequence[Any]], common_size: tuple[int, int] | None) -> ImagePlan:
+def plan_images(
+    field: str, pipelines: dict[str, Sequence[Any]], common_size: tuple[int, int] | None
+) -> ImagePlan:
     """Plan all pipelines that read one stored image field.
 
     Parameters
@@ -178,14 +186,15 @@ def plan_images(field: str, pipelines: dict[str, Sequence[Any]], common_size: tu
     field
         Name of the stored field.
     pipelines
-        Name in the batch → pipeline.
+        Maps each name in the batch to its pipeline.
     common_size
-        Height and width of all its images, None where they differ; a pipeline without a crop needs it.
+        Height and width of all images in pixels; None if they differ. Pipelines without a crop
+        need it.
 
     Raises
     ------
     PipelineError
-        If a pipeline cannot be rendered; the message names field and transform.
+        If a pipeline cannot be rendered. The message names the field and the transform.
     """
     outputs, first = [], 0
     for name, pipeline in pipelines.items():
@@ -194,8 +203,9 @@ def plan_images(field: str, pipelines: dict[str, Sequence[Any]], common_size: tu
         first += len(parsed.views)
     if len({output.render_device for output in outputs}) > 1:
         raise PipelineError(
-            f"field {field!r}: {', '.join(map(repr, pipelines))} share its images, which are decoded for one device; give all of these "
-            "pipelines the same ToDevice before their transforms, or none of them."
+            f"field {field!r}: its images are decoded for one device, but the pipelines "
+            f"{', '.join(map(repr, pipelines))} render on different devices; put the same ToDevice "
+            "before the transforms of all these pipelines, or of none."
         )
     groups = [group for output in outputs for tensor in output.tensors for group in tensor.groups]
     columns = tuple(dict.fromkeys(column for group in groups for column in group.columns()))
@@ -203,10 +213,10 @@ def plan_images(field: str, pipelines: dict[str, Sequence[Any]], common_size: tu
 
 
 def _plan_output(name: str, parsed: ParsedPipeline, first: int) -> OutputPlan:
-    """Group equal neighbours, then gather the groups by size."""
+    """Group consecutive equal views, then collect the groups of each size in one tensor."""
     views = parsed.views
     by_size: dict[tuple[int, int], list[ViewGroup]] = {}
-    styles: dict[tuple[int, int], ParsedView] = {}
+    formats: dict[tuple[int, int], ParsedView] = {}
     start = 0
     for stop in range(1, len(views) + 1):
         if stop < len(views) and views[stop] == views[start]:
@@ -214,15 +224,21 @@ def _plan_output(name: str, parsed: ParsedPipeline, first: int) -> OutputPlan:
         view = views[start]
         group = _group(view, first + start, first + stop)
         by_size.setdefault(group.size, []).append(group)
-        if styles.setdefault(group.size, view).style != view.style:
-            raise PipelineError(f"field {name!r}: views of one size share one tensor; give them the same normalization and layout.")
+        if formats.setdefault(group.size, view).output_format != view.output_format:
+            raise PipelineError(
+                f"field {name!r}: views of one size share one tensor; give them the same "
+                "normalization and layout."
+            )
         start = stop
-    tensors = tuple(_tensor(groups, size, styles[size]) for size, groups in by_size.items())
+    tensors = tuple(_tensor(groups, size, formats[size]) for size, groups in by_size.items())
     return OutputPlan(name, tensors, parsed.stages, parsed.has_view_axis, parsed.device)
 
 
 def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:
-    """Name the columns and split the transforms into passes, in which they follow the kernel's order; one in Python begins a pass."""
+    """Name the columns and assign render passes.
+
+    Within a pass, transforms follow the kernel's order. A Python transform begins a new pass.
+    """
     names: list[str] = []
     passes: list[int] = []
     seen: dict[str, int] = {}
@@ -241,7 +257,8 @@ def _group(view: ParsedView, first: int, stop: int) -> ViewGroup:
 
 
 def _tensor(groups: list[ViewGroup], size: tuple[int, int], view: ParsedView) -> TensorPlan:
-    """Turn the normalization into the kernel's lookup table."""
+    """Plan one tensor; the normalization becomes the kernel's lookup table."""
+    lut: NDArray[Any]
     if view.normalize is None:
         lut, dtype = IDENTITY_LUT, torch.uint8
     else:

@@ -1,12 +1,21 @@
-"""Describe augmentations: frozen dataclasses that hold numbers, draw parameters, and touch no pixel."""
+"""Augmentations: frozen dataclasses that hold numbers and draw parameters."""
 
 from ffcv_ssl.transforms.base import SampleTransform
 from ffcv_ssl.transforms.blur import GaussianBlur
 from ffcv_ssl.transforms.color import RandomColorJitter, RandomGrayscale, RandomSolarization
-from ffcv_ssl.transforms.crop import CenterCrop, FixedPatchCrop, RandomPatchCrop, RandomResizedCrop, Resize
+from ffcv_ssl.transforms.crop import CenterCrop, RandomResizedCrop, Resize
 from ffcv_ssl.transforms.flip import RandomHorizontalFlip
 from ffcv_ssl.transforms.multi_view import MultiView
-from ffcv_ssl.transforms.stages import Convert, ModuleWrapper, NormalizeImage, Squeeze, ToDevice, ToTensor, ToTorchImage
+from ffcv_ssl.transforms.normalize import NormalizeImage
+from ffcv_ssl.transforms.patch_crop import FixedPatchCrop, RandomPatchCrop
+from ffcv_ssl.transforms.stages import (
+    Convert,
+    ModuleWrapper,
+    Squeeze,
+    ToDevice,
+    ToTensor,
+    ToTorchImage,
+)
 
 __all__ = [
     "CenterCrop",

@@ -1,4 +1,4 @@
-"""What transforms of views have in common."""
+"""Base classes of transforms and checks of their arguments."""
 
 import math
 import numbers
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.kernels.rows import NEUTRAL, ORDER
@@ -14,66 +15,86 @@ from ffcv_ssl.transforms.keys import Keys
 
 
 class Columns(Protocol):
-    """A transform's part of the parameter table: parameter name → (N, V) float32."""
+    """A transform's part of the parameter table: maps a parameter to its (N, V) float32 values."""
 
-    def __getitem__(self, parameter: str, /) -> np.ndarray: ...
+    def __getitem__(self, parameter: str, /) -> NDArray[np.float32]: ...
 
-    def __setitem__(self, parameter: str, values: np.ndarray, /) -> None: ...
+    def __setitem__(self, parameter: str, values: NDArray[Any], /) -> None: ...
 
 
 @runtime_checkable
 class ViewTransform(Protocol):
-    """A frozen description of one augmentation: it names its columns and draws their values."""
+    """Protocol of an augmentation: it names its parameters and draws their values."""
 
     name: ClassVar[str]
     """Prefix of its columns in the parameter table."""
     parameters: ClassVar[tuple[str, ...]]
-    """Its columns."""
+    """Names of its parameters."""
 
     @property
     def seed(self) -> int | None:
-        """Replaces the loader's seed for its columns, unless None."""
+        """Seed that replaces the loader's seed, or None."""
 
-    def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
-        """Fill every column, (N, V) float32, from the keys; `sizes` is (N, 2) int32, heights and widths. Touches no pixels."""
+    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+        """Draw all parameters of a batch; see `SampleTransform.draw`."""
 
 
 class KernelTransform:
-    """Base of the transforms that the fused kernel performs. `name` is one of the kernel's `STAGES`."""
+    """Base of the transforms that the fused kernel applies.
+
+    `name` is one of the kernel's `STAGES`.
+    """
 
     name: ClassVar[str]
     label: ClassVar[str] = ""
-    """What a preview calls it; may format the first of its `neutral` parameters."""
+    """Name in a preview; a format string for the first of its `neutral` parameters."""
     columns: ClassVar[Mapping[str, int]]
-    """Parameter → column of the kernel row that holds it as it is."""
+    """Maps each parameter to the kernel row column that holds it unchanged."""
     parameters: ClassVar[tuple[str, ...]]
     neutral: ClassVar[Mapping[str, float]]
-    """Parameter → the value with which the view stays as it is."""
+    """Maps each parameter to the value that leaves the view unchanged."""
 
-    def __init_subclass__(cls, **options: Any):
+    def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "columns" in vars(cls):
             cls.parameters = tuple(cls.columns)
-            # The order of the colour steps alone changes nothing, whatever it is.
-            cls.neutral = {parameter: float(NEUTRAL[column]) for parameter, column in cls.columns.items() if column != ORDER}
+            # The order of the color steps alone never changes a view, so it has no neutral value.
+            cls.neutral = {
+                parameter: float(NEUTRAL[column])
+                for parameter, column in cls.columns.items()
+                if column != ORDER
+            }
 
-    def fill(self, table: Columns, rows: np.ndarray, size: tuple[int, int]) -> None:
-        """Copy the parameters into kernel rows (N, V, NUM_COLUMNS) for views of `size` (height, width)."""
+    def fill(self, table: Columns, rows: NDArray[np.float32], size: tuple[int, int]) -> None:
+        """Copy the parameters into kernel rows.
+
+        Parameters
+        ----------
+        table
+            This transform's part of the parameter table.
+        rows
+            (N, V, NUM_COLUMNS) float32 kernel rows, modified in place.
+        size
+            Height and width of the views, in pixels.
+        """
         for parameter, column in self.columns.items():
             rows[..., column] = table[parameter]
 
-    def unless(self, applied: np.ndarray, parameter: str, values: np.ndarray | float) -> np.ndarray:
-        """Return (N, V) float32 values where the transform is applied, else the parameter's neutral value."""
-        return np.where(applied, np.float32(values), np.float32(self.neutral[parameter]))
+    def neutral_unless(
+        self, applied: NDArray[np.bool_], parameter: str, values: ArrayLike
+    ) -> NDArray[np.float32]:
+        """Return `values` where `applied` is true, elsewhere the parameter's neutral value."""
+        neutral = np.float32(self.neutral[parameter])
+        return np.where(applied, np.asarray(values, np.float32), neutral)
 
 
 class SampleTransform(ABC):
-    """Base of your own transforms of single views, in Python.
+    """Base class for custom transforms of single views, written in Python.
 
-    A subclass draws random parameters for all views of a batch, and then changes the pixels of one
-    view at a time. What it draws depends on seed, epoch, sample and view alone, so the views are the
-    same for any number of threads, batch size and process. It may stand anywhere behind the crop. It
-    runs on the CPU, in the loader's threads.
+    A subclass draws random parameters for all views of a batch. It then changes the pixels of one
+    view at a time. The parameters depend only on seed, epoch, sample and view, so the views are the
+    same for any number of threads, batch size and number of processes. The transform may follow
+    the crop at any position. It runs on the CPU, in the loader's threads.
 
     Attributes
     ----------
@@ -82,10 +103,11 @@ class SampleTransform(ABC):
     parameters
         Names of the numbers that it draws for each view.
     seed
-        Replaces the loader's seed for these numbers, unless None.
+        Seed that replaces the loader's seed for these numbers; None (default) uses the loader's.
 
     Examples
     --------
+    >>> import numpy as np
     >>> class Darken(SampleTransform):
     ...     name, parameters = "darken", ("factor",)
     ...
@@ -94,48 +116,72 @@ class SampleTransform(ABC):
     ...
     ...     def apply(self, view, parameters):
     ...         view[:] = view * parameters["factor"]
+    >>> view = np.full((2, 2, 3), 100, np.uint8)
+    >>> Darken().apply(view, {"factor": 0.5})
+    >>> int(view.max())
+    50
     """
 
     name: ClassVar[str] = "custom"
     parameters: ClassVar[tuple[str, ...]] = ()
     seed: int | None = None
 
-    def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:  # noqa: B027  # some draw nothing
+    def draw(  # noqa: B027  # a subclass without parameters draws nothing
+        self, keys: Keys, sizes: NDArray[np.int32], table: Columns
+    ) -> None:
         """Draw the parameters of all views of a batch.
 
         Parameters
         ----------
         keys
-            `keys.uniform("name")` gives (N, V) float32 in [0, 1): one number for each sample and view.
+            `keys.uniform("name")` returns (N, V) float32 in [0, 1), one number per sample and view.
         sizes
-            (N, 2) int32, heights and widths of the stored images.
+            (N, 2) int32, heights and widths of the stored images in pixels.
         table
             Assign (N, V) numbers to `table["name"]` for each of `parameters`.
         """
 
     @abstractmethod
-    def apply(self, view: np.ndarray, parameters: Mapping[str, float]) -> None:
-        """Change one view in place: (height, width, 3) uint8 RGB. Draw no random numbers here."""
+    def apply(self, view: NDArray[np.uint8], parameters: Mapping[str, float]) -> None:
+        """Change one view in place. Do not draw random numbers here.
+
+        Parameters
+        ----------
+        view
+            (height, width, 3) uint8, RGB.
+        parameters
+            Maps each of `parameters` to the number drawn for this view.
+        """
 
 
 def check_probability(transform: str, parameter: str, value: float) -> None:
-    """Raise PipelineError unless `value` is in [0, 1]."""
+    """Raise `PipelineError` unless `value` is a number in [0, 1]."""
     if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-        raise PipelineError(f"{transform}: {parameter} is a probability in [0, 1], got {value!r}.")
+        raise PipelineError(
+            f"{transform}: {parameter} must be a probability in [0, 1], got {value!r}."
+        )
 
 
-def check_range(transform: str, parameter: str, value: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    """Return a range as two floats; raise PipelineError unless low <= first <= second <= high."""
+def check_range(
+    transform: str, parameter: str, value: tuple[float, float], low: float, high: float
+) -> tuple[float, float]:
+    """Return a range as two floats; raise `PipelineError` unless low <= first <= second <= high."""
     try:
         first, second = (float(bound) for bound in value)
     except (TypeError, ValueError):
-        raise PipelineError(f"{transform}: {parameter} is a pair (low, high), got {value!r}.") from None
+        raise PipelineError(
+            f"{transform}: {parameter} must be a pair (low, high), got {value!r}."
+        ) from None
     if not (math.isfinite(first) and low <= first <= second <= high):
-        raise PipelineError(f"{transform}: {parameter} must satisfy {low} <= low <= high <= {high}, got {value!r}.")
+        raise PipelineError(
+            f"{transform}: {parameter} must satisfy {low} <= low <= high <= {high}, got {value!r}."
+        )
     return first, second
 
 
-def uniform_between(uniforms: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
-    """Return `uniforms` in [0, 1) stretched to [low, high], float32 (rounding may reach `high`)."""
+def uniform_between(
+    uniforms: NDArray[np.float32], bounds: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Scale float32 `uniforms` from [0, 1) to [low, high]; rounding may reach `high`."""
     low, high = bounds
     return (low + (high - low) * uniforms.astype(np.float64)).astype(np.float32)

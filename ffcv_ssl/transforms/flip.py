@@ -1,10 +1,11 @@
-"""Mirror a view."""
+"""Horizontal flip."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.transforms.base import Columns, KernelTransform, check_probability
@@ -13,7 +14,25 @@ from ffcv_ssl.transforms.keys import Keys
 
 @dataclass(frozen=True)
 class RandomHorizontalFlip(KernelTransform):
-    """Mirror a view left to right with probability `flip_prob`."""
+    """Mirror a view left to right with probability `flip_prob`.
+
+    Parameters
+    ----------
+    flip_prob
+        Probability that a view is mirrored, in [0, 1].
+    seed
+        Seed that replaces the loader's seed for this transform; None (default) uses the loader's.
+
+    Raises
+    ------
+    PipelineError
+        If `flip_prob` is out of range.
+
+    Examples
+    --------
+    >>> from ffcv_ssl.transforms import RandomHorizontalFlip, RandomResizedCrop
+    >>> pipeline = [RandomResizedCrop(224), RandomHorizontalFlip(0.5)]
+    """
 
     flip_prob: float = 0.5
     seed: int | None = None
@@ -22,9 +41,9 @@ class RandomHorizontalFlip(KernelTransform):
     label: ClassVar[str] = "flip"
     columns: ClassVar[Mapping[str, int]] = {"applied": col.FLIP}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_probability("RandomHorizontalFlip", "flip_prob", self.flip_prob)
 
-    def draw(self, keys: Keys, sizes: np.ndarray, table: Columns) -> None:
-        """Draw whether to mirror."""
+    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+        """Draw which views are mirrored."""
         table["applied"] = keys.uniform("applied") < self.flip_prob

@@ -1,4 +1,4 @@
-"""Fixtures of the comparison with FFCV; without FFCV in the environment nothing here is collected."""
+"""Fixtures of the comparison with FFCV. Without FFCV no test of this folder is collected."""
 
 import pickle
 import subprocess
@@ -20,38 +20,44 @@ if find_spec("ffcv") is None:
 
 
 def _run_peer(command: str, file: Path, **options: Any) -> dict[str, list]:
-    """Run FFCV's side in a process of its own; what `load` and `stored` read comes back."""
+    """Run FFCV in a separate process; return the values that it read."""
     out = file.with_name(f"{file.stem}-{command}-{'-'.join(map(str, options.values()))}.pickle")
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     arguments = [sys.executable, "-m", "tests.interop.peer", command, str(file), str(out), *flags]
-    result = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=PEER_TIMEOUT_S)
+    result = subprocess.run(
+        arguments, cwd=ROOT, capture_output=True, text=True, timeout=PEER_TIMEOUT_S
+    )
     assert result.returncode == 0, f"{' '.join(arguments[2:])}\n{result.stderr[-4000:]}"
     return pickle.loads(out.read_bytes()) if out.exists() else {}
 
 
 @pytest.fixture(scope="session")
 def peer() -> Callable[..., dict[str, list]]:
-    """FFCV's side: `peer("write" | "load" | "stored", file, option=value, …)`, see `peer.py`."""
+    """Return `peer("write" | "load" | "stored", file, option=value, …)`; see `peer.py`."""
     return _run_peer
 
 
 @pytest.fixture(scope="session")
 def compared() -> Callable[[str, str, str, int], None]:
-    """Note values that were compared and equal, for the table at the end: `compared(direction, what, how, count)`."""
+    """Return `compared(direction, what, how, count)`, which records equal values for the table."""
 
-    def note(direction: str, what: str, how: str, number: int) -> None:
+    def record(direction: str, what: str, how: str, number: int) -> None:
         _COUNTS[direction, what].append((how, number))
 
-    return note
+    return record
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what was compared: one line per direction and field."""
+    """Print the number of compared values per direction and field."""
     if not _COUNTS:
         return
     terminalreporter.section("values compared with FFCV 1.0.2, all equal")
     for (direction, what), counts in _COUNTS.items():
         total = sum(number for _, number in counts)
-        ways = ", ".join(f"{how} x{passes}" if passes > 1 else how for how, passes in Counter(how for how, _ in counts).items())
+        ways = ", ".join(
+            f"{how} x{passes}" if passes > 1 else how
+            for how, passes in Counter(how for how, _ in counts).items()
+        )
         terminalreporter.write_line(f"{direction:<20}{what:<28}{total:>7,}  {ways}")
-    terminalreporter.write_line(f"{'':<20}{'together':<28}{sum(number for counts in _COUNTS.values() for _, number in counts):>7,}")
+    total = sum(number for counts in _COUNTS.values() for _, number in counts)
+    terminalreporter.write_line(f"{'':<20}{'total':<28}{total:>7,}")

@@ -1,4 +1,4 @@
-"""The custom field of the tests, as a user of ffcv_ssl writes one; `peer.py` has FFCV's."""
+"""A custom field as a user of ffcv_ssl would write it; `peer.py` has FFCV's version."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from tests.interop import samples
 
 
 class TaggedBytesField(fields.Field):
-    """A custom field: see `samples.TAGGED_RECORD`."""
+    """A custom field; see `samples.TAGGED_RECORD`."""
 
     pointer_name = "ptr"
     record_dtype = samples.TAGGED_RECORD

@@ -1,4 +1,4 @@
-"""When two values count as equal: the same type of number, the same shape and the same bits, NaN and −0 included."""
+"""Equality of values: the same dtype, shape and bits, including NaN and −0."""
 
 import json
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import torch
 
 
 def fingerprint(value: Any) -> tuple:
-    """Return what must be equal: dtype, shape and bytes; a document's canonical JSON.
+    """Return what must be equal: dtype, shape and bytes, or the canonical JSON of a document.
 
-    A scalar and FFCV's row of one number are the same, as are bytes and an array of them.
+    A scalar equals FFCV's row of one number, and bytes equal an array of bytes.
     """
     if isinstance(value, dict):
         return ("json", (), json.dumps(value, sort_keys=True))
@@ -23,7 +23,7 @@ def fingerprint(value: Any) -> tuple:
 
 
 def assert_equal(found: Sequence[Any], expected: Sequence[Any], what: str) -> int:
-    """Compare two columns value by value and return how many there were; the first difference is named."""
+    """Compare two columns value by value; return their length or name the first difference."""
     assert len(found) == len(expected) > 0, f"{what}: {len(found)} values, wanted {len(expected)}"
     for index, (value, wanted) in enumerate(zip(found, expected, strict=True)):
         if fingerprint(value) != fingerprint(wanted):

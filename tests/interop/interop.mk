@@ -1,4 +1,4 @@
-# FFCV 1.0.2 in an environment of its own; files move both ways, value for value.
+# Compares ffcv_ssl with FFCV 1.0.2 in a separate environment, value by value.
 .PHONY: interop
 interop:
 	PYTHON="$(PYTHON)" bash tests/interop/install_ffcv.sh

@@ -1,12 +1,13 @@
-"""FFCV's side of the comparison: a program of its own, because FFCV waits for ever where one of its workers fails.
+"""FFCV's side of the comparison, a separate program because FFCV hangs if one of its workers fails.
 
     python -m tests.interop.peer write FILE --dataset=AllFields --samples=300 --page-size=2097152
-    python -m tests.interop.peer write FILE --dataset=VariedImages --samples=60 --write-mode=raw --max-resolution=64
-    python -m tests.interop.peer load FILE OUT --cache=os --order=quasi_random
-    python -m tests.interop.peer stored FILE OUT --cache=process
-    python -m tests.interop.peer records FILE OUT
+    python -m tests.interop.peer write FILE --dataset=VariedImages --samples=60 --write-mode=raw
+    --max-resolution=64 python -m tests.interop.peer load FILE OUT --cache=os --order=quasi_random
+    python -m tests.interop.peer stored FILE OUT --cache=process python -m tests.interop.peer
+    records FILE OUT
 
-OUT is a pickle: for every field a list with one value per sample, in the order of the file (`records`: an array).
+OUT is a pickle: for every field a list with one value per sample, in the order of the file
+(`records`: an array).
 """
 
 import argparse
@@ -30,12 +31,12 @@ from ffcv.writer import DatasetWriter
 from tests.interop import samples
 
 LOAD_BATCH = 32
-JSON_TYPE_ID = 5  # FFCV's reader makes a BytesField of it
+JSON_TYPE_ID = 5  # FFCV's reader returns a BytesField for it
 CACHES = {"os": OSCacheManager, "process": ProcessCacheManager}
 
 
 class TaggedBytesField(ffcv_fields.Field):
-    """A custom field as a user of FFCV writes one: see `samples.TAGGED_RECORD`."""
+    """A custom field as a user of FFCV would write it; see `samples.TAGGED_RECORD`."""
 
     metadata_type = samples.TAGGED_RECORD
 
@@ -59,7 +60,7 @@ CUSTOM_FIELDS = {"tagged": TaggedBytesField}
 
 
 class WholeImageDecoder(SimpleRGBImageDecoder):
-    """FFCV's decoder of whole images, also where their sizes differ: (B, largest 3·H·W) uint8, each image from the left."""
+    """Decoder for whole images of different sizes: (B, largest 3·H·W) uint8, left-aligned."""
 
     def declare_state_and_memory(self, previous_state):
         largest = int(self.metadata["height"].max()) * int(self.metadata["width"].max()) * 3
@@ -80,7 +81,20 @@ class WholeImageDecoder(SimpleRGBImageDecoder):
                 payload = read(record["data_ptr"], storage_state)
                 height, width = np.uint32(record["height"]), np.uint32(record["width"])
                 if record["mode"] == 0:
-                    decode(payload, destination[row], height, width, height, width, 0, 0, 1, 1, False, False)
+                    decode(
+                        payload,
+                        destination[row],
+                        height,
+                        width,
+                        height,
+                        width,
+                        0,
+                        0,
+                        1,
+                        1,
+                        False,
+                        False,
+                    )
                 else:
                     copy(payload, destination[row])
             return destination[: len(batch_indices)]
@@ -90,11 +104,14 @@ class WholeImageDecoder(SimpleRGBImageDecoder):
 
 
 def write(options: argparse.Namespace) -> None:
-    """Write drawn samples with FFCV's writer."""
+    """Write generated samples with FFCV's writer."""
     if options.dataset == "AllFields":
         dataset, fields = samples.AllFields(options.samples), samples.all_fields(ffcv_fields)
     elif options.dataset == "TaggedBytes":
-        dataset, fields = samples.TaggedBytes(options.samples), {"image": ffcv_fields.RGBImageField(), "tagged": TaggedBytesField()}
+        dataset, fields = (
+            samples.TaggedBytes(options.samples),
+            {"image": ffcv_fields.RGBImageField(), "tagged": TaggedBytesField()},
+        )
     else:
         dataset = samples.VariedImages(options.samples)
         fields = samples.image_fields(
@@ -103,14 +120,20 @@ def write(options: argparse.Namespace) -> None:
             max_resolution=options.max_resolution,
             smart_threshold=samples.SMART_THRESHOLD,
         )
-    DatasetWriter(str(options.file), fields, page_size=options.page_size, num_workers=2).from_indexed_dataset(dataset, chunksize=16)
+    DatasetWriter(
+        str(options.file), fields, page_size=options.page_size, num_workers=2
+    ).from_indexed_dataset(dataset, chunksize=16)
 
 
 def load(options: argparse.Namespace) -> dict[str, list]:
-    """Read every field of a file with FFCV's loader; the field `index` says which sample a row is."""
+    """Read every field of a file with FFCV's loader; the field `index` identifies the samples."""
     reader = Reader(str(options.file))
     found = columns(reader)
-    images = {name for name, handler in reader.handlers.items() if isinstance(handler, ffcv_fields.RGBImageField)}
+    images = {
+        name
+        for name, handler in reader.handlers.items()
+        if isinstance(handler, ffcv_fields.RGBImageField)
+    }
     loader = Loader(
         str(options.file),
         batch_size=LOAD_BATCH,
@@ -119,20 +142,32 @@ def load(options: argparse.Namespace) -> dict[str, list]:
         order=OrderOption[options.order.upper()],
         seed=1,
         drop_last=False,
-        pipelines={name: [WholeImageDecoder(), ToTensor()] for name in images if varies(found[name])},
+        pipelines={
+            name: [WholeImageDecoder(), ToTensor()] for name in images if varies(found[name])
+        },
     )
     rows: list[tuple] = []
-    for batch in loader:  # FFCV uses the memory of a batch again
+    for batch in loader:  # FFCV reuses the memory of a batch
         rows.extend(zip(*(column.numpy().copy() for column in batch), strict=True))
     names = list(reader.handlers)
     rows.sort(key=lambda row: row[names.index("index")].item())
     loaded = {name: [row[column] for row in rows] for column, name in enumerate(names)}
     for name in images:
-        sizes = zip(found[name]["height"].astype(int), found[name]["width"].astype(int), strict=True)
-        loaded[name] = [pixels.reshape(-1)[: 3 * h * w].reshape(h, w, 3) for pixels, (h, w) in zip(loaded[name], sizes, strict=True)]
+        sizes = zip(
+            found[name]["height"].astype(int), found[name]["width"].astype(int), strict=True
+        )
+        loaded[name] = [
+            pixels.reshape(-1)[: 3 * h * w].reshape(h, w, 3)
+            for pixels, (h, w) in zip(loaded[name], sizes, strict=True)
+        ]
     for name, descriptor in zip(names, reader.field_descriptors, strict=True):
-        if isinstance(reader.handlers[name], ffcv_fields.BytesField):  # padded to the longest; the rest holds older bytes
-            loaded[name] = [value[:size] for value, size in zip(loaded[name], found[name]["size"].astype(int), strict=True)]
+        if isinstance(
+            reader.handlers[name], ffcv_fields.BytesField
+        ):  # padded with arbitrary bytes to the longest value
+            loaded[name] = [
+                value[:size]
+                for value, size in zip(loaded[name], found[name]["size"].astype(int), strict=True)
+            ]
         if descriptor["type_id"] == JSON_TYPE_ID:
             loaded[name] = [ffcv_fields.JSONField.unpack(value) for value in loaded[name]]
     return loaded
@@ -167,7 +202,7 @@ def columns(reader: Reader) -> dict[str, np.ndarray]:
 
 
 def varies(images: np.ndarray) -> bool:
-    """Say whether images have more than one size."""
+    """Return whether the images have more than one size."""
     return len(np.unique(images[["height", "width"]])) > 1
 
 
@@ -179,7 +214,9 @@ def main() -> None:
     parser.add_argument("command", choices=["write", *READERS])
     parser.add_argument("file", type=Path)
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--dataset", choices=["AllFields", "VariedImages", "TaggedBytes"], default="AllFields")
+    parser.add_argument(
+        "--dataset", choices=["AllFields", "VariedImages", "TaggedBytes"], default="AllFields"
+    )
     parser.add_argument("--samples", type=int)
     parser.add_argument("--write-mode", default="raw")
     parser.add_argument("--max-resolution", type=int)

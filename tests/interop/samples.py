@@ -1,4 +1,4 @@
-"""The samples that FFCV and ffcv_ssl both write: every field type, edge values, images that show a wrong byte."""
+"""Samples for both writers: every field type, edge values, and images that reveal a wrong byte."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 RAW_SIZE = (97, 131)
-"""Height and width of the `raw` images: odd and unequal, and large enough for six pages of 2 MiB."""
+"""Height and width of the `raw` images: odd, unequal, large enough for six pages of 2 MiB."""
 JPEG_SIZE = (75, 110)
 NDARRAY_SHAPE = (3, 5)
 TENSOR_SHAPE = (2, 1, 4)
 ROW_SHAPE = (7,)
 TAGGED_RECORD = np.dtype([("tag", "<u4"), ("ptr", "<u8")])
-"""Record of the custom field of the tests: a number beside the pointer to some bytes."""
+"""Record of the custom field: a number and the pointer to some bytes."""
 SMART_THRESHOLD = 12_000
-"""Bytes of raw pixels above which the `smart` mode stores a JPEG: about half of `VariedImages`."""
+"""Size in bytes above which the `smart` mode stores a JPEG: about half of `VariedImages`."""
 
 FLOATS = (0.0, -0.0, 0.1, -1e300, 5e-324, float("inf"), float("-inf"), float("nan"), 1 / 3)
 INTS = (0, -1, 255, 2**31, -(2**63), 2**63 - 1)
@@ -28,16 +28,18 @@ DOCUMENTS = (
 
 
 def drawn_image(height: int, width: int, seed: int) -> np.ndarray:
-    """Return (height, width, 3) uint8: its coordinates in two channels, smooth noise in the third, grain over all of it."""
+    """Return (height, width, 3) uint8: coordinates in two channels, waves in the third, noise."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
-    waves = np.sin(rows / rng.uniform(4, 20) + rng.uniform(0, 6)) * np.cos(columns / rng.uniform(4, 20))
+    waves = np.sin(rows / rng.uniform(4, 20) + rng.uniform(0, 6)) * np.cos(
+        columns / rng.uniform(4, 20)
+    )
     planes = np.stack([255 * rows / height, 255 * columns / width, 127.5 + 100 * waves], axis=-1)
     return np.clip(planes + rng.normal(0, 6, planes.shape), 0, 255).astype(np.uint8)
 
 
 class AllFields(Sequence):
-    """`count` samples with one value per field of `ALL_FIELDS`, in that order; a pure function of the index."""
+    """`count` samples with one value per field of `all_fields`; a pure function of the index."""
 
     def __init__(self, count: int):
         self.count = count
@@ -46,7 +48,7 @@ class AllFields(Sequence):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        index = range(self.count)[index]  # FFCV hands over NumPy integers
+        index = range(self.count)[index]  # FFCV passes NumPy integers
         rng = np.random.default_rng(index)
         return (
             index,
@@ -63,7 +65,7 @@ class AllFields(Sequence):
 
 
 class VariedImages(Sequence):
-    """`count` drawn images of different sizes, each with its index; a pure function of the index."""
+    """`count` images of different sizes with their indices; a pure function of the index."""
 
     def __init__(self, count: int):
         self.count = count
@@ -77,7 +79,7 @@ class VariedImages(Sequence):
 
 
 class TaggedBytes(Sequence):
-    """`count` values (tag, bytes) for a custom field, each with an image before it; a pure function of the index."""
+    """`count` images and values (tag, bytes) of a custom field; a pure function of the index."""
 
     def __init__(self, count: int):
         self.count = count
@@ -87,11 +89,14 @@ class TaggedBytes(Sequence):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, tuple[int, np.ndarray]]:
         index = range(self.count)[index]
-        return drawn_image(5, 7, seed=index), (2**32 - 1 - index, np.arange(index, 2 * index + 1, dtype=np.uint8))
+        return drawn_image(5, 7, seed=index), (
+            2**32 - 1 - index,
+            np.arange(index, 2 * index + 1, dtype=np.uint8),
+        )
 
 
 def all_fields(fields: Any) -> dict[str, Any]:
-    """Return the fields of `AllFields`, made of the classes that a package offers as `fields` (FFCV's names are ours)."""
+    """Return the fields of `AllFields`; `fields` is the module of FFCV or of ffcv_ssl."""
     return {
         "index": fields.IntField(),
         "float": fields.FloatField(),

@@ -1,4 +1,4 @@
-"""Our views inside stock FFCV 1.0.2: the pixels of our own loader."""
+"""ViewDecoder in stock FFCV 1.0.2: it gives the pixels of our own loader."""
 
 import pickle
 import re
@@ -19,12 +19,12 @@ from tests.interop.view_pipelines import PIPELINES, REPEATED, RESUMED_EPOCH, SEE
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-OURS_IN_FFCV = "our views, in FFCV"
+OURS_IN_FFCV = "our views in FFCV"
 NUM_SAMPLES = 31
 
 
 def write(path: Path, mode: str) -> Path:
-    """Write images of different sizes with their index."""
+    """Write images of different sizes and their indices."""
     samples = [(drawn_image(40 + 3 * i, 90 - 2 * i, seed=i), i) for i in range(NUM_SAMPLES)]
     field_map = {"image": fields.RGBImageField(write_mode=mode), "label": fields.IntField()}
     DatasetWriter(str(path), field_map, num_workers=0, progress=False).from_indexed_dataset(samples)
@@ -33,12 +33,12 @@ def write(path: Path, mode: str) -> Path:
 
 @pytest.fixture(scope="module", params=["jpg", "raw"])
 def file(request, tmp_path_factory) -> Path:
-    """The same images as JPEG and raw."""
+    """A file with the same images, as JPEG and as raw pixels."""
     return write(tmp_path_factory.mktemp("views") / f"{request.param}.beton", request.param)
 
 
 def in_ffcv(file: Path, **options) -> tuple[list[dict], str, str]:
-    """Epochs of views from FFCV's loader, and type and text of the error that ended them."""
+    """Run FFCV's loader; return its epochs of views, and type and text of its error."""
     out = file.with_suffix(".pickle")
     flags = [f"--{name}={value}" for name, value in options.items()]
     arguments = [sys.executable, "-m", "tests.interop.views_peer", str(file), str(out), *flags]
@@ -48,47 +48,71 @@ def in_ffcv(file: Path, **options) -> tuple[list[dict], str, str]:
 
 
 def in_ours(file: Path, name: str, epoch: int) -> dict[int, np.ndarray]:
-    """The views of an epoch of our loader, by label."""
-    with Loader(str(file), 8, seed=SEED, drop_last=False, pipelines={"image": PIPELINES[name]}) as loader:
+    """Return the views of an epoch of our loader by label."""
+    with Loader(
+        str(file), 8, seed=SEED, drop_last=False, pipelines={"image": PIPELINES[name]}
+    ) as loader:
         loader.set_epoch(epoch)
-        return {int(label): image for batch in loader for label, image in zip(batch.label, batch.image.numpy(), strict=True)}
+        return {
+            int(label): image
+            for batch in loader
+            for label, image in zip(batch.label, batch.image.numpy(), strict=True)
+        }
 
 
 def assert_same(found: dict[int, np.ndarray], expected: dict[int, np.ndarray]) -> int:
-    """Compare all views that were found and return the number of their values."""
+    """Compare all views and return the number of their values."""
     for label, views in found.items():
         np.testing.assert_array_equal(views, expected[label], err_msg=f"sample {label}")
     return sum(views.size for views in found.values())
 
 
-@pytest.mark.parametrize(("name", "cache"), [("simclr", "os"), ("simclr", "process"), ("emp_ssl", "os"), ("normalized", "os")])
-def test_views__are_those_of_our_loader(file, name, cache, compared):
-    """Two epochs of FFCV's loader, in FFCV's order, hold the views that our loader gives every sample with the same seed."""
+@pytest.mark.parametrize(
+    ("name", "cache"),
+    [("simclr", "os"), ("simclr", "process"), ("emp_ssl", "os"), ("normalized", "os")],
+)
+def test_views__equal_those_of_our_loader(file, name, cache, compared):
+    """With the same seed, every sample has the same views in two epochs of both loaders."""
     epochs, _, _ = in_ffcv(file, views=name, cache=cache)
     for number, epoch in enumerate(epochs):
         assert epoch.keys() == set(range(NUM_SAMPLES))
-        compared(OURS_IN_FFCV, f"{name}, {file.stem}", f"{cache} cache", assert_same(epoch, in_ours(file, name, number)))
+        compared(
+            OURS_IN_FFCV,
+            f"{name}, {file.stem}",
+            f"{cache} cache",
+            assert_same(epoch, in_ours(file, name, number)),
+        )
     assert any((epochs[0][label] != epochs[1][label]).any() for label in range(NUM_SAMPLES))
 
 
-def test_epoch__is_ffcvs_own(file, compared):
-    """It goes on where an epoch was left early or dropped its last batch, and follows `next_epoch` where that is set."""
+def test_epoch__is_that_of_ffcv(file, compared):
+    """The epoch follows FFCV's `next_epoch`, also after an interrupted epoch."""
     epochs, _, _ = in_ffcv(file, run="left_early")
     assert [len(epoch) for epoch in epochs] == [9, 27, 27]
     for number, epoch in zip((0, 1, RESUMED_EPOCH), epochs, strict=True):
-        compared(OURS_IN_FFCV, f"simclr, {file.stem}", "epochs cut short", assert_same(epoch, in_ours(file, "simclr", number)))
+        compared(
+            OURS_IN_FFCV,
+            f"simclr, {file.stem}",
+            "epochs cut short",
+            assert_same(epoch, in_ours(file, "simclr", number)),
+        )
 
 
 def test_iterators__side_by_side_keep_their_epochs(file, compared):
-    """Two iterators of one loader, begun before either gave a batch, and one of another loader: epochs 0, 1 and 0."""
+    """Two concurrent iterators of one loader and one of another render epochs 0, 1 and 0."""
     epochs, _, _ = in_ffcv(file, run="side_by_side")
     for number, epoch in zip((0, 1, 0), epochs, strict=True):
         assert epoch.keys() == set(range(NUM_SAMPLES))
-        compared(OURS_IN_FFCV, f"simclr, {file.stem}", "side by side", assert_same(epoch, in_ours(file, "simclr", number)))
+        compared(
+            OURS_IN_FFCV,
+            f"simclr, {file.stem}",
+            "side by side",
+            assert_same(epoch, in_ours(file, "simclr", number)),
+        )
 
 
 def test_repeated_samples__get_the_views_of_our_loader(file, compared):
-    """A sample that FFCV's indices hold several times gets other views each time, as in our loader."""
+    """A sample that occurs several times gets different views each time, as in our loader."""
     batches, _, _ = in_ffcv(file, run="repeated")
     found = [(label, views) for batch in batches for label, views in batch]
     options = {"seed": SEED, "drop_last": False, "pipelines": {"image": PIPELINES["simclr"]}}
@@ -102,8 +126,8 @@ def test_repeated_samples__get_the_views_of_our_loader(file, compared):
     compared(OURS_IN_FFCV, f"simclr, {file.stem}", "repeated samples", num_values)
 
 
-def test_damaged_image__raises_where_its_batch_is_asked_for(tmp_path):
-    """No hang and no other image's pixels: batches before it come, then the error that names file and sample, then the next epoch."""
+def test_damaged_image__raises_in_the_thread_that_requests_the_batch(tmp_path):
+    """Earlier batches arrive, then an error that names file and sample, then the next epoch."""
     file = write(tmp_path / "damaged.beton", "jpg")
     with Reader(str(file)) as reader:
         pointers, sizes = reader.extents("image")
@@ -124,22 +148,24 @@ def test_damaged_image__raises_where_its_batch_is_asked_for(tmp_path):
     ("options", "message"),
     [
         ({"views": "two sizes"}, "field 'image': .* one decoder per size"),
-        ({"views": "on a device"}, "put FFCV's own operation behind ViewDecoder"),
+        ({"views": "on a device"}, "put an operation of FFCV after ViewDecoder"),
         ({"views": "16-bit floats"}, "normalize to float32"),
         ({"views": "no crop"}, "images differ in size"),
         ({"run": "misplaced"}, "first operation of an image field's pipeline"),
     ],
 )
-def test_pipeline_that_ffcv_cannot_take__is_refused(file, options, message):
-    """When FFCV's loader is built, with what to do."""
+def test_unsupported_pipeline__is_rejected(file, options, message):
+    """The error is raised when FFCV's loader is built and says what to do."""
     found, error, text = in_ffcv(file, **options)
     assert (found, error) == ([], "PipelineError")
     assert re.search(message, text)
 
 
-def test_import__without_ffcv_says_what_to_install():
-    """Where FFCV is missing the import says so, and names the extra."""
+def test_import__without_ffcv_names_the_extra():
+    """Without FFCV the import error names the extra to install."""
     program = "import sys; sys.modules['ffcv'] = None; import ffcv_ssl.interop.ffcv"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT
+    )
     assert "ffcv_ssl.interop.ffcv needs FFCV" in result.stderr
     assert "pip install 'ffcv_ssl[ffcv]'" in result.stderr

@@ -26,8 +26,10 @@ JPEG_QUALITY = 90
 
 
 def ffcvs_jpeg(image: np.ndarray) -> bytes:
-    """Encode as FFCV's writer does: OpenCV, quality 90."""
-    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    """Encode like FFCV's writer: OpenCV, quality 90."""
+    return cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )[1].tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def theirs(tmp_path_factory, peer) -> Path:
 
 @pytest.fixture(scope="module")
 def their_images(tmp_path_factory, peer):
-    """Return a function that lets FFCV write `VariedImages` with given options."""
+    """Return a function that writes `VariedImages` with FFCV."""
     folder = tmp_path_factory.mktemp("images")
 
     def write(name: str, **options) -> Path:
@@ -52,21 +54,35 @@ def their_images(tmp_path_factory, peer):
 
 
 def test_every_field__equals_what_was_written(theirs, compared):
-    """Every value of FFCV's file comes back bit for bit; JPEG as the bytes that FFCV's encoder made."""
-    expected = dict(zip(samples.all_fields(fields), zip(*samples.AllFields(NUM_SAMPLES), strict=True), strict=True))
+    """Every value of FFCV's file is read bit for bit, JPEGs as the bytes of FFCV's encoder."""
+    expected = dict(
+        zip(
+            samples.all_fields(fields),
+            zip(*samples.AllFields(NUM_SAMPLES), strict=True),
+            strict=True,
+        )
+    )
     with Reader(str(theirs)) as reader:
         assert list(reader.fields) == list(expected)
         assert reader.metadata == {}
         for name, values in expected.items():
             if name == "jpeg":
-                found, values = [reader.read(index, name) for index in range(NUM_SAMPLES)], [ffcvs_jpeg(image) for image in values]
+                found, values = (
+                    [reader.read(index, name) for index in range(NUM_SAMPLES)],
+                    [ffcvs_jpeg(image) for image in values],
+                )
             else:
                 found = [reader.value(index, name) for index in range(NUM_SAMPLES)]
-            compared(THEIRS, name, "reader" + " (bytes)" * (name == "jpeg"), assert_equal(found, values, name))
+            compared(
+                THEIRS,
+                name,
+                "reader" + " (bytes)" * (name == "jpeg"),
+                assert_equal(found, values, name),
+            )
 
 
 def test_descriptors__give_the_same_fields(theirs):
-    """Field classes, dtypes and shapes are those that FFCV wrote into its descriptors."""
+    """Field classes, dtypes and shapes equal those in FFCV's descriptors."""
     with Reader(str(theirs)) as reader:
         for name, field in samples.all_fields(fields).items():
             assert type(reader.fields[name]) is type(field)
@@ -75,22 +91,22 @@ def test_descriptors__give_the_same_fields(theirs):
 
 
 def test_stored_bytes__equal_those_that_ffcv_finds(theirs, peer, compared):
-    """For every pointer our reader finds the bytes that FFCV's own reader finds."""
+    """Our reader returns the same stored bytes as FFCV's reader, for every pointer."""
     with Reader(str(theirs)) as reader:
         for name, values in peer("stored", theirs).items():
             found = [reader.read(index, name) for index in range(NUM_SAMPLES)]
             compared(THEIRS, name, "stored bytes", assert_equal(found, values, name))
 
 
-def test_records__are_the_same_to_both(theirs, peer, compared):
-    """Our reader and FFCV's see the same records: sizes, modes and pointers of every field."""
+def test_records__are_equal_for_both_readers(theirs, peer, compared):
+    """Both readers return the same sizes, modes and pointers of every field."""
     with Reader(str(theirs)) as reader:
         for name, column in peer("records", theirs).items():
             compared(THEIRS, name, "record", assert_equal(reader.records[name], column, name))
 
 
 def test_custom_field__is_read_by_us(tmp_path, peer, compared):
-    """A custom field of FFCV's file is read, given our class for it."""
+    """Our reader reads a custom field of FFCV's file with our field class."""
     path = tmp_path / "custom.beton"
     peer("write", path, dataset="TaggedBytes", samples=40)
     with Reader(str(path), custom_fields={"tagged": TaggedBytesField}) as reader:
@@ -98,21 +114,34 @@ def test_custom_field__is_read_by_us(tmp_path, peer, compared):
     values = [value for _, value in samples.TaggedBytes(40)]
     assert [tag for tag, _ in found] == [tag for tag, _ in values]
     compared(
-        THEIRS, "custom field", "reader", assert_equal([content for _, content in found], [content for _, content in values], "tagged")
+        THEIRS,
+        "custom field",
+        "reader",
+        assert_equal(
+            [content for _, content in found], [content for _, content in values], "tagged"
+        ),
     )
 
 
-def test_verify__finds_nothing(theirs):
-    """`verify` decodes all of FFCV's file without complaint, and the reader says that it has no checksums."""
+def test_verify__finds_no_damage(theirs):
+    """`verify` finds no damage in FFCV's file, and the reader reports that it has no checksums."""
     with Reader(str(theirs)) as reader:
         assert list(reader.verify()) == []
         assert not reader.has_checksums
 
 
 def test_loader__gives_the_values_of_ffcvs_file(theirs, compared):
-    """Our loader reads every field of FFCV's file by default pipelines: images channels-first, JPEG decoded exactly."""
-    expected = dict(zip(samples.all_fields(fields), zip(*samples.AllFields(NUM_SAMPLES), strict=True), strict=True))
-    with Loader(str(theirs), batch_size=32, order=OrderOption.RANDOM, seed=3, drop_last=False) as loader:
+    """Our loader reads every field of FFCV's file with the default pipelines."""
+    expected = dict(
+        zip(
+            samples.all_fields(fields),
+            zip(*samples.AllFields(NUM_SAMPLES), strict=True),
+            strict=True,
+        )
+    )
+    with Loader(
+        str(theirs), batch_size=32, order=OrderOption.RANDOM, seed=3, drop_last=False
+    ) as loader:
         batches = list(loader)
     order = torch.cat([batch["index"] for batch in batches]).argsort().tolist()
     for name, values in expected.items():
@@ -127,7 +156,7 @@ def test_loader__gives_the_values_of_ffcvs_file(theirs, compared):
 
 @pytest.mark.parametrize("mode", ["raw", "jpg", "smart", "proportion"])
 def test_image_modes__of_any_size(their_images, compared, mode):
-    """Images of every write mode and of different sizes: raw pixels as drawn, JPEG bytes as FFCV encodes them."""
+    """Images of every write mode and size are read: raw pixels and FFCV's JPEG bytes."""
     path = their_images(mode, write_mode=mode)
     with Reader(str(path)) as reader:
         modes = reader.records["image"]["mode"]
@@ -138,21 +167,38 @@ def test_image_modes__of_any_size(their_images, compared, mode):
         dataset = samples.VariedImages(NUM_IMAGES)
         if raw:
             found = [reader.value(index, "image") for index in raw]
-            compared(THEIRS, f"{mode} mode, many sizes", "reader", assert_equal(found, [dataset[index][1] for index in raw], "raw"))
+            compared(
+                THEIRS,
+                f"{mode} mode, many sizes",
+                "reader",
+                assert_equal(found, [dataset[index][1] for index in raw], "raw"),
+            )
         if jpeg:
             found = [reader.read(index, "image") for index in jpeg]
             expected = [ffcvs_jpeg(dataset[index][1]) for index in jpeg]
-            compared(THEIRS, f"{mode} mode, many sizes", "stored bytes", assert_equal(found, expected, "jpeg"))
+            compared(
+                THEIRS,
+                f"{mode} mode, many sizes",
+                "stored bytes",
+                assert_equal(found, expected, "jpeg"),
+            )
 
 
 def test_resized_images__equal_our_area_resize(their_images, compared, tmp_path):
-    """FFCV's resized images are read, and our writer makes the same pixels of them with resample="area"."""
+    """FFCV's resized images equal those of our writer with resample="area"."""
     path = their_images("resized", write_mode="raw", max_resolution=64)
     ours = tmp_path / "resized.beton"
     field_map = samples.image_fields(fields, write_mode="raw", max_resolution=64, resample="area")
-    DatasetWriter(str(ours), field_map, num_workers=2, progress=False).from_indexed_dataset(samples.VariedImages(NUM_IMAGES))
+    DatasetWriter(str(ours), field_map, num_workers=2, progress=False).from_indexed_dataset(
+        samples.VariedImages(NUM_IMAGES)
+    )
     with Reader(str(path)) as theirs, Reader(str(ours)) as mine:
         found = [theirs.value(index, "image") for index in range(NUM_IMAGES)]
         expected = [mine.value(index, "image") for index in range(NUM_IMAGES)]
     assert max(max(image.shape) for image in found) <= 64
-    compared(THEIRS, "max_resolution=64", "reader (equal to our own)", assert_equal(found, expected, "resized"))
+    compared(
+        THEIRS,
+        "max_resolution=64",
+        "reader (equal to our own)",
+        assert_equal(found, expected, "resized"),
+    )

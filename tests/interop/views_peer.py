@@ -1,8 +1,9 @@
-"""FFCV's side of the view decoder: stock FFCV's loader with our views, in a process of its own, because FFCV waits for ever where it fails.
+"""Run stock FFCV's loader with our ViewDecoder, in a separate process because FFCV hangs on errors.
 
     python -m tests.interop.views_peer FILE OUT --views=simclr --cache=os --run=epochs
 
-OUT is a pickle: what came, epoch by epoch as maps from the sample's `label` to its views, and the error that ended it, or None.
+OUT is a pickle: a list of epochs, each a dict from the sample's `label` to its views, then type and
+text of the error that ended the run.
 """
 
 import argparse
@@ -23,32 +24,43 @@ Epoch = dict[int, np.ndarray]
 
 
 def make_loader(options: argparse.Namespace, **more) -> Loader:
-    """Stock FFCV's loader with our decoder in front."""
-    pipelines = {"image": [ViewDecoder(PIPELINES[options.views], seed=SEED), ToTensor()], "label": [IntDecoder(), ToTensor()]}
-    arguments = {"num_workers": 2, "os_cache": options.cache == "os", "order": OrderOption.RANDOM, "seed": 1, "drop_last": False}
-    return Loader(str(options.file), batch_size=BATCH, **({"pipelines": pipelines} | arguments | more))
+    """Return stock FFCV's loader with our decoder as first operation."""
+    pipelines = {
+        "image": [ViewDecoder(PIPELINES[options.views], seed=SEED), ToTensor()],
+        "label": [IntDecoder(), ToTensor()],
+    }
+    arguments = {
+        "num_workers": 2,
+        "os_cache": options.cache == "os",
+        "order": OrderOption.RANDOM,
+        "seed": 1,
+        "drop_last": False,
+    }
+    return Loader(
+        str(options.file), batch_size=BATCH, **({"pipelines": pipelines} | arguments | more)
+    )
 
 
 def copied(batch: tuple) -> Epoch:
-    """The views of a batch by label: FFCV uses its memory again."""
+    """Copy the views of a batch, by label; FFCV reuses its memory."""
     images, labels = batch
     return {int(label): np.array(views) for label, views in zip(labels[:, 0], images, strict=True)}
 
 
 def gathered(batches) -> Epoch:
-    """A whole epoch by label."""
+    """Return a whole epoch by label."""
     return {label: views for batch in batches for label, views in copied(batch).items()}
 
 
 def epochs(options: argparse.Namespace):
-    """Two epochs, one after the other."""
+    """Yield two epochs, one after the other."""
     loader = make_loader(options)
     for _ in range(2):
         yield gathered(loader)
 
 
 def left_early(options: argparse.Namespace):
-    """An epoch that is left after its first batch, another one that drops its last batch, and one after a jump."""
+    """Yield an epoch interrupted after its first batch, a full epoch, and a later epoch."""
     loader = make_loader(options, drop_last=True)
     yield copied(next(iter(loader)))
     yield gathered(loader)
@@ -57,7 +69,7 @@ def left_early(options: argparse.Namespace):
 
 
 def side_by_side(options: argparse.Namespace):
-    """Two epochs of one loader in step, with one of another loader on the same file through the other cache."""
+    """Yield two concurrent epochs of one loader and one of another loader on the same file."""
     loader, other = make_loader(options), make_loader(options, os_cache=options.cache != "os")
     found = [{}, {}, {}]
     for batches in zip(iter(loader), iter(loader), iter(other), strict=True):
@@ -67,7 +79,7 @@ def side_by_side(options: argparse.Namespace):
 
 
 def repeated(options: argparse.Namespace):
-    """Two epochs of samples that come several times, each batch as pairs of label and views."""
+    """Yield the batches of two epochs with repeated samples, as pairs of label and views."""
     loader = make_loader(options, order=OrderOption.SEQUENTIAL, indices=REPEATED)
     for _ in range(2):
         for images, labels in loader:
@@ -76,7 +88,7 @@ def repeated(options: argparse.Namespace):
 
 
 def until_damage(options: argparse.Namespace):
-    """Every batch before a damaged image, in the order of the file, then the epoch again: the loader lives."""
+    """Yield the batches before a damaged image, then the first batch of the next epoch."""
     loader = make_loader(options, order=OrderOption.SEQUENTIAL)
     batches = iter(loader)
     yield copied(next(batches))
@@ -89,12 +101,15 @@ def until_damage(options: argparse.Namespace):
 
 
 def misplaced(options: argparse.Namespace):
-    """The decoder where it cannot stand."""
+    """Build a loader with the decoder on a field without images."""
     field, pipeline = ("label", [ViewDecoder(PIPELINES[options.views])])
     yield make_loader(options, pipelines={"image": None, field: pipeline})
 
 
-RUNS = {run.__name__: run for run in (epochs, left_early, side_by_side, repeated, until_damage, misplaced)}
+RUNS = {
+    run.__name__: run
+    for run in (epochs, left_early, side_by_side, repeated, until_damage, misplaced)
+}
 
 
 def main() -> None:

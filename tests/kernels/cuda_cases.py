@@ -1,4 +1,4 @@
-"""Views that the CUDA kernels must render as the CPU kernel does, small enough for Numba's simulator."""
+"""Views that the CUDA kernels must render like the CPU kernel, small enough for the simulator."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,10 @@ JITTER = {"factors": (1.3, 0.6, 1.5, -0.15)}
 
 @dataclass(frozen=True)
 class Case:
-    """Images of any sizes, packed one after the other, and rows (N, V, NUM_COLUMNS) of views of one size.
+    """Images of any sizes, packed one after the other, and kernel rows of views of one size.
 
-    `sources` (N, V, 2) are byte offset of pixel (0, 0) and bytes per row, of the image that each view reads.
+    `rows` is (N, V, NUM_COLUMNS). `sources` (N, V, 2) holds the byte offset of pixel (0, 0) and the
+    bytes per row of each view's image.
     """
 
     name: str
@@ -33,32 +34,49 @@ class Case:
 
 
 def case(name, images, rows, size, lut=BYTES, channels_last=False, part=None):
-    """Pack the images, whole or only the `part` (top, left, height, width) of each that the views read, and render on the CPU."""
-    packed, sources, offset = [np.zeros(7, np.uint8)], [], 7  # images begin anywhere
+    """Pack the images, or the `part` (top, left, height, width) of each, and render on the CPU."""
+    packed, sources, offset = [np.zeros(7, np.uint8)], [], 7  # images begin at odd offsets
     for image in images:
         top, left, height, width = part or (0, 0, *image.shape[:2])
         packed.append(image[top : top + height, left : left + width].reshape(-1))
         sources.append((offset - 3 * (top * width + left), 3 * width))
         offset += packed[-1].size
     rows = np.array(rows, np.float32)
-    levels = np.stack([render_rows(image, list(views), size) for image, views in zip(images, rows, strict=True)])
-    expected = np.stack([lut[c][levels[:, :, c]] for c in range(3)], axis=-1 if channels_last else 2)
-    places = np.repeat(np.array(sources, np.int64)[:, None], rows.shape[1], axis=1)
-    return Case(name, np.concatenate(packed), places, rows, size, lut, channels_last, expected)
+    levels = np.stack(
+        [render_rows(image, list(views), size) for image, views in zip(images, rows, strict=True)]
+    )
+    expected = np.stack(
+        [lut[c][levels[:, :, c]] for c in range(3)], axis=-1 if channels_last else 2
+    )
+    view_sources = np.repeat(np.array(sources, np.int64)[:, None], rows.shape[1], axis=1)
+    return Case(
+        name, np.concatenate(packed), view_sources, rows, size, lut, channels_last, expected
+    )
 
 
 def cases():
-    """Small and large views; every column of a row, every dtype and layout."""
+    """Yield small and large views that cover every column of a row, every dtype and layout."""
     images = [photo_like(41, 47, 1), photo_like(29, 60, 2)]
     patches = [
         kernel_row((5, 9, 16, 16), order=(1, 0, 2, 3), **JITTER, radius=2, sigma=0.8),
         kernel_row((0, 3, 16, 15), order=(3, 2, 1, 0), **JITTER, flip=True, threshold=128),
         kernel_row((13, 7, 8, 9), grayscale=True, radius=1, sigma=0.4, flip=True),
-        kernel_row((1, 0, 27, 25), order=(2, 3, 0, 1), factors=(0.7, 1.4, 1, 0.2), grayscale=True, threshold=100.5),
+        kernel_row(
+            (1, 0, 27, 25),
+            order=(2, 3, 0, 1),
+            factors=(0.7, 1.4, 1, 0.2),
+            grayscale=True,
+            threshold=100.5,
+        ),
     ]
     yield case("patches", images, [patches, patches[::-1]], (16, 16))
-    yield case("patches_halves", images, [patches[:2], patches[2:]], (15, 17), HALVES, channels_last=True)
-    filters = [kernel_row((2, 1, 20, 40), resample=resample) for resample in (col.NEAREST, col.AREA, col.BILINEAR, col.BICUBIC)]
+    yield case(
+        "patches_halves", images, [patches[:2], patches[2:]], (15, 17), HALVES, channels_last=True
+    )
+    filters = [
+        kernel_row((2, 1, 20, 40), resample=resample)
+        for resample in (col.NEAREST, col.AREA, col.BILINEAR, col.BICUBIC)
+    ]
     yield case("patches_filters", images, [filters, filters], (7, 9), FLOATS)
     yield case("patches_part", images, [patches[:3], patches[:3]], (9, 8), part=(0, 2, 25, 30))
     views = [
@@ -67,7 +85,18 @@ def cases():
         kernel_row((9, 9, 5, 6), grayscale=True, radius=2, sigma=0.6, threshold=90),
     ]
     yield case("views", images, [views[:2], views[1:]], (35, 67))
-    tall = photo_like(600, 30, 3)  # shrunk so much that the weights of a large tile do not fit
-    yield case("views_shrunk", [tall], [[kernel_row((0, 0, 600, 30), order=(2, 1, 0, 3), **JITTER)]], (4, 40))
+    tall = photo_like(600, 30, 3)  # scaled so far down that the weights of a large tile do not fit
+    yield case(
+        "views_shrunk",
+        [tall],
+        [[kernel_row((0, 0, 600, 30), order=(2, 1, 0, 3), **JITTER)]],
+        (4, 40),
+    )
     yield case("views_halves", images[:1], [views], (49, 48), HALVES, channels_last=True)
-    yield case("views_sharp", images[:1], [[views[1], kernel_row((0, 0, 41, 47), resample=col.BICUBIC)]], (64, 38), FLOATS)
+    yield case(
+        "views_sharp",
+        images[:1],
+        [[views[1], kernel_row((0, 0, 41, 47), resample=col.BICUBIC)]],
+        (64, 38),
+        FLOATS,
+    )

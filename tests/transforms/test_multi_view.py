@@ -21,13 +21,13 @@ CROP, FLIP = RandomResizedCrop(8), RandomHorizontalFlip()
     ],
 )
 def test_multi_view__has_one_pipeline_per_view(view, expected):
-    """However it is written, `pipelines` holds one pipeline per view; `dataclasses.replace` works on it."""
+    """`pipelines` always holds one pipeline per view, and `dataclasses.replace` works."""
     assert view.pipelines == expected
     assert list(view) == list(expected)
 
 
 def test_repr__is_short():
-    """Equal views are shown once; different ones all."""
+    """Equal views are shown once; different views are all shown."""
     assert repr(MultiView([FLIP], n=200)) == f"MultiView([{FLIP!r}], n=200)"
     assert repr(MultiView([[CROP], [FLIP]])) == f"MultiView([[{CROP!r}], [{FLIP!r}]])"
 
@@ -36,14 +36,14 @@ def test_repr__is_short():
     ("arguments", "message"),
     [
         (([CROP],), "or one pipeline and the number of views n"),
-        (([CROP], 0), "n is a positive number of views, got n=0"),
+        (([CROP], 0), "n must be a positive integer, got n=0"),
         (([CROP], 2.0), "got n=2.0"),
-        (([[CROP], [FLIP]], 2), "n counts the views of one pipeline; got 2 pipelines and n=2"),
+        (([[CROP], [FLIP]], 2), "one pipeline with n; got 2 pipelines and n=2"),
         (([[CROP], FLIP],), "a mixture of lists and transforms"),
-        ((CROP, 2), "pipelines is a list, got RandomResizedCrop"),
+        ((CROP, 2), "pipelines must be a list, got RandomResizedCrop"),
     ],
 )
-def test_multi_view__refuses_what_has_no_meaning(arguments, message):
-    """The message says what was given."""
+def test_multi_view__rejects_contradictory_arguments(arguments, message):
+    """The message names the given values."""
     with pytest.raises(PipelineError, match=message):
         MultiView(*arguments)

@@ -1,1 +1,1 @@
-"""CPU loops: one chunk of samples in one of the loader's threads, without the GIL."""
+"""CPU kernels. Each call renders one chunk of samples in the calling thread, without the GIL."""

@@ -1,26 +1,33 @@
-"""Colour steps on three contiguous float32 planes (3, P) of one view, in place; values stay in [0, 255]."""
+"""Color steps on three contiguous float32 planes (3, P) of one view, in place, within [0, 255]."""
 
 import numpy as np
 
-from ffcv_ssl.kernels._jit import per_sample
-from ffcv_ssl.kernels.rows import NO_SHIFT, STEP_BRIGHTNESS, STEP_CONTRAST, STEP_SATURATION, UNCHANGED
+from ffcv_ssl.kernels._jit import cached_kernel
+from ffcv_ssl.kernels._types import Floats, Int
+from ffcv_ssl.kernels.rows import (
+    NO_SHIFT,
+    STEP_BRIGHTNESS,
+    STEP_CONTRAST,
+    STEP_SATURATION,
+    UNCHANGED,
+)
 from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_shift, luma, rounded, turn_hue
 
 
-@per_sample
-def scale_brightness(planes, factor):
-    """Blend with black (`PIL.ImageEnhance.Brightness`)."""
+@cached_kernel
+def scale_brightness(planes: Floats, factor: np.float32) -> None:
+    """Blend every pixel with black (`PIL.ImageEnhance.Brightness`)."""
     for c in range(3):
         plane = planes[c]
         for i in range(plane.size):
             plane[i] = clamp(plane[i] * factor)
 
 
-@per_sample
-def blend_contrast(planes, factor):
-    """Blend with the rounded mean of the rounded luma (`PIL.ImageEnhance.Contrast`)."""
+@cached_kernel
+def blend_contrast(planes: Floats, factor: np.float32) -> None:
+    """Blend every pixel with the rounded mean of the rounded luma (`PIL.ImageEnhance.Contrast`)."""
     r, g, b = planes[0], planes[1], planes[2]
-    total = 0  # an integer sum is independent of order and vector width
+    total: Int = 0  # an integer sum does not depend on order or vector width
     for i in range(r.size):
         total += np.int32(luma(r[i], g[i], b[i]))
     mean = rounded(np.float32(total) / np.float32(r.size))
@@ -30,8 +37,8 @@ def blend_contrast(planes, factor):
             plane[i] = blend(plane[i], mean, factor)
 
 
-@per_sample
-def blend_saturation(planes, factor):
+@cached_kernel
+def blend_saturation(planes: Floats, factor: np.float32) -> None:
     """Blend every pixel with its luma (`PIL.ImageEnhance.Color`)."""
     r, g, b = planes[0], planes[1], planes[2]
     for i in range(r.size):
@@ -41,17 +48,20 @@ def blend_saturation(planes, factor):
         b[i] = blend(b[i], gray, factor)
 
 
-@per_sample
-def shift_hue(planes, shift):
-    """Turn the hue of every pixel by `shift` sixths of the circle, in [0, 6) (HSV hexcone, as `colorsys`)."""
+@cached_kernel
+def shift_hue(planes: Floats, shift: np.float32) -> None:
+    """Shift the hue of every pixel by `shift` sixths of the circle (HSV hexcone, as `colorsys`)."""
     r, g, b = planes[0], planes[1], planes[2]
     for i in range(r.size):
         r[i], g[i], b[i] = turn_hue(r[i], g[i], b[i], shift)
 
 
-@per_sample
-def jitter(planes, order, factors):
-    """Apply the four colour steps in the order of the base-4 digits of `order`; `factors` (4,) float32, neutral ones are skipped."""
+@cached_kernel
+def jitter(planes: Floats, order: Int, factors: Floats) -> None:
+    """Apply the four color steps in the order of the base-4 digits of `order`, lowest digit first.
+
+    `factors` is (4,) float32. Steps with a neutral factor are skipped.
+    """
     for _ in range(4):
         step = order % 4
         order //= 4
@@ -69,9 +79,9 @@ def jitter(planes, order, factors):
             shift_hue(planes, hue_shift(factor))
 
 
-@per_sample
-def grayscale(planes):
-    """Give all three planes the luma."""
+@cached_kernel
+def grayscale(planes: Floats) -> None:
+    """Replace all three planes by the luma."""
     r, g, b = planes[0], planes[1], planes[2]
     for i in range(r.size):
         r[i] = luma(r[i], g[i], b[i])

@@ -1,1 +1,1 @@
-"""CUDA loops: blocks own views, threads own pixels."""
+"""CUDA kernels. Blocks own views, threads own pixels."""

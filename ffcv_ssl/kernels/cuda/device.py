@@ -1,61 +1,116 @@
-"""What the CUDA kernels have in common, for one pixel or one thread of a block; the formulas are those of `kernels.scalar`."""
+"""Device functions for one pixel or one thread; the formulas are those of `kernels.scalar`."""
+
+from typing import Any
 
 import numpy as np
-from numba import cuda
 
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels.scalar.color import blend, clamp, hue_shift, luma, solarize, to_uint8, turn_hue
+from ffcv_ssl.kernels._types import Array, Bytes, Floats, Int, Integers
+from ffcv_ssl.kernels.cuda._jit import cuda, device_function
+from ffcv_ssl.kernels.scalar.color import (
+    RGB,
+    blend,
+    clamp,
+    hue_shift,
+    luma,
+    solarize,
+    to_uint8,
+    turn_hue,
+)
 from ffcv_ssl.kernels.scalar.resample import fill_taps
 
 ORIGIN, STRIDE = range(2)  # columns of `sources`
 ZERO = np.float32(0)
-U32, U64 = np.uint32, np.uint64  # unsigned indices: signed ones may count from the end, which costs a comparison and a choice each
+# Unsigned indices: a signed index may count from the end, which costs a comparison and a selection.
+U32, U64 = np.uint32, np.uint64
 RED_TO_GREEN, RED_TO_BLUE, PIXEL_BYTES = U64(1), U64(2), U64(3)
 
 
-@cuda.jit(device=True)
-def lane():
-    """Number of a thread in its block."""
+@device_function
+def thread_index() -> Any:
+    """Return the index of a thread in its block."""
     return cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x
 
 
-@cuda.jit(device=True)
-def prepare_axis(resample, source_size, size, start, stop, taps, memory, numbers, weights, table, room):
-    """Fill the tables of output positions [start, stop) of one axis: all threads of the block take part.
+@device_function
+def prepare_axis(
+    resample: Int,
+    source_size: Int,
+    size: Int,
+    start: Int,
+    stop: Int,
+    taps: Int,
+    memory: Floats,
+    numbers: Integers,
+    weights: Int,
+    table: Int,
+    capacity: Int,
+) -> None:
+    """Compute the taps of output positions [start, stop) of one axis.
 
-    Position `start + i` gets its first source position in `numbers[table + i]`, their number `room` places further on, and their weights
-    in `memory[weights + i * taps]` and behind; both arrays are the block's shared memory.
+    All threads of the block take part.
+
+    Parameters
+    ----------
+    resample
+        Filter (`kernels.rows.RESAMPLE`).
+    source_size, size
+        Length of the axis in the crop and in the view, in pixels.
+    taps
+        Weights reserved for each output position.
+    memory, numbers
+        The block's shared memory as float32 and as int32.
+    weights
+        Offset in `memory`. The weights of position `start + i` begin at `weights + i * taps`.
+    table
+        Offset in `numbers`. `table + i` holds the first source position of `start + i`, and
+        `table + capacity + i` holds the number of source positions.
+    capacity
+        Largest number of output positions in `table`.
     """
-    for i in range(lane(), stop - start, cuda.blockDim.x * cuda.blockDim.y):
-        first, count = fill_taps(resample, start + i, source_size, size, memory[weights + i * taps :])
+    for i in range(thread_index(), stop - start, cuda.blockDim.x * cuda.blockDim.y):
+        first, count = fill_taps(
+            resample, start + i, source_size, size, memory[weights + i * taps :]
+        )
         numbers[U32(table + i)] = first
-        numbers[U32(table + room + i)] = count
+        numbers[U32(table + capacity + i)] = count
 
 
-@cuda.jit(device=True)
-def crop_corner(row, source):
-    """Byte where the crop of a view begins, and bytes per row of its image."""
+@device_function
+def crop_corner(row: Floats, source: Integers) -> tuple[Any, Any]:
+    """Return the byte offset at which a view's crop begins, and the bytes per row of its image."""
     stride = source[U32(STRIDE)]
-    return source[U32(ORIGIN)] + np.int64(row[col.TOP]) * stride + 3 * np.int64(row[col.LEFT]), stride
+    corner = source[U32(ORIGIN)] + np.int64(row[col.TOP]) * stride + 3 * np.int64(row[col.LEFT])
+    return corner, stride
 
 
-@cuda.jit(device=True)
-def resample_pixel(pixels, offset, stride, memory, weights_y, count_y, weights_x, count_x):
-    """Weigh `count_y` x `count_x` RGB pixels from byte `offset` on, along y first, as `kernels.cpu.resize` does.
+@device_function
+def resample_pixel(
+    pixels: Bytes,
+    offset: Int,
+    stride: Int,
+    memory: Floats,
+    weights_y: Int,
+    count_y: Int,
+    weights_x: Int,
+    count_x: Int,
+) -> RGB:
+    """Return the weighted sum of `count_y` x `count_x` RGB pixels that begin at byte `offset`.
 
-    The weights lie in `memory`, from `weights_y` and `weights_x` on.
+    Sums along y first, as `kernels.cpu.resize` does. The weights begin at `memory[weights_y]` and
+    `memory[weights_x]`.
     """
     r, g, b = ZERO, ZERO, ZERO
     column, stride = U64(offset), U64(stride)
     for tx in range(count_x):
         line_r, line_g, line_b = ZERO, ZERO, ZERO
-        place = column
+        source = column
         for ty in range(count_y):
             weight = memory[U32(weights_y + ty)]
-            line_r += weight * np.float32(pixels[place])
-            line_g += weight * np.float32(pixels[place + RED_TO_GREEN])
-            line_b += weight * np.float32(pixels[place + RED_TO_BLUE])
-            place += stride
+            line_r += weight * np.float32(pixels[source])
+            line_g += weight * np.float32(pixels[source + RED_TO_GREEN])
+            line_b += weight * np.float32(pixels[source + RED_TO_BLUE])
+            source += stride
         weight = memory[U32(weights_x + tx)]
         r += weight * line_r
         g += weight * line_g
@@ -64,9 +119,12 @@ def resample_pixel(pixels, offset, stride, memory, weights_y, count_y, weights_x
     return r, g, b
 
 
-@cuda.jit(device=True)
-def steps_before_contrast(row):
-    """Number of colour steps before the contrast; all four if there is none, and then no mean is needed."""
+@device_function
+def steps_before_contrast(row: Floats) -> int:
+    """Return the number of color steps before the contrast step; 4 if the contrast is unchanged.
+
+    With 4 no step needs the mean of the view.
+    """
     if row[col.CONTRAST] == col.UNCHANGED:
         return 4
     order = np.int32(row[col.ORDER])
@@ -77,9 +135,20 @@ def steps_before_contrast(row):
     return steps
 
 
-@cuda.jit(device=True)
-def color_steps(r, g, b, row, start, stop, mean):
-    """Apply the colour steps [start, stop) of a row's order to one pixel; `mean` is the grey that contrast blends with."""
+@device_function
+def color_steps(
+    r: np.float32,
+    g: np.float32,
+    b: np.float32,
+    row: Floats,
+    start: int,
+    stop: int,
+    mean: np.float32,
+) -> RGB:
+    """Apply color steps [start, stop) of a row's order to one pixel.
+
+    `mean` is the gray level that the contrast step blends with.
+    """
     order = np.int32(row[col.ORDER]) >> (2 * start)
     for _ in range(start, stop):
         step = order & 3
@@ -102,16 +171,57 @@ def color_steps(r, g, b, row, start, stop, mean):
     return r, g, b
 
 
-@cuda.jit(device=True)
-def blurred_value(memory, centre, step, radius, weights):
-    """Weigh `memory[centre ± t step]` by `memory[weights + t]`, from the centre outwards, as `kernels.cpu.blur` does."""
-    total = memory[U32(weights)] * memory[U32(centre)]
+@device_function
+def blurred_value(memory: Floats, center: Int, step: Int, radius: Int, weights: Int) -> np.float32:
+    """Return the sum of `memory[weights + t] * memory[center ± t * step]` for t = 0..radius.
+
+    Sums from the center outward, as `kernels.cpu.blur` does.
+    """
+    total: np.float32 = memory[U32(weights)] * memory[U32(center)]
     for t in range(1, radius + 1):
-        total += memory[U32(weights + t)] * (memory[U32(centre - t * step)] + memory[U32(centre + t * step)])
+        total += memory[U32(weights + t)] * (
+            memory[U32(center - t * step)] + memory[U32(center + t * step)]
+        )
     return total
 
 
-@cuda.jit(device=True)
-def finish_value(value, channel, threshold, lut):
-    """Turn a float32 value into what the batch holds: a byte, solarized, through the lookup table."""
+@device_function
+def output_value(value: np.float32, channel: int, threshold: np.float32, lut: Array) -> Any:
+    """Round a float32 value to a byte, solarize it and map it through the lookup table."""
     return lut[U32(channel), solarize(to_uint8(value), threshold)]
+
+
+@device_function
+def write_pixel(
+    out: Array,
+    offset: np.uint64,
+    plane_step: Int,
+    r: np.float32,
+    g: np.float32,
+    b: np.float32,
+    threshold: np.float32,
+    lut: Array,
+) -> None:
+    """Write one finished pixel; `offset` is the position of its red value in `out`."""
+    out[offset] = output_value(r, 0, threshold, lut)
+    out[offset + U64(plane_step)] = output_value(g, 1, threshold, lut)
+    out[offset + U64(2 * plane_step)] = output_value(b, 2, threshold, lut)
+
+
+@device_function
+def write_blurred(
+    out: Array,
+    offset: Int,
+    plane_step: Int,
+    value: np.float32,
+    channel: int,
+    gray: bool,
+    threshold: np.float32,
+    lut: Array,
+) -> None:
+    """Write one finished value to its channel, or to all channels of a gray view."""
+    if gray:
+        for c in range(3):
+            out[U64(offset + c * plane_step)] = output_value(value, c, threshold, lut)
+    else:
+        out[U64(offset + channel * plane_step)] = output_value(value, channel, threshold, lut)

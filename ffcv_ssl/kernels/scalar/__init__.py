@@ -1,1 +1,1 @@
-"""Formulas of plain numbers, called alike by the CPU and the CUDA kernels."""
+"""Formulas on scalars, shared by the CPU and CUDA kernels."""
