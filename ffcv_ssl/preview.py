@@ -58,7 +58,13 @@ class PreviewedSample:
 
 
 def preview_figure(
-    path: str | os.PathLike, pipeline: Sequence[Any], num_samples: int = 8, seed: int = 0, *, field: str = "image", epoch: int = 0
+    path: str | os.PathLike,
+    pipeline: Sequence[Any],
+    num_samples: int = 8,
+    seed: int = 0,
+    *,
+    field: str = "image",
+    epoch: int = 0,
 ) -> Figure:
     """Draw samples beside their views, with every view's crop box on the original.
 
@@ -96,14 +102,22 @@ def preview_figure(
 
 
 def preview_samples(
-    path: str | os.PathLike, pipeline: Sequence[Any], num_samples: int = 8, seed: int = 0, *, field: str = "image", epoch: int = 0
+    path: str | os.PathLike,
+    pipeline: Sequence[Any],
+    num_samples: int = 8,
+    seed: int = 0,
+    *,
+    field: str = "image",
+    epoch: int = 0,
 ) -> list[PreviewedSample]:
     """Render what `preview_figure` draws; same parameters, same errors."""
     if num_samples < 1:
         raise PipelineError(f"preview: num_samples is at least 1, got {num_samples}.")
     with BetonReader(path) as reader:
         if not isinstance(reader.fields.get(field), RGBImageField):
-            images = [name for name, each in reader.fields.items() if isinstance(each, RGBImageField)]
+            images = [
+                name for name, each in reader.fields.items() if isinstance(each, RGBImageField)
+            ]
             raise FieldNotFound(
                 f"{path}: no image field {field!r}. Image fields: {', '.join(images) or 'none'}.{did_you_mean(field, images)}"
             )
@@ -124,14 +138,28 @@ def preview_samples(
 
 
 def _render(
-    path: str | os.PathLike, field: str, pipelines: Mapping[str, Any], ids: np.ndarray, seed: int, epoch: int
+    path: str | os.PathLike,
+    field: str,
+    pipelines: Mapping[str, Any],
+    ids: np.ndarray,
+    seed: int,
+    epoch: int,
 ) -> tuple[list[np.ndarray], list[list[dict[str, float]]], list[list[str]]]:
     """The views of some samples, each (B, h, w, 3) uint8, and the parameters and caption of every view and sample."""
-    options: dict[str, Any] = {"num_workers": 0, "indices": ids, "drop_last": False, "with_params": True}
-    with closing(Loader(path, batch_size=len(ids), seed=seed, pipelines=pipelines, **options)) as loader:
+    options: dict[str, Any] = {
+        "num_workers": 0,
+        "indices": ids,
+        "drop_last": False,
+        "with_params": True,
+    }
+    with closing(
+        Loader(path, batch_size=len(ids), seed=seed, pipelines=pipelines, **options)
+    ) as loader:
         loader.set_epoch(epoch)
         batch = next(iter(loader))
-        groups = [group for tensor in loader._plan.images[0].plan.tensors for group in tensor.groups]
+        groups = [
+            group for tensor in loader._plan.images[0].plan.tensors for group in tensor.groups
+        ]
     assert batch.params is not None
     table = batch.params[field]
     params, captions = [], []
@@ -157,7 +185,11 @@ def _views(images: Any) -> Iterator[np.ndarray]:
 def _view_params(table: ParameterTable, sample: int, view: int) -> dict[str, float]:
     """The parameters of one view, without the transforms that it does not have."""
     values = table.values[sample, view]
-    return {name: float(value) for name, value in zip(table.columns, values, strict=True) if not np.isnan(value)}
+    return {
+        name: float(value)
+        for name, value in zip(table.columns, values, strict=True)
+        if not np.isnan(value)
+    }
 
 
 def _label(reader: BetonReader, sample_id: int) -> str | None:
@@ -182,7 +214,17 @@ def _draw_row(axes: Sequence[Axes], sample: PreviewedSample) -> None:
         if all(name in params for name in BOX):
             top, left, box_height, box_width = (params[name] for name in BOX)
             corner = left - 0.5, top - 0.5  # imshow puts the centre of the first pixel at 0
-            axes[0].add_patch(Rectangle(corner, box_width, box_height, fill=False, edgecolor=color, linewidth=1.5, clip_on=False))
+            axes[0].add_patch(
+                Rectangle(
+                    corner,
+                    box_width,
+                    box_height,
+                    fill=False,
+                    edgecolor=color,
+                    linewidth=1.5,
+                    clip_on=False,
+                )
+            )
     for ax, view, text, color in zip(axes[1:], sample.views, sample.captions, colors, strict=False):
         _show(ax, view, text)
         ax.axis("on")
@@ -205,7 +247,10 @@ def view_caption(group: ViewGroup, params: Mapping[str, float]) -> str:
     texts = []
     for name, transform in zip(group.names, group.transforms, strict=True):
         if isinstance(transform, KernelTransform) and transform.label:
-            drawn = [(params[f"{name}.{parameter}"], neutral) for parameter, neutral in transform.neutral.items()]
+            drawn = [
+                (params[f"{name}.{parameter}"], neutral)
+                for parameter, neutral in transform.neutral.items()
+            ]
             changed = [value for value, neutral in drawn if value != neutral]
             texts += [transform.label.format(changed[0])] if changed else []
         elif isinstance(transform, SampleTransform):

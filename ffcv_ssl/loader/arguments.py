@@ -13,8 +13,20 @@ from ffcv_ssl.loader.render.boxes import DECODES
 from ffcv_ssl.loader.render.cache import CACHES
 
 logger = logging.getLogger("ffcv_ssl")
-LOWEST = {"batch_size": 1, "num_workers": -1, "batches_ahead": 1, "rank": 0, "world_size": 1, "shuffle_bytes": 1}
-CHOICES = {"on_error": ("raise", "skip", "substitute"), "cache": CACHES, "decode": DECODES, "check": CHECKS}
+LOWEST = {
+    "batch_size": 1,
+    "num_workers": -1,
+    "batches_ahead": 1,
+    "rank": 0,
+    "world_size": 1,
+    "shuffle_bytes": 1,
+}
+CHOICES = {
+    "on_error": ("raise", "skip", "substitute"),
+    "cache": CACHES,
+    "decode": DECODES,
+    "check": CHECKS,
+}
 
 
 def check_arguments(path: str, arguments: Mapping[str, Any]) -> None:
@@ -33,7 +45,9 @@ def check_arguments(path: str, arguments: Mapping[str, Any]) -> None:
             raise PipelineError(f"{path}: {name} is an integer >= {lowest}, got {value!r}.")
     for name, allowed in CHOICES.items():
         if arguments[name] not in allowed:
-            raise PipelineError(f"{path}: {name} is one of {', '.join(allowed)}, got {arguments[name]!r}.")
+            raise PipelineError(
+                f"{path}: {name} is one of {', '.join(allowed)}, got {arguments[name]!r}."
+            )
     order = arguments["order"]
     if not isinstance(order, OrderOption):
         options = ", ".join(f"OrderOption.{option.name}" for option in OrderOption)
@@ -41,25 +55,36 @@ def check_arguments(path: str, arguments: Mapping[str, Any]) -> None:
     _check_ranks(path, arguments)
     _check_draws(path, arguments)
     if arguments["decode"] == "fast":
-        logger.warning("%s: decode='fast' gives other pixels than the exact decode, 3 to 11 grey levels away on average.", path)
+        logger.warning(
+            "%s: decode='fast' gives other pixels than the exact decode, 3 to 11 grey levels away on average.",
+            path,
+        )
 
 
 def _check_ranks(path: str, arguments: Mapping[str, Any]) -> None:
     """Ranks need one order and batches of one size."""
     rank, world_size = arguments["rank"], arguments["world_size"]
     if rank >= world_size:
-        raise PipelineError(f"{path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}.")
+        raise PipelineError(
+            f"{path}: rank is in 0..world_size - 1, got rank {rank} of {world_size}."
+        )
     if arguments["on_error"] == "skip" and world_size > 1:
-        raise PipelineError(f"{path}: on_error='skip' would give the ranks batches of different sizes; use 'substitute'.")
+        raise PipelineError(
+            f"{path}: on_error='skip' would give the ranks batches of different sizes; use 'substitute'."
+        )
     if arguments["seed"] is None and world_size > 1:
-        raise PipelineError(f"{path}: give all {world_size} ranks the same seed, or they would read different orders.")
+        raise PipelineError(
+            f"{path}: give all {world_size} ranks the same seed, or they would read different orders."
+        )
 
 
 def _check_draws(path: str, arguments: Mapping[str, Any]) -> None:
     """Samples can be drawn in one way only, and have no order of their own then."""
     given = [name for name in ("weights", "balanced") if arguments[name] is not None]
     if len(given) > 1:
-        raise PipelineError(f"{path}: give weights or balanced, not both: balanced computes the weights.")
+        raise PipelineError(
+            f"{path}: give weights or balanced, not both: balanced computes the weights."
+        )
     if given and arguments["order"] is OrderOption.SEQUENTIAL:
         raise PipelineError(
             f"{path}: {given[0]} draws samples at random, so order=OrderOption.SEQUENTIAL means nothing with it; "
@@ -69,6 +94,13 @@ def _check_draws(path: str, arguments: Mapping[str, Any]) -> None:
 
 def own(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with copies of their mappings and pipelines, which the caller may change later."""
-    copies = {name: dict(value) if isinstance(value, Mapping) else value for name, value in arguments.items()}
+    copies = {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name, value in arguments.items()
+    }
     pipelines = copies["pipelines"].items()
-    return copies | {"pipelines": {name: list(value) if isinstance(value, list) else value for name, value in pipelines}}
+    return copies | {
+        "pipelines": {
+            name: list(value) if isinstance(value, list) else value for name, value in pipelines
+        }
+    }

@@ -42,7 +42,10 @@ class Batch(tuple):
         return make_batch, (dict(zip(self.names, self, strict=True)), self.ids, self.params)
 
     def __repr__(self) -> str:
-        described = (tuple(value.shape) if hasattr(value, "shape") else type(value).__name__ for value in self)
+        described = (
+            tuple(value.shape) if hasattr(value, "shape") else type(value).__name__
+            for value in self
+        )
         return f"Batch({', '.join(f'{name}={value}' for name, value in zip(self.names, described, strict=True))})"
 
 
@@ -52,7 +55,11 @@ def _batch_type(names: tuple[str, ...]) -> type[Batch]:
     return type("Batch", (Batch, namedtuple("Batch", names, rename=True)), {"names": names})
 
 
-def make_batch(values: Mapping[str, Any], ids: np.ndarray | None = None, params: Mapping[str, Any] | None = None) -> Batch:
+def make_batch(
+    values: Mapping[str, Any],
+    ids: np.ndarray | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Batch:
     """Return the batch of fields by name."""
     batch = _batch_type(tuple(values))(*values.values())
     batch.ids, batch.params = ids, params

@@ -23,7 +23,9 @@ class BetonDataset(torch.utils.data.Dataset):
         Field classes of custom fields, by field name.
     """
 
-    def __init__(self, path: str | os.PathLike, custom_fields: Mapping[str, type[Field]] | None = None):
+    def __init__(
+        self, path: str | os.PathLike, custom_fields: Mapping[str, type[Field]] | None = None
+    ):
         self.reader = BetonReader(path, custom_fields or {})
 
     def __len__(self) -> int:

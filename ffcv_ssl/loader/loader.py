@@ -20,7 +20,13 @@ from ffcv_ssl.loader.batch import Batch
 from ffcv_ssl.loader.engine.buffers import BufferPool
 from ffcv_ssl.loader.engine.epoch import Delivery, EpochIterator, Progress
 from ffcv_ssl.loader.engine.threads import Engine
-from ffcv_ssl.loader.order.epoch_order import OrderOption, Selection, check_indices, epoch_order, num_batches
+from ffcv_ssl.loader.order.epoch_order import (
+    OrderOption,
+    Selection,
+    check_indices,
+    epoch_order,
+    num_batches,
+)
 from ffcv_ssl.loader.order.page_order import PageLayout, page_layout
 from ffcv_ssl.loader.order.sampling import chosen_samples, has_repeats, plan_weights
 from ffcv_ssl.loader.plan import PlanOptions, plan_batches
@@ -140,7 +146,9 @@ class Loader:
         weights: Sequence[float] | np.ndarray | None = None,
         balanced: str | None = None,
     ):
-        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        arguments = {
+            name: value for name, value in locals().items() if name not in ("self", "__class__")
+        }
         self.path = absolute(path)
         check_arguments(self.path, arguments)
         self.batch_size, self.order, self.batches_ahead = int(batch_size), order, int(batches_ahead)
@@ -155,8 +163,19 @@ class Loader:
             drawn = plan_weights(self.reader, self.indices, weights, balanced)
             repeats = drawn is not None or (indices is not None and has_repeats(self.indices))
             self._selection = Selection(self.indices, drawn, repeats)
-            options = PlanOptions(self.seed, self.indices, cache, decode, self.world_size, with_ids, with_params, on_error)
-            self._plan = plan_batches(self.reader, dict(pipelines), dict(custom_field_mapper), options)
+            options = PlanOptions(
+                self.seed,
+                self.indices,
+                cache,
+                decode,
+                self.world_size,
+                with_ids,
+                with_params,
+                on_error,
+            )
+            self._plan = plan_batches(
+                self.reader, dict(pipelines), dict(custom_field_mapper), options
+            )
         except BaseException:
             self.reader.close()
             raise
@@ -168,13 +187,24 @@ class Loader:
         self._resume_position = 0
         self._progress = Progress()
         pool = BufferPool(keep=batches_ahead + 2)
-        self._delivery = Delivery(self.reader, self._plan, pool, self.batch_size, self.rank, self.world_size, self.batches_ahead)
+        self._delivery = Delivery(
+            self.reader,
+            self._plan,
+            pool,
+            self.batch_size,
+            self.rank,
+            self.world_size,
+            self.batches_ahead,
+        )
         self._engine: Engine | None = None
         self._closed = False
         if len(self) == 0:
             ranks = f" and {world_size} ranks" if world_size > 1 else ""
             hint = "; use drop_last=False" if len(self.indices) else ""
-            warnings.warn(f"{self.path}: {len(self.indices)} samples in batches of {batch_size}{ranks} leave no batch{hint}.", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: {len(self.indices)} samples in batches of {batch_size}{ranks} leave no batch{hint}.",
+                stacklevel=2,
+            )
 
     def __len__(self) -> int:
         """Number of batches of a whole epoch, the same on every rank."""
@@ -187,18 +217,24 @@ class Loader:
         self.epoch, self._resume_position = epoch + 1, 0
         self._progress = Progress(epoch, position)
         order = epoch_order(self.order, self._selection, self._layout, self.seed, epoch)
-        num_steps = num_batches(len(self.indices) - position, self.batch_size, self.world_size, self.drop_last)
+        num_steps = num_batches(
+            len(self.indices) - position, self.batch_size, self.world_size, self.drop_last
+        )
         if num_steps == 0:  # a resumed epoch may have less left than one batch
             self._progress = Progress(epoch + 1)
         engine, progress = self._running_engine(), self._progress
-        return EpochIterator(self._delivery, engine, order, epoch, position, num_steps, progress, self)
+        return EpochIterator(
+            self._delivery, engine, order, epoch, position, num_steps, progress, self
+        )
 
     @functools.cached_property
     def _layout(self) -> PageLayout | None:
         """Where the samples lie, for a quasi-random order."""
         if self.order is not OrderOption.QUASI_RANDOM:
             return None
-        fields = [image.plan.field for image in self._plan.images] + [value.field for value in self._plan.values]
+        fields = [image.plan.field for image in self._plan.images] + [
+            value.field for value in self._plan.values
+        ]
         return page_layout(self.reader, self.indices, fields, self.shuffle_bytes, self.world_size)
 
     @property
@@ -228,7 +264,11 @@ class Loader:
 
     def _go_on(self, epoch: int, position: int) -> None:
         """Begin the next iteration at a position of an epoch."""
-        self.epoch, self._resume_position, self._progress = epoch, position, Progress(epoch, position)
+        self.epoch, self._resume_position, self._progress = (
+            epoch,
+            position,
+            Progress(epoch, position),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on behind the last batch that was handed out: small, and fit for JSON."""

@@ -39,7 +39,9 @@ class PlanOptions:
     on_error: str
 
 
-def plan_batches(reader: BetonReader, pipelines: Pipelines, mapper: dict[str, str], options: PlanOptions) -> BatchPlan:
+def plan_batches(
+    reader: BetonReader, pipelines: Pipelines, mapper: dict[str, str], options: PlanOptions
+) -> BatchPlan:
     """Plan all fields of a batch: those with a pipeline first, in the user's order, then the others, in the file's.
 
     Raises
@@ -51,15 +53,21 @@ def plan_batches(reader: BetonReader, pipelines: Pipelines, mapper: dict[str, st
     """
     for name, pipeline in pipelines.items():
         if not isinstance(pipeline, (list, tuple, type(None))):
-            raise PipelineError(f"field {name!r}: a pipeline is a list of transforms, or None, got {type(pipeline).__name__}.")
+            raise PipelineError(
+                f"field {name!r}: a pipeline is a list of transforms, or None, got {type(pipeline).__name__}."
+            )
     stored = {name: mapper.get(name, name) for name in [*pipelines, *reader.fields]}
     for name, field in stored.items():
         if field not in reader.fields:
             hint = did_you_mean(field, reader.fields)
-            raise FieldNotFound(f"{reader.path}: no field {field!r} for the pipeline {name!r}. Fields: {', '.join(reader.fields)}.{hint}")
+            raise FieldNotFound(
+                f"{reader.path}: no field {field!r} for the pipeline {name!r}. Fields: {', '.join(reader.fields)}.{hint}"
+            )
     unused = set(mapper) - set(pipelines)
     if unused:
-        raise PipelineError(f"{reader.path}: custom_field_mapper names {', '.join(sorted(unused))}, which has no pipeline.")
+        raise PipelineError(
+            f"{reader.path}: custom_field_mapper names {', '.join(sorted(unused))}, which has no pipeline."
+        )
     names = [name for name in stored if pipelines.get(name, ()) is not None]
     images: dict[str, dict[str, Sequence[Any]]] = {}
     values = []
@@ -68,7 +76,10 @@ def plan_batches(reader: BetonReader, pipelines: Pipelines, mapper: dict[str, st
             images.setdefault(stored[name], {})[name] = pipelines.get(name) or ()
         else:
             values.append(value_reader(reader, stored[name], name, pipelines.get(name)))
-    renderers = [_renderer(reader, plan_images(field, group, common_size(reader, field)), options) for field, group in images.items()]
+    renderers = [
+        _renderer(reader, plan_images(field, group, common_size(reader, field)), options)
+        for field, group in images.items()
+    ]
     rest = options.with_ids, options.with_params, options.on_error
     return BatchPlan(options.seed, tuple(renderers), tuple(values), tuple(names), *rest)
 
@@ -79,12 +90,28 @@ def _renderer(reader: BetonReader, plan: ImagePlan, options: PlanOptions) -> Ren
     sizes = np.stack((records["height"], records["width"]), axis=1)
     where = f"{reader.path}: field {plan.field!r}"
     for output in plan.outputs:
-        if output.device.type == "cuda" and output.render_device is None and not torch.cuda.is_available():
-            raise PipelineError(f"{where}: ToDevice({str(output.device)!r}), but torch finds no GPU; leave it out.")
-    wanted = "os" if (options.cache, options.decode) == ("auto", "fast") else options.cache  # whole images are of no use to "fast"
+        if (
+            output.device.type == "cuda"
+            and output.render_device is None
+            and not torch.cuda.is_available()
+        ):
+            raise PipelineError(
+                f"{where}: ToDevice({str(output.device)!r}), but torch finds no GPU; leave it out."
+            )
+    wanted = (
+        "os" if (options.cache, options.decode) == ("auto", "fast") else options.cache
+    )  # whole images are of no use to "fast"
     device = None if plan.render_device is None else _open_device(plan.render_device)
     device_available = None if device is None else device.free_bytes
-    cache = plan_cache(wanted, sizes, records["mode"], options.indices, options.num_processes, where, device_available=device_available)
+    cache = plan_cache(
+        wanted,
+        sizes,
+        records["mode"],
+        options.indices,
+        options.num_processes,
+        where,
+        device_available=device_available,
+    )
     decoder = ImageDecoder(reader, plan.field, cache, options.decode)
     if device is None:
         return CpuRenderer(decoder, plan)

@@ -19,13 +19,22 @@ def fingerprint(reader: BetonReader, selection: Selection) -> str:
     return f"{reader.fingerprint}-{len(indices)}-{checksum:08x}{drawn}"
 
 
-def identity(reader: BetonReader, selection: Selection, seed: int, order: OrderOption, shuffle_bytes: int) -> dict[str, Any]:
+def identity(
+    reader: BetonReader, selection: Selection, seed: int, order: OrderOption, shuffle_bytes: int
+) -> dict[str, Any]:
     """Return all that the order of the samples depends on; a state and the loader that goes on from it have it in common."""
     budget = {"shuffle_bytes": shuffle_bytes} if order is OrderOption.QUASI_RANDOM else {}
-    return {"format": 1, "seed": seed, "order": order.value, "fingerprint": fingerprint(reader, selection)} | budget
+    return {
+        "format": 1,
+        "seed": seed,
+        "order": order.value,
+        "fingerprint": fingerprint(reader, selection),
+    } | budget
 
 
-def check_state(state: Mapping[str, Any], wanted: Mapping[str, Any], num_samples: int, path: str) -> None:
+def check_state(
+    state: Mapping[str, Any], wanted: Mapping[str, Any], num_samples: int, path: str
+) -> None:
     """Compare a saved state with a loader.
 
     Parameters
@@ -53,4 +62,6 @@ def check_state(state: Mapping[str, Any], wanted: Mapping[str, Any], num_samples
                 f"{path}: the saved state belongs to another {meanings.get(key, key)}: {state[key]!r}, this loader has {value!r}."
             )
     if not 0 <= int(state.get("position", -1)) <= num_samples or int(state.get("epoch", -1)) < 0:
-        raise CheckpointError(f"{path}: the saved state has no epoch and position inside the epoch.")
+        raise CheckpointError(
+            f"{path}: the saved state has no epoch and position inside the epoch."
+        )

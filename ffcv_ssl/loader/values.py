@@ -67,17 +67,31 @@ class ValueReader:
             return out
         values = torch.from_numpy(out[:, None] if self.keep_axis and out.ndim == 1 else out)
         values = run_stages(self.stages, self.name, values)
-        return values if any(isinstance(stage, ToDevice) for stage in self.stages) else ToDevice(device)(values)
+        return (
+            values
+            if any(isinstance(stage, ToDevice) for stage in self.stages)
+            else ToDevice(device)(values)
+        )
 
 
-def value_reader(reader: BetonReader, field: str, name: str, pipeline: Sequence[Any] | None) -> ValueReader:
+def value_reader(
+    reader: BetonReader, field: str, name: str, pipeline: Sequence[Any] | None
+) -> ValueReader:
     """Plan one field that is not an image; PipelineError where its pipeline holds image transforms."""
     elements = list(pipeline or ())
     for element in elements:
         if isinstance(element, (ViewTransform, MultiView)):
             kind = type(reader.fields[field]).__name__
-            raise PipelineError(f"field {name!r}: {type(element).__name__} works on images, and this is a {kind}.")
-        if isinstance(element, type) or not (isinstance(element, (Decoder, ToTensor)) or callable(element)):
-            raise PipelineError(f"field {name!r}: {element!r} is not a decoder, nor a callable from tensor to tensor.")
+            raise PipelineError(
+                f"field {name!r}: {type(element).__name__} works on images, and this is a {kind}."
+            )
+        if isinstance(element, type) or not (
+            isinstance(element, (Decoder, ToTensor)) or callable(element)
+        ):
+            raise PipelineError(
+                f"field {name!r}: {element!r} is not a decoder, nor a callable from tensor to tensor."
+            )
     stages = tuple(element for element in elements if not isinstance(element, (Decoder, ToTensor)))
-    return ValueReader(reader, field, name, stages, any(isinstance(element, ToTensor) for element in elements))
+    return ValueReader(
+        reader, field, name, stages, any(isinstance(element, ToTensor) for element in elements)
+    )

@@ -54,7 +54,9 @@ def jpeg_file(tmp_path_factory, jpeg_images):
         "vector": NDArrayField(np.dtype("<f4"), (3,)),
         "note": JSONField(),
     }
-    samples = [(image, i, np.arange(3, dtype="<f4") + i, {"i": i}) for i, image in enumerate(jpeg_images)]
+    samples = [
+        (image, i, np.arange(3, dtype="<f4") + i, {"i": i}) for i, image in enumerate(jpeg_images)
+    ]
     return write(tmp_path_factory.mktemp("jpeg") / "jpeg.beton", fields, samples)
 
 

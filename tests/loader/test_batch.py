@@ -27,7 +27,12 @@ def test_batch__survives_pickling_and_copying():
     """Copies hold the same fields, ids and params."""
     batch = make_batch({"image": 1, "ids": 2}, ids=[7], params={"image": 3})
     for other in (pickle.loads(pickle.dumps(batch)), copy.copy(batch), copy.deepcopy(batch)):
-        assert (other, other.names, other.ids, other.params) == (batch, ("image", "ids"), [7], {"image": 3})
+        assert (other, other.names, other.ids, other.params) == (
+            batch,
+            ("image", "ids"),
+            [7],
+            {"image": 3},
+        )
     assert batch["ids"] == 2
 
 

@@ -48,10 +48,15 @@ def test_preview_samples__are_those_of_the_loader(jpeg_file):
 
 def test_preview_samples__follow_seed_and_size_of_the_file(raw_file):
     """Another seed chooses other samples; more than the file has gives all, in file order."""
-    chosen = [[sample.sample_id for sample in preview_samples(raw_file, PATCHES, 5, seed)] for seed in (0, 1)]
+    chosen = [
+        [sample.sample_id for sample in preview_samples(raw_file, PATCHES, 5, seed)]
+        for seed in (0, 1)
+    ]
     assert chosen[0] != chosen[1]
     assert chosen[0] == sorted(chosen[0])
-    assert [sample.sample_id for sample in preview_samples(raw_file, PATCHES, 1000)] == list(range(40))
+    assert [sample.sample_id for sample in preview_samples(raw_file, PATCHES, 1000)] == list(
+        range(40)
+    )
 
 
 def test_preview_figure__draws_a_box_for_every_view(raw_file):
@@ -62,8 +67,12 @@ def test_preview_figure__draws_a_box_for_every_view(raw_file):
     axes = np.array(figure.axes).reshape(2, 4)
     for row, sample in zip(axes, samples, strict=True):
         boxes = [patch for patch in row[0].patches if isinstance(patch, Rectangle)]
-        assert [(box.get_y() + 0.5, box.get_x() + 0.5, box.get_height(), box.get_width()) for box in boxes] == [
-            tuple(params[f"crop.{name}"] for name in ("top", "left", "height", "width")) for params in sample.params
+        assert [
+            (box.get_y() + 0.5, box.get_x() + 0.5, box.get_height(), box.get_width())
+            for box in boxes
+        ] == [
+            tuple(params[f"crop.{name}"] for name in ("top", "left", "height", "width"))
+            for params in sample.params
         ]
         assert np.array_equal(row[0].images[0].get_array(), sample.original)
         for ax, view in zip(row[1:], sample.views, strict=True):
@@ -88,7 +97,15 @@ def test_preview_figure__without_view_axis(raw_file):
 def test_caption__names_what_happened():
     """Only what changed the view is named, with the blur's sigma; a second transform of a kind is looked up under its own name."""
     crop, flip, jitter = RandomResizedCrop(8), RandomHorizontalFlip(), RandomColorJitter()
-    view = [crop, flip, jitter, RandomGrayscale(), GaussianBlur(), RandomSolarization(), RandomColorJitter()]
+    view = [
+        crop,
+        flip,
+        jitter,
+        RandomGrayscale(),
+        GaussianBlur(),
+        RandomSolarization(),
+        RandomColorJitter(),
+    ]
     (group,) = plan_images("image", {"image": view}, None).tensors[0].groups
     neutral = {
         f"{name}.{parameter}": value
@@ -96,7 +113,9 @@ def test_caption__names_what_happened():
         for parameter, value in transform.neutral.items()
     }
     assert view_caption(group, neutral) == ""
-    assert view_caption(group, neutral | {"flip.applied": 1, "blur.sigma": 1.24}) == "flip, blur 1.2"
+    assert (
+        view_caption(group, neutral | {"flip.applied": 1, "blur.sigma": 1.24}) == "flip, blur 1.2"
+    )
     changed = {"jitter#2.hue": 0.1, "gray.applied": 1, "solarize.threshold": 128}
     assert view_caption(group, neutral | changed) == "gray, solarize, jitter"
 
@@ -107,7 +126,11 @@ def test_caption__names_what_happened():
         ({"field": "imge"}, FieldNotFound, "no image field 'imge'. Image fields: image."),
         ({"field": "label"}, FieldNotFound, "no image field 'label'"),
         ({"num_samples": 0}, PipelineError, "at least 1"),
-        ({"pipeline": views.plain(16, normalize=((0, 0, 0), (255, 255, 255)))}, PipelineError, "leave out normalization"),
+        (
+            {"pipeline": views.plain(16, normalize=((0, 0, 0), (255, 255, 255)))},
+            PipelineError,
+            "leave out normalization",
+        ),
     ],
 )
 def test_preview__refuses_what_it_cannot_draw(raw_file, arguments, error, problem):

@@ -61,8 +61,15 @@ class ReferenceDevice:
             for v in range(num_views):
                 origin, stride = sources[n, v]
                 row = rows[n, v].copy()
-                top, left, height, width = row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]].astype(int)
+                top, left, height, width = row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]].astype(
+                    int
+                )
                 first = origin + top * stride + 3 * left
-                lines = [pixels[first + y * stride : first + y * stride + 3 * width] for y in range(height)]
+                lines = [
+                    pixels[first + y * stride : first + y * stride + 3 * width]
+                    for y in range(height)
+                ]
                 row[[col.TOP, col.LEFT]] = 0
-                target[n, v] = render_rows(np.stack(lines).reshape(height, width, 3), [row], plan.size, lut, channels_last)[0]
+                target[n, v] = render_rows(
+                    np.stack(lines).reshape(height, width, 3), [row], plan.size, lut, channels_last
+                )[0]

@@ -12,7 +12,13 @@ class MemoryLoader:
     """
 
     def __init__(self, num_images=32, batch_size=8, num_views=2, side=8, seed=0, fail_at=None):
-        self.num_images, self.batch_size, self.num_views, self.side, self.seed = num_images, batch_size, num_views, side, seed
+        self.num_images, self.batch_size, self.num_views, self.side, self.seed = (
+            num_images,
+            batch_size,
+            num_views,
+            side,
+            seed,
+        )
         self.fail_at, self.epoch, self.position = fail_at, 0, 0
         generator = torch.Generator().manual_seed(seed)
         self.labels = torch.arange(num_images) % 4
@@ -28,16 +34,25 @@ class MemoryLoader:
             generator = torch.Generator().manual_seed(1000 * self.seed + 100 * self.epoch + index)
             chosen = torch.randperm(self.num_images, generator=generator)[: self.batch_size]
             labels = self.labels[chosen]
-            noise = torch.randint(0, 50, (self.batch_size, self.num_views, 3, self.side, self.side), generator=generator)
+            noise = torch.randint(
+                0,
+                50,
+                (self.batch_size, self.num_views, 3, self.side, self.side),
+                generator=generator,
+            )
             self.position = index + 1
-            yield make_batch({"image": (self.patterns[labels][:, None] + noise).to(torch.uint8), "label": labels})
+            yield make_batch(
+                {"image": (self.patterns[labels][:, None] + noise).to(torch.uint8), "label": labels}
+            )
         self.epoch, self.position = self.epoch + 1, 0
 
     def set_epoch(self, epoch):
         self.epoch, self.position = epoch, 0
 
     def state_dict(self):
-        epoch, position = divmod(self.epoch * len(self) + self.position, len(self))  # behind the last batch the next epoch begins
+        epoch, position = divmod(
+            self.epoch * len(self) + self.position, len(self)
+        )  # behind the last batch the next epoch begins
         return {"seed": self.seed, "epoch": epoch, "position": position}
 
     def load_state_dict(self, state):

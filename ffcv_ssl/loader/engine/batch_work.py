@@ -64,7 +64,9 @@ def chunk_size(count: int, num_pixels: int, num_threads: int) -> int:
 class BatchWork:
     """One batch; `open` is the first job, `done` is set when the last chunk is rendered or one failed."""
 
-    def __init__(self, plan: BatchPlan, place: EpochPosition, engine: Engine, pool: BufferPool, owner: object):
+    def __init__(
+        self, plan: BatchPlan, place: EpochPosition, engine: Engine, pool: BufferPool, owner: object
+    ):
         self.done = threading.Event()
         self.error: BaseException | None = None
         self._plan, self._place = plan, place
@@ -80,16 +82,24 @@ class BatchWork:
         """Draw all parameters, take memory, and queue the chunks before all other jobs."""
         try:
             for image in self._plan.images:
-                parameters = image.draw(self._plan.seed, self._place.epoch, self._ids, self._occurrences)
+                parameters = image.draw(
+                    self._plan.seed, self._place.epoch, self._ids, self._occurrences
+                )
                 self._batches.append(image.allocate(parameters, self._pool))
             self._values = [value.allocate(self._ids) for value in self._plan.values]
             count = len(self._ids)
             chunk = chunk_size(count, self._plan.num_pixels, max(self._engine.num_workers, 1))
             starts = range(0, count, chunk)
             self._remaining = len(starts)
-            self._engine.submit(self._owner, [partial(self._chunk, start, min(start + chunk, count)) for start in starts], first=True)
+            self._engine.submit(
+                self._owner,
+                [partial(self._chunk, start, min(start + chunk, count)) for start in starts],
+                first=True,
+            )
         except MemoryError as error:
-            wanted = f"a batch of {len(self._ids)} samples; use a smaller batch_size or batches_ahead"
+            wanted = (
+                f"a batch of {len(self._ids)} samples; use a smaller batch_size or batches_ahead"
+            )
             self.fail(PipelineError(f"there is no memory for {wanted} ({error})."))
         except BaseException as error:  # carried to the consumer
             self.fail(error)
@@ -146,12 +156,18 @@ class BatchWork:
                 self._fill(position, position + 1)
             except SampleError as error:
                 last = error
-                self._plan.failures.append(SampleError(str(error), error.sample_id, error.field))  # without frames, which hold memory
-                logger.warning("%s (%s)", error, "skipped" if self._plan.on_error == "skip" else "substituted")
+                self._plan.failures.append(
+                    SampleError(str(error), error.sample_id, error.field)
+                )  # without frames, which hold memory
+                logger.warning(
+                    "%s (%s)", error, "skipped" if self._plan.on_error == "skip" else "substituted"
+                )
             else:
                 return
         if self._plan.on_error == "substitute":
-            raise SampleError(f"no sample that follows in the order can stand in for a damaged one; the last tried: {last}")
+            raise SampleError(
+                f"no sample that follows in the order can stand in for a damaged one; the last tried: {last}"
+            )
         self._skipped.append(position)
 
     def _candidates(self, position: int) -> Iterator[int]:
@@ -167,7 +183,9 @@ class BatchWork:
         occurrence = self._place.further_occurrence(position)
         self._ids[position] = sample_id
         for image, batch in zip(self._plan.images, self._batches, strict=True):
-            batch.parameters.replace(position, image.draw(self._plan.seed, self._place.epoch, chosen, occurrence))
+            batch.parameters.replace(
+                position, image.draw(self._plan.seed, self._place.epoch, chosen, occurrence)
+            )
         for value, out in zip(self._plan.values, self._values, strict=True):
             out[position] = value.allocate(chosen)[0]
 
@@ -187,7 +205,10 @@ class BatchWork:
         if self.error is not None:
             raise self.error
         views = [batch.tensors() for batch in self._batches]
-        tables = {image.plan.field: batch.parameters.table for image, batch in zip(self._plan.images, self._batches, strict=True)}
+        tables = {
+            image.plan.field: batch.parameters.table
+            for image, batch in zip(self._plan.images, self._batches, strict=True)
+        }
         if self._skipped:
             kept = np.delete(np.arange(len(self._ids)), self._skipped)
             self._drop(kept)
@@ -203,13 +224,17 @@ class BatchWork:
         self._values = []
         plan = self._plan
         return make_batch(
-            {name: finished[name] for name in plan.names}, self._ids if plan.with_ids else None, tables if plan.with_params else None
+            {name: finished[name] for name in plan.names},
+            self._ids if plan.with_ids else None,
+            tables if plan.with_params else None,
         )
 
     def _drop(self, kept: np.ndarray) -> None:
         """Keep only some positions."""
         self._ids = self._ids[kept]
-        self._values = [[out[i] for i in kept] if isinstance(out, list) else out[kept] for out in self._values]
+        self._values = [
+            [out[i] for i in kept] if isinstance(out, list) else out[kept] for out in self._values
+        ]
         for batch in self._batches:
             batch.parameters.keep(kept)
 

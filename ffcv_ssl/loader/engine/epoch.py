@@ -100,7 +100,11 @@ class EpochIterator:
         self._end = position + num_steps * delivery.step
         self._pending: deque[BatchWork] = deque()  # the first is the one that is waited for
         self._owner = object()
-        self._read_ahead = ReadAhead(delivery.reader, order.schedule, position) if order.schedule is not None else None
+        self._read_ahead = (
+            ReadAhead(delivery.reader, order.schedule, position)
+            if order.schedule is not None
+            else None
+        )
         self._top_up()
 
     def _top_up(self) -> None:
@@ -108,7 +112,9 @@ class EpochIterator:
         delivery = self._delivery
         while self._ahead < self._end and len(self._pending) < delivery.batches_ahead:
             stop = self._ahead + delivery.step
-            place = EpochPosition(self._epoch, self._order, self._ahead, stop, delivery.rank, delivery.world_size)
+            place = EpochPosition(
+                self._epoch, self._order, self._ahead, stop, delivery.rank, delivery.world_size
+            )
             work = BatchWork(delivery.plan, place, self._engine, delivery.pool, self._owner)
             self._pending.append(work)
             self._ahead = stop
@@ -135,7 +141,9 @@ class EpochIterator:
             batch = None if work.is_empty else work.finish()
         except StopIteration as error:  # it would look like the end of the epoch
             self.close()
-            raise PipelineError(f"{self._delivery.reader.path}: a stage raised StopIteration.") from error
+            raise PipelineError(
+                f"{self._delivery.reader.path}: a stage raised StopIteration."
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -143,7 +151,9 @@ class EpochIterator:
             self._pending.popleft()
         self._position += self._delivery.step
         is_finished = self._position >= self._end
-        self._progress.epoch, self._progress.position = (self._epoch + 1, 0) if is_finished else (self._epoch, self._position)
+        self._progress.epoch, self._progress.position = (
+            (self._epoch + 1, 0) if is_finished else (self._epoch, self._position)
+        )
         self._top_up()
         return batch
 

@@ -47,11 +47,16 @@ class Engine:
         self.num_workers = num_workers
         self.pid = os.getpid()  # threads do not survive a fork
         self._queue = _Queue()
-        self._threads = [threading.Thread(target=self._queue.work, name=f"ffcv_ssl-{i}", daemon=True) for i in range(num_workers)]
+        self._threads = [
+            threading.Thread(target=self._queue.work, name=f"ffcv_ssl-{i}", daemon=True)
+            for i in range(num_workers)
+        ]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, owner: object, jobs: Iterable[Callable[[], None]], first: bool = False) -> None:
+    def submit(
+        self, owner: object, jobs: Iterable[Callable[[], None]], first: bool = False
+    ) -> None:
         """Queue jobs of one owner, behind all others or, in their order, before them."""
         if self.pid != os.getpid():
             return  # the threads, and perhaps a held lock, are those of the process that forked
@@ -107,14 +112,22 @@ class Engine:
         if self.num_workers == 0:
             self._run_until(done)
         while not done.wait(POLL_S):
-            if self._queue.stopped or self.pid != os.getpid() or not any(thread.is_alive() for thread in self._threads):
-                raise LoaderClosed("the loader was closed, or the process forked, while a batch was waited for.")
+            if (
+                self._queue.stopped
+                or self.pid != os.getpid()
+                or not any(thread.is_alive() for thread in self._threads)
+            ):
+                raise LoaderClosed(
+                    "the loader was closed, or the process forked, while a batch was waited for."
+                )
 
     def _run_until(self, done: threading.Event) -> None:
         while not done.is_set():
             with self._queue.changed:
                 if self._queue.stopped or self.pid != os.getpid():
-                    raise LoaderClosed("the loader was closed, or the process forked, while a batch was waited for.")
+                    raise LoaderClosed(
+                        "the loader was closed, or the process forked, while a batch was waited for."
+                    )
                 job = self._queue.jobs.popleft()[1] if self._queue.jobs else None
             if job is None:
                 done.wait(POLL_S)  # another thread of the caller runs the job

@@ -61,7 +61,9 @@ class Selection:
     has_repeats: bool
 
 
-def epoch_order(order: OrderOption, selection: Selection, layout: PageLayout | None, seed: int, epoch: int) -> EpochOrder:
+def epoch_order(
+    order: OrderOption, selection: Selection, layout: PageLayout | None, seed: int, epoch: int
+) -> EpochOrder:
     """Return the order of one epoch, a pure function of all arguments; `layout` is needed for a quasi-random one."""
     sample_ids, weights, schedule = selection.indices, selection.weights, None
     drawn = None if weights is None else weights.draw(seed, epoch)
@@ -159,7 +161,9 @@ def check_indices(indices, num_samples: int, path: str) -> np.ndarray:
         raise PipelineError(f"{path}: indices are one-dimensional, got shape {array.shape}.")
     if array.dtype == bool:
         if len(array) != num_samples:
-            raise PipelineError(f"{path}: a mask needs one entry per sample, got {len(array)} for {num_samples} samples.")
+            raise PipelineError(
+                f"{path}: a mask needs one entry per sample, got {len(array)} for {num_samples} samples."
+            )
         return np.flatnonzero(array)
     if array.size and not np.issubdtype(array.dtype, np.integer):
         raise PipelineError(f"{path}: indices are integers, got {array.dtype}.")

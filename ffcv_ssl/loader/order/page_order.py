@@ -47,15 +47,21 @@ class PageLayout:
         count = len(self.numbers)
         num_groups = -(-count // self.group_pages)
         in_turn = np.argsort(hashes("order.pages", seed, epoch, self.numbers), kind="stable")
-        group_of_turn = np.arange(count) * num_groups // max(count, 1)  # groups differ by at most one page
+        group_of_turn = (
+            np.arange(count) * num_groups // max(count, 1)
+        )  # groups differ by at most one page
         group_of_page = np.empty(count, np.int64)
         group_of_page[in_turn] = group_of_turn
         groups = group_of_page[self.pages]
         within = hashes("order", seed, epoch, np.arange(len(groups))) >> GROUP_BITS
-        order = np.argsort(groups.astype(np.uint64) << (WORD_BITS - GROUP_BITS) | within, kind="stable")
+        order = np.argsort(
+            groups.astype(np.uint64) << (WORD_BITS - GROUP_BITS) | within, kind="stable"
+        )
         page_starts = np.searchsorted(group_of_turn, np.arange(num_groups + 1))
         sample_starts = np.append(0, np.cumsum(np.bincount(groups, minlength=num_groups)))
-        return order, PageSchedule(self.numbers[in_turn], self.is_dense[in_turn], page_starts, sample_starts)
+        return order, PageSchedule(
+            self.numbers[in_turn], self.is_dense[in_turn], page_starts, sample_starts
+        )
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,9 @@ class PageSchedule:
 
     def first_page(self, position: int) -> int:
         """Return the place in `numbers` of the first page of the group that `position` lies in."""
-        return int(self.page_starts[np.searchsorted(self.sample_starts, position, side="right") - 1])
+        return int(
+            self.page_starts[np.searchsorted(self.sample_starts, position, side="right") - 1]
+        )
 
     def pages_ahead(self, position: int) -> int:
         """Return how many pages should have been asked for at `position`: its group's, and as large a part of the next group's."""
@@ -111,16 +119,28 @@ class ReadAhead:
         first, self._asked = self._asked, max(self._asked, self._schedule.pages_ahead(position))
         pages = slice(first, self._asked)
         numbers = self._schedule.numbers[pages][self._schedule.is_dense[pages]].tolist()
-        return [partial(ask_for, self._reader, number) for number in numbers] if hasattr(os, "posix_fadvise") else []
+        return (
+            [partial(ask_for, self._reader, number) for number in numbers]
+            if hasattr(os, "posix_fadvise")
+            else []
+        )
 
 
 def ask_for(reader: BetonReader, number: int) -> None:
     """Tell the kernel that a page will be read; it need not listen, and the file may be closed by now."""
     with contextlib.suppress(OSError, ValueError):
-        os.posix_fadvise(reader.fileno(), number * reader.page_size, reader.page_size, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(
+            reader.fileno(), number * reader.page_size, reader.page_size, os.POSIX_FADV_WILLNEED
+        )
 
 
-def page_layout(reader: BetonReader, indices: np.ndarray, fields: Iterable[str], shuffle_bytes: int, world_size: int) -> PageLayout:
+def page_layout(
+    reader: BetonReader,
+    indices: np.ndarray,
+    fields: Iterable[str],
+    shuffle_bytes: int,
+    world_size: int,
+) -> PageLayout:
     """Find the pages of the selected samples.
 
     Parameters
@@ -145,7 +165,9 @@ def page_layout(reader: BetonReader, indices: np.ndarray, fields: Iterable[str],
     return _layout(np.arange(len(is_dense)), pages, is_dense, group_pages)
 
 
-def _layout(numbers: np.ndarray, pages: np.ndarray, is_dense: np.ndarray, group_pages: int) -> PageLayout:
+def _layout(
+    numbers: np.ndarray, pages: np.ndarray, is_dense: np.ndarray, group_pages: int
+) -> PageLayout:
     """Lay out samples on `pages` (places in `numbers`); pages without samples are left out."""
     used = np.bincount(pages, minlength=len(numbers)) > 0
     return PageLayout(numbers[used], (np.cumsum(used) - 1)[pages], is_dense[used], group_pages)
@@ -155,15 +177,22 @@ def sample_pages(reader: BetonReader) -> np.ndarray:
     """Return the page of every sample, (num_samples,) int64: that of any of its stored values, as all lie in one, else of its record."""
     pages = np.arange(reader.num_samples) * reader.records.dtype.itemsize // reader.page_size
     for pointers, sizes in stored_extents(reader, reader.fields):
-        np.copyto(pages, (pointers // np.uint64(reader.page_size)).astype(np.int64), where=sizes > 0)
+        np.copyto(
+            pages, (pointers // np.uint64(reader.page_size)).astype(np.int64), where=sizes > 0
+        )
     return pages
 
 
-def stored_extents(reader: BetonReader, fields: Iterable[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+def stored_extents(
+    reader: BetonReader, fields: Iterable[str]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return pointers and sizes of those fields that store their values in pages."""
     return [reader.extents(name) for name in fields if reader.fields[name].pointer_name is not None]
 
 
 def hashes(name: str, seed: int, epoch: int, numbers: np.ndarray) -> np.ndarray:
     """Return one uint64 hash per number, a pure function of all arguments."""
-    return absorb(absorb(absorb(as_words(column_word(name)), as_words(seed)), as_words(epoch)), as_words(numbers))
+    return absorb(
+        absorb(absorb(as_words(column_word(name)), as_words(seed)), as_words(epoch)),
+        as_words(numbers),
+    )

@@ -49,7 +49,9 @@ class Weights:
         return zlib.crc32(self._cumulative.astype("<f8").tobytes())
 
 
-def plan_weights(reader: BetonReader, indices: np.ndarray, weights: Any, balanced: str | None) -> Weights | None:
+def plan_weights(
+    reader: BetonReader, indices: np.ndarray, weights: Any, balanced: str | None
+) -> Weights | None:
     """Return the weights of the selected samples, None where they are not drawn by weight.
 
     Parameters
@@ -71,7 +73,9 @@ def plan_weights(reader: BetonReader, indices: np.ndarray, weights: Any, balance
     if balanced is not None:
         classes = scalar_column(reader, balanced, "balanced")[indices]
         if classes.dtype.kind not in "biu":
-            raise PipelineError(f"{reader.path}: balanced counts integers, and field {balanced!r} holds {classes.dtype}.")
+            raise PipelineError(
+                f"{reader.path}: balanced counts integers, and field {balanced!r} holds {classes.dtype}."
+            )
         _, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
         return Weights(1.0 / counts[inverse])
     return None if weights is None else _given_weights(reader, indices, weights)
@@ -98,21 +102,32 @@ def _given_weights(reader: BetonReader, indices: np.ndarray, weights: Any) -> We
             f"{reader.path}: weights are finite and >= 0, got {values[first]} at position {first} (sample {indices[first]})."
         )
     if len(values) and not values.any():
-        raise PipelineError(f"{reader.path}: all {len(values)} weights are 0, so no sample can be drawn.")
+        raise PipelineError(
+            f"{reader.path}: all {len(values)} weights are 0, so no sample can be drawn."
+        )
     return Weights(values, values)
 
 
 def scalar_column(reader: BetonReader, name: str, purpose: str) -> np.ndarray:
     """Return the values of a scalar field, (num_samples,); `purpose` says who reads them, for messages."""
     if name not in reader.fields:
-        raise FieldNotFound(f"{reader.path}: no field {name!r}. Fields: {', '.join(reader.fields)}.{did_you_mean(name, reader.fields)}")
+        raise FieldNotFound(
+            f"{reader.path}: no field {name!r}. Fields: {', '.join(reader.fields)}.{did_you_mean(name, reader.fields)}"
+        )
     if reader.fields[name].pointer_name is not None:
         kind = type(reader.fields[name]).__name__
-        raise PipelineError(f"{reader.path}: {purpose} reads scalar fields, and {name!r} is a {kind}.")
+        raise PipelineError(
+            f"{reader.path}: {purpose} reads scalar fields, and {name!r} is a {kind}."
+        )
     return reader.records[name]
 
 
-def chosen_samples(reader: BetonReader, indices: np.ndarray, field: str, condition: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def chosen_samples(
+    reader: BetonReader,
+    indices: np.ndarray,
+    field: str,
+    condition: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
     """Return which of the samples `indices` satisfy a condition on a scalar field, (N,) bool."""
     mask = np.asarray(condition(scalar_column(reader, field, "filter")[indices]))
     if mask.dtype != bool or mask.shape != indices.shape:

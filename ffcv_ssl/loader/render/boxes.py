@@ -40,7 +40,9 @@ def plan_boxes(decode: str, rows: Sequence[np.ndarray], sizes: np.ndarray) -> np
     return np.stack([_box_around(rows, denominator) for denominator in levels], axis=1)
 
 
-def scale_crops(rows: np.ndarray, view_size: tuple[int, int], sizes: np.ndarray, modes: np.ndarray) -> None:
+def scale_crops(
+    rows: np.ndarray, view_size: tuple[int, int], sizes: np.ndarray, modes: np.ndarray
+) -> None:
     """Let views read scaled images, for decode="fast": choose the scale of every view, and move its crop into the scaled image.
 
     A view whose crop is at least twice, 4 or 8 times as large as the view reads the image scaled by
@@ -59,9 +61,15 @@ def scale_crops(rows: np.ndarray, view_size: tuple[int, int], sizes: np.ndarray,
     crops = rows[..., CROP].astype(np.int64)
     room = np.minimum(crops[..., 2] // view_size[0], crops[..., 3] // view_size[1])
     room[modes == MODE_RAW] = 1
-    denominators = np.select([room >= denominator for denominator in DENOMINATORS[:0:-1]], DENOMINATORS[:0:-1], 1)
+    denominators = np.select(
+        [room >= denominator for denominator in DENOMINATORS[:0:-1]], DENOMINATORS[:0:-1], 1
+    )
     scaled = -(-sizes[:, None] // denominators[..., None])  # (N, V, 2), libjpeg rounds up
-    ends = np.minimum((2 * (crops[..., :2] + crops[..., 2:]) + denominators[..., None]) // (2 * denominators[..., None]), scaled)
+    ends = np.minimum(
+        (2 * (crops[..., :2] + crops[..., 2:]) + denominators[..., None])
+        // (2 * denominators[..., None]),
+        scaled,
+    )
     starts = np.minimum(crops[..., :2] // denominators[..., None], ends - 1)
     rows[..., CROP] = np.concatenate((starts, ends - starts), axis=-1)
     rows[..., col.DENOMINATOR] = denominators
@@ -74,8 +82,13 @@ def whole_box(size: Sequence[int]) -> np.ndarray:
 
 def _box_around(rows: Sequence[np.ndarray], denominator: int) -> np.ndarray:
     """Return the box (N, 5) around all crops that read the image at one scale."""
-    crops = np.concatenate([tensor_rows[..., CROP] for tensor_rows in rows], axis=1).astype(np.int64)
-    chosen = np.concatenate([tensor_rows[..., col.DENOMINATOR] for tensor_rows in rows], axis=1) == denominator
+    crops = np.concatenate([tensor_rows[..., CROP] for tensor_rows in rows], axis=1).astype(
+        np.int64
+    )
+    chosen = (
+        np.concatenate([tensor_rows[..., col.DENOMINATOR] for tensor_rows in rows], axis=1)
+        == denominator
+    )
     far = np.iinfo(np.int64).max
     starts = np.where(chosen[..., None], crops[..., :2], far).min(axis=1)
     ends = np.where(chosen[..., None], crops[..., :2] + crops[..., 2:], 0).max(axis=1)

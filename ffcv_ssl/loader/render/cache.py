@@ -76,13 +76,17 @@ def plan_cache(
         If "ram" or "device" does not fit into the available memory, or no GPU renders under "device".
     """
     kept = np.unique(indices)
-    kept = kept[sizes[kept].astype(np.int64).prod(axis=1) <= max_pixels()]  # reading one of the others is an error
+    kept = kept[
+        sizes[kept].astype(np.int64).prod(axis=1) <= max_pixels()
+    ]  # reading one of the others is an error
     num_bytes = 3 * sizes[kept].astype(np.int64).prod(axis=1)
     total = int(num_bytes.sum())
     offsets = np.full(len(sizes), -1, np.int64)
     nothing = np.empty(0, np.uint8), offsets, np.zeros(len(sizes), np.uint8)
     if cache == "device" and device_available is None:
-        raise PipelineError(f"{where}: cache='device' is for views that a GPU renders; put ToDevice('cuda') before the transforms.")
+        raise PipelineError(
+            f"{where}: cache='device' is for views that a GPU renders; put ToDevice('cuda') before the transforms."
+        )
     if cache in ("device", "auto") and device_available is not None:
         free = device_available()
         if cache == "device" and total > free:
@@ -90,7 +94,12 @@ def plan_cache(
                 f"{where}: {total / 1e9:.1f} GB of decoded images do not fit the {free / 1e9:.1f} GB that the GPU has free."
             )
         if cache == "device" or total <= AUTO_SHARE * free:
-            logger.info("%s: %.3f GB of decoded images will lie on the GPU (%.1f GB are free).", where, total / 1e9, free / 1e9)
+            logger.info(
+                "%s: %.3f GB of decoded images will lie on the GPU (%.1f GB are free).",
+                where,
+                total / 1e9,
+                free / 1e9,
+            )
             on_device = offsets.copy()
             on_device[kept] = np.cumsum(num_bytes) - num_bytes
             return ImageCache(*nothing, on_device)
@@ -103,21 +112,32 @@ def plan_cache(
     if cache == "auto":
         fits = total <= AUTO_SHARE * room
         cache = "ram" if fits and (modes[kept] != MODE_RAW).any() else "os"
-        logger.info("%s: cache='auto' picked %r for %.1f GB of decoded images (%.1f GB available).", where, cache, total / 1e9, room / 1e9)
+        logger.info(
+            "%s: cache='auto' picked %r for %.1f GB of decoded images (%.1f GB available).",
+            where,
+            cache,
+            total / 1e9,
+            room / 1e9,
+        )
     if cache == "os":
         return ImageCache(*nothing)
     offsets[kept] = np.cumsum(num_bytes) - num_bytes
     try:
         memory = np.empty(total, np.uint8)
     except MemoryError as error:
-        raise PipelineError(f"{where}: there is no memory for {total / 1e9:.1f} GB of decoded images; use cache='os'.") from error
+        raise PipelineError(
+            f"{where}: there is no memory for {total / 1e9:.1f} GB of decoded images; use cache='os'."
+        ) from error
     return ImageCache(memory, offsets, np.zeros(len(sizes), np.uint8))
 
 
 def available_bytes() -> int:
     """Return the memory that this process may still take: that of the machine, or of its cgroup if that is less."""
     free = [_machine_bytes()]
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         try:
             free.append(int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text()))
         except (OSError, ValueError):  # another version of cgroups, or no limit ("max")
@@ -128,6 +148,8 @@ def available_bytes() -> int:
 def _machine_bytes() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        return next(
+            int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
+        )
     except (OSError, StopIteration):
         return 4 << 30  # not Linux: a modest guess

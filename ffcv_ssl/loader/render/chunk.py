@@ -25,7 +25,9 @@ class StoredImages(NamedTuple):
     pread: int  # address of libc's `pread`; 0: not available
     decode: int  # address of the native decoder's `decode`; 0: not built
     crc32: int  # address of zlib's `crc32`; 0: stored bytes are not checked
-    checksums: np.ndarray  # (N,) uint32, CRC-32 of the stored bytes; empty where they are not checked
+    checksums: (
+        np.ndarray
+    )  # (N,) uint32, CRC-32 of the stored bytes; empty where they are not checked
     modes: np.ndarray  # (N,) uint8
     sizes: np.ndarray  # (N, 2) int64, heights and widths
     pointers: np.ndarray  # (N,) int64, offsets in the file
@@ -66,13 +68,21 @@ def decode_stored(images, workspace, sample_id, box, pixels):
     target = pixels if is_raw else workspace.data
     if read(images, images.pointers[sample_id], size, target) != size:
         return NOT_READ
-    if images.crc32 != 0 and call(images.crc32, 0, target.ctypes.data, size) != np.int64(images.checksums[sample_id]):
+    if images.crc32 != 0 and call(images.crc32, 0, target.ctypes.data, size) != np.int64(
+        images.checksums[sample_id]
+    ):
         return NOT_AS_WRITTEN
     if is_raw:
         return DONE
-    decoder, height, width = (images.decode, workspace.handle), images.sizes[sample_id, 0], images.sizes[sample_id, 1]
+    decoder, height, width = (
+        (images.decode, workspace.handle),
+        images.sizes[sample_id, 0],
+        images.sizes[sample_id, 1],
+    )
     part = (box[0], box[1], box[2], box[3])
-    failure = decode_box(decoder, workspace.data[:size], (height, width), part, box[4], workspace.part, pixels)
+    failure = decode_box(
+        decoder, workspace.data[:size], (height, width), part, box[4], workspace.part, pixels
+    )
     return DONE if failure == 0 else NOT_DECODED
 
 
@@ -96,7 +106,9 @@ def pixels_of(images, workspace, sample_id):
     offset = images.offsets[sample_id]
     if offset < 0:
         return workspace.pixels
-    return images.cache[offset : offset + images.sizes[sample_id, 0] * images.sizes[sample_id, 1] * 3]
+    return images.cache[
+        offset : offset + images.sizes[sample_id, 0] * images.sizes[sample_id, 1] * 3
+    ]
 
 
 @glue
@@ -145,7 +157,9 @@ def render_chunk(images, workspace, scratch, sample_ids, boxes, rows, formats, o
                 statuses[i] = decode_image(images, workspace, sample_id, box, pixels)
                 if statuses[i] != DONE:
                     break
-                render_image(pixels, images.sizes[sample_id], box[4], i, rows, formats, scratch, outs)
+                render_image(
+                    pixels, images.sizes[sample_id], box[4], i, rows, formats, scratch, outs
+                )
 
 
 @scalar
@@ -182,4 +196,9 @@ def decode_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses)
                 statuses[i] = decode_image(images, workspace, sample_id, box, pixels)
                 if statuses[i] != DONE:
                     break
-                copy_box(pixels, -(-images.sizes[sample_id, 1] // box[4]), box, packed[starts[i, level] :])
+                copy_box(
+                    pixels,
+                    -(-images.sizes[sample_id, 1] // box[4]),
+                    box,
+                    packed[starts[i, level] :],
+                )

@@ -38,7 +38,9 @@ class CpuBatch:
                 shape = tensor_plan.shape(len(parameters.sample_ids))
                 if output.device.type == "cuda":
                     tensor = pinned_tensor(shape, tensor_plan.dtype)
-                    array = (tensor.view(torch.uint16) if tensor_plan.lut.dtype == np.uint16 else tensor).numpy()
+                    array = (
+                        tensor.view(torch.uint16) if tensor_plan.lut.dtype == np.uint16 else tensor
+                    ).numpy()
                 else:
                     array = pool.take(shape, tensor_plan.lut.dtype)
                     tensor = as_tensor(array, tensor_plan.dtype)
@@ -73,11 +75,18 @@ class CpuRenderer:
     def __init__(self, decoder: ImageDecoder, plan: ImagePlan):
         self.decoder, self.plan = decoder, plan
         tensors = plan.tensors
-        self._is_uniform = len({tensor.lut.dtype for tensor in tensors}) == 1 and all(tensor.num_passes == 1 for tensor in tensors)
-        self._formats = tuple((tensor.lut, np.array_equal(tensor.lut, IDENTITY_LUT), tensor.channels_last) for tensor in tensors)
+        self._is_uniform = len({tensor.lut.dtype for tensor in tensors}) == 1 and all(
+            tensor.num_passes == 1 for tensor in tensors
+        )
+        self._formats = tuple(
+            (tensor.lut, np.array_equal(tensor.lut, IDENTITY_LUT), tensor.channels_last)
+            for tensor in tensors
+        )
         self._view_sizes = tuple(dict.fromkeys(tensor.size for tensor in tensors))
         # Later passes read finished views, so these count as sources too.
-        self._smallest_source = tuple(max(size[axis] for size in self._view_sizes) for axis in (0, 1))
+        self._smallest_source = tuple(
+            max(size[axis] for size in self._view_sizes) for axis in (0, 1)
+        )
         if decoder.mode == "fast" and not self._is_uniform:
             raise PipelineError(
                 f"{decoder.where}: decode='fast' needs views of one dtype, with crops first and transforms in the kernel's order."
@@ -86,7 +95,9 @@ class CpuRenderer:
     @property
     def num_pixels(self) -> int:
         """Work per sample: pixels of all views."""
-        return sum(tensor.num_views * tensor.size[0] * tensor.size[1] for tensor in self.plan.tensors)
+        return sum(
+            tensor.num_views * tensor.size[0] * tensor.size[1] for tensor in self.plan.tensors
+        )
 
     @property
     def output_device(self) -> torch.device:
@@ -96,10 +107,14 @@ class CpuRenderer:
     def prepare(self, engine: Engine) -> None:
         """Do nothing: a CPU needs no preparation before the first batch."""
 
-    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None) -> BatchParameters:
+    def draw(
+        self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None
+    ) -> BatchParameters:
         """Draw the parameters of some samples; `occurrences` as in `Keys`."""
         sizes, modes = self.decoder.sizes[sample_ids], self.decoder.modes[sample_ids]
-        return draw_parameters(self.plan, self.decoder.mode, sizes, modes, seed, epoch, sample_ids, occurrences)
+        return draw_parameters(
+            self.plan, self.decoder.mode, sizes, modes, seed, epoch, sample_ids, occurrences
+        )
 
     def allocate(self, parameters: BatchParameters, pool: BufferPool) -> CpuBatch:
         """Take memory for a batch."""
@@ -112,7 +127,13 @@ class CpuRenderer:
         """
         self.render(batch.parameters, batch.arrays, sample_ids, start)
 
-    def render(self, parameters: BatchParameters, outs: Sequence[np.ndarray], sample_ids: np.ndarray, start: int) -> None:
+    def render(
+        self,
+        parameters: BatchParameters,
+        outs: Sequence[np.ndarray],
+        sample_ids: np.ndarray,
+        start: int,
+    ) -> None:
         """Render samples into any memory; arguments as in `fill`, `outs` as `CpuBatch.arrays`."""
         decoder = self.decoder
         with decoder.guarding_memory(sample_ids):
@@ -120,14 +141,25 @@ class CpuRenderer:
                 for position, sample_id in enumerate(sample_ids, start):
                     self._render_decoded(int(sample_id), parameters, outs, position)
                 return
-            for index in np.flatnonzero(self._render_chunk(sample_ids, parameters, outs, start) != DONE):
+            for index in np.flatnonzero(
+                self._render_chunk(sample_ids, parameters, outs, start) != DONE
+            ):
                 sample_id, position = int(sample_ids[index]), start + int(index)
                 decoder.explain(sample_id)
-                if self._render_chunk(sample_ids[index : index + 1], parameters, outs, position)[0] != DONE:
+                if (
+                    self._render_chunk(sample_ids[index : index + 1], parameters, outs, position)[0]
+                    != DONE
+                ):
                     decoder.require_other_than_fast(sample_id)
                     self._render_decoded(sample_id, parameters, outs, position)
 
-    def _render_chunk(self, sample_ids: np.ndarray, parameters: BatchParameters, outs: Sequence[np.ndarray], start: int) -> np.ndarray:
+    def _render_chunk(
+        self,
+        sample_ids: np.ndarray,
+        parameters: BatchParameters,
+        outs: Sequence[np.ndarray],
+        start: int,
+    ) -> np.ndarray:
         """Decode and render a chunk in compiled code; return the status of each sample."""
         stop = start + len(sample_ids)
         workspace, scratch = self.decoder.workspace(sample_ids), self._scratch(sample_ids)
@@ -135,24 +167,46 @@ class CpuRenderer:
         statuses = np.empty(len(sample_ids), np.uint8)
         views = tuple(out[start:stop] for out in outs)
         boxes = parameters.boxes[start:stop]
-        render_chunk(self.decoder.images, workspace, scratch, sample_ids, boxes, rows, self._formats, views, statuses)
+        render_chunk(
+            self.decoder.images,
+            workspace,
+            scratch,
+            sample_ids,
+            boxes,
+            rows,
+            self._formats,
+            views,
+            statuses,
+        )
         return statuses
 
-    def _render_decoded(self, sample_id: int, parameters: BatchParameters, outs: Sequence[np.ndarray], position: int) -> None:
+    def _render_decoded(
+        self, sample_id: int, parameters: BatchParameters, outs: Sequence[np.ndarray], position: int
+    ) -> None:
         """Decode one sample in Python and render its views."""
         image = self.decoder.decode(sample_id, parameters.boxes[position, 0])
         scratch = self._scratch(np.array([sample_id]))
         for tensor, rows, out in zip(self.plan.tensors, parameters.rows, outs, strict=True):
-            render_passes(image, tensor, rows[position], scratch, out[position], parameters.table, position)
+            render_passes(
+                image, tensor, rows[position], scratch, out[position], parameters.table, position
+            )
 
     def _scratch(self, sample_ids: np.ndarray) -> Scratch:
         """Return this thread's work arrays for some samples."""
-        height, width = np.maximum(self.decoder.sizes[sample_ids].max(axis=0), self._smallest_source)
+        height, width = np.maximum(
+            self.decoder.sizes[sample_ids].max(axis=0), self._smallest_source
+        )
         return self.decoder.memory.scratch((int(height), int(width)), self._view_sizes)
 
 
 def render_passes(
-    image: np.ndarray, plan: TensorPlan, rows: np.ndarray, scratch: Scratch, out: np.ndarray, table: ParameterTable, sample: int
+    image: np.ndarray,
+    plan: TensorPlan,
+    rows: np.ndarray,
+    scratch: Scratch,
+    out: np.ndarray,
+    table: ParameterTable,
+    sample: int,
 ) -> None:
     """Render one tensor's views of one image in as many passes as the plan has; passes before the last give bytes.
 
@@ -179,6 +233,10 @@ def render_passes(
             source_rows = rows[:, index].reshape(-1, 1, NUM_COLUMNS)
         last = index == plan.num_passes - 1
         lead = source_rows.shape[:2]
-        views = out.reshape(*lead, *out.shape[1:]) if last else np.empty((*lead, *plan.size, 3), np.uint8)
+        views = (
+            out.reshape(*lead, *out.shape[1:])
+            if last
+            else np.empty((*lead, *plan.size, 3), np.uint8)
+        )
         lut, channels_last = (plan.lut, plan.channels_last) if last else (IDENTITY_LUT, True)
         render_views(source, np.ascontiguousarray(source_rows), lut, scratch, channels_last, views)

@@ -43,7 +43,9 @@ class GpuRenderer:
         If whole images are to be kept and the decoder's mode is "fast".
     """
 
-    def __init__(self, decoder: ImageDecoder, plan: ImagePlan, device: Device, offsets: np.ndarray | None):
+    def __init__(
+        self, decoder: ImageDecoder, plan: ImagePlan, device: Device, offsets: np.ndarray | None
+    ):
         self.decoder, self.plan, self.device = decoder, plan, device
         self.offsets = offsets
         self.dataset: Dataset | None = None
@@ -64,10 +66,14 @@ class GpuRenderer:
         device = self.plan.outputs[0].device
         return self.device.device if device == self.plan.render_device else device
 
-    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None) -> BatchParameters:
+    def draw(
+        self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None
+    ) -> BatchParameters:
         """Draw the parameters of some samples; `occurrences` as in `Keys`."""
         sizes, modes = self.decoder.sizes[sample_ids], self.decoder.modes[sample_ids]
-        return draw_parameters(self.plan, self.decoder.mode, sizes, modes, seed, epoch, sample_ids, occurrences)
+        return draw_parameters(
+            self.plan, self.decoder.mode, sizes, modes, seed, epoch, sample_ids, occurrences
+        )
 
     def allocate(self, parameters: BatchParameters, pool: BufferPool) -> GpuBatch:
         """Take pinned memory for the images of a batch."""
@@ -75,7 +81,10 @@ class GpuRenderer:
         if not self._has_logged:
             self._has_logged = True
             count = len(parameters.sample_ids)
-            views = sum(math.prod(tensor.shape(count)) * tensor.dtype.itemsize for tensor in self.plan.tensors)
+            views = sum(
+                math.prod(tensor.shape(count)) * tensor.dtype.itemsize
+                for tensor in self.plan.tensors
+            )
             logger.info(
                 "%s: %s renders. A batch takes %.1f MB of images and %.1f MB of views; the dataset takes %.3f GB.",
                 self.decoder.where, self.device.device, batch.num_bytes / 1e6, views / 1e6,
@@ -95,12 +104,20 @@ class GpuRenderer:
             boxes, starts, pixels = batch.destination(start, len(sample_ids))
             self.decoder.decode_boxes(sample_ids, boxes, starts, pixels)
         else:
-            for position, sample_id in enumerate(sample_ids, start):  # a substitute, alone: it may need more room than its sample
+            for position, sample_id in enumerate(
+                sample_ids, start
+            ):  # a substitute, alone: it may need more room than its sample
                 boxes = batch.parameters.boxes[position : position + 1]
                 sizes = 3 * boxes[0, :, HEIGHT] * boxes[0, :, WIDTH]
                 starts, pixels = np.cumsum(sizes) - sizes, np.empty(int(sizes.sum()), np.uint8)
                 self.decoder.decode_boxes(np.array([sample_id]), boxes, starts[None], pixels)
-                batch.add_late(position, [pixels[first : first + size] for first, size in zip(starts, sizes, strict=True)])
+                batch.add_late(
+                    position,
+                    [
+                        pixels[first : first + size]
+                        for first, size in zip(starts, sizes, strict=True)
+                    ],
+                )
 
     def prepare(self, engine: Engine) -> None:
         """Copy all decoded images to the device, if they are to be kept there and are not yet.
@@ -120,7 +137,9 @@ class GpuRenderer:
             start, num_bytes = int(self.offsets[ids[first]]), int(sizes[first:stop].sum())
             host = self.device.pinned(num_bytes)
             self._decode_all(engine, ids[first:stop], start, host.numpy())
-            pixels[start : start + num_bytes] = self.device.wait_for_copy(self.device.copy_async(host))
+            pixels[start : start + num_bytes] = self.device.wait_for_copy(
+                self.device.copy_async(host)
+            )
         self.device.synchronize()
         self.dataset = Dataset(pixels, self.offsets, self.decoder.sizes)
 
@@ -133,16 +152,27 @@ class GpuRenderer:
             for sample_id in sample_ids:
                 box = whole_box(self.decoder.sizes[sample_id])
                 try:
-                    self.decoder.decode_boxes(np.array([sample_id]), box[None, None], np.array([[offsets[sample_id] - start]]), packed)
+                    self.decoder.decode_boxes(
+                        np.array([sample_id]),
+                        box[None, None],
+                        np.array([[offsets[sample_id] - start]]),
+                        packed,
+                    )
                 except SampleError:
                     offsets[sample_id] = -1
 
-        engine.run([functools.partial(decode, part) for part in np.array_split(ids, -(-len(ids) // PREPARED_IMAGES))])
+        engine.run(
+            [
+                functools.partial(decode, part)
+                for part in np.array_split(ids, -(-len(ids) // PREPARED_IMAGES))
+            ]
+        )
 
     def _check_prepared(self, dataset: Dataset, sample_ids: np.ndarray) -> None:
         """Raise SampleError if one of the samples is not on the device, where all good ones are."""
         for sample_id in sample_ids[dataset.offsets[sample_ids] < 0]:
             self.decoder.decode(int(sample_id), whole_box(self.decoder.sizes[sample_id]))
             raise self.decoder.error(
-                int(sample_id), "failed to decode while the dataset was copied to the GPU, but decodes now; make the loader again."
+                int(sample_id),
+                "failed to decode while the dataset was copied to the GPU, but decodes now; make the loader again.",
             )

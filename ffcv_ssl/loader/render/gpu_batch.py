@@ -93,7 +93,9 @@ class Dataset:
 
     def origins(self, sample_ids: np.ndarray) -> np.ndarray:
         """Return (N, 1, 2): offset of the first pixel of each image, and bytes per row."""
-        offsets = np.maximum(self.offsets[sample_ids], 0)  # that of a sample that is skipped does not matter
+        offsets = np.maximum(
+            self.offsets[sample_ids], 0
+        )  # that of a sample that is skipped does not matter
         return np.stack((offsets, 3 * self.sizes[sample_ids, 1]), axis=-1)[:, None]
 
 
@@ -112,10 +114,14 @@ class GpuBatch:
         None, or the images on the device, which then need not be copied.
     """
 
-    def __init__(self, device: Device, plan: ImagePlan, parameters: BatchParameters, dataset: Dataset | None):
+    def __init__(
+        self, device: Device, plan: ImagePlan, parameters: BatchParameters, dataset: Dataset | None
+    ):
         self.parameters = parameters
         self._device, self._plan, self._dataset = device, plan, dataset
-        self._boxes = parameters.boxes.copy()  # those that there is room for: a substitute may need more
+        self._boxes = (
+            parameters.boxes.copy()
+        )  # those that there is room for: a substitute may need more
         if dataset is not None:
             self._boxes[:, :, HEIGHT] = 0
         self._layout = Layout(plan.tensors, self._boxes)
@@ -152,13 +158,24 @@ class GpuBatch:
     def seal(self) -> None:
         """End the writing: fill in the views' part of the memory, and start the copy."""
         origins = self._origins()
-        for plan, passes, rows in zip(self._plan.tensors, self._layout.views, self.parameters.rows, strict=True):
+        for plan, passes, rows in zip(
+            self._plan.tensors, self._layout.views, self.parameters.rows, strict=True
+        ):
             renders = []
             for index, sections in enumerate(passes):
                 render = plan_render(np.ascontiguousarray(rows[:, :, index]), plan.size)
                 self._check(render)
-                sources = self._sources(rows[:, :, 0], origins) if index == 0 else _view_sources(plan, len(rows))
-                arrays = {"rows": rows[:, :, index], "sources": sources, "slots": render.slots, "blurred": render.blurred}
+                sources = (
+                    self._sources(rows[:, :, 0], origins)
+                    if index == 0
+                    else _view_sources(plan, len(rows))
+                )
+                arrays = {
+                    "rows": rows[:, :, index],
+                    "sources": sources,
+                    "slots": render.slots,
+                    "blurred": render.blurred,
+                }
                 for name, values in arrays.items():
                     target = sections[name].of(self._host).numpy().reshape(-1)
                     target[: values.size] = values.reshape(-1)
@@ -188,7 +205,9 @@ class GpuBatch:
                 starts[position, level] = late
                 late += part.size
         stride = 3 * boxes[:, :, WIDTH]
-        return np.stack((starts - boxes[:, :, TOP] * stride - 3 * boxes[:, :, LEFT], stride), axis=-1)
+        return np.stack(
+            (starts - boxes[:, :, TOP] * stride - 3 * boxes[:, :, LEFT], stride), axis=-1
+        )
 
     def _sources(self, rows: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Return (N, V, 2): the origin of the box that each view reads."""
@@ -206,22 +225,40 @@ class GpuBatch:
         if len(arrived) > 1:
             pixels = torch.cat((pixels, arrived[1]))
         views = []
-        for plan, passes, renders in zip(self._plan.tensors, self._layout.views, self._renders, strict=True):
+        for plan, passes, renders in zip(
+            self._plan.tensors, self._layout.views, self._renders, strict=True
+        ):
             source = pixels
             for index, (sections, render) in enumerate(zip(passes, renders, strict=True)):
                 inputs = {name: section.of(arrived[0]) for name, section in sections.items()}
-                source = self._render(plan, render, source, inputs, last=index == plan.num_passes - 1)
+                source = self._render(
+                    plan, render, source, inputs, last=index == plan.num_passes - 1
+                )
             views.append(source.view(plan.dtype).view(plan.shape(len(self._boxes))))
         return views
 
-    def _render(self, plan: TensorPlan, render: RenderPlan, pixels: torch.Tensor, inputs: dict, last: bool) -> torch.Tensor:
+    def _render(
+        self, plan: TensorPlan, render: RenderPlan, pixels: torch.Tensor, inputs: dict, last: bool
+    ) -> torch.Tensor:
         """Run one pass; passes before the last give bytes, channels last."""
         table = self._device.table(plan.lut if last else IDENTITY_LUT)
         out = self._device.empty((math.prod(plan.shape(len(self._boxes))),), table.dtype)
-        sharp = self._device.empty((max(len(render.blurred), 1), 3, *plan.size), torch.float32) if not render.in_shared else None
-        totals = self._device.zeros(inputs["slots"].shape, torch.int32) if not render.in_shared else None
+        sharp = (
+            self._device.empty((max(len(render.blurred), 1), 3, *plan.size), torch.float32)
+            if not render.in_shared
+            else None
+        )
+        totals = (
+            self._device.zeros(inputs["slots"].shape, torch.int32) if not render.in_shared else None
+        )
         work = totals, inputs["slots"], inputs["blurred"], sharp
-        self._device.launch(render, (pixels, inputs["sources"], inputs["rows"], table), work, plan.channels_last if last else True, out)
+        self._device.launch(
+            render,
+            (pixels, inputs["sources"], inputs["rows"], table),
+            work,
+            plan.channels_last if last else True,
+            out,
+        )
         return out
 
 

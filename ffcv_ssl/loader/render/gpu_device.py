@@ -31,7 +31,9 @@ class Device:
             raise PipelineError(f"{where}, but torch finds no GPU; leave it out.")
         index = torch.cuda.current_device() if device.index is None else device.index
         if index >= torch.cuda.device_count():
-            raise PipelineError(f"{where}, but there is no such GPU: torch finds {torch.cuda.device_count()}.")
+            raise PipelineError(
+                f"{where}, but there is no such GPU: torch finds {torch.cuda.device_count()}."
+            )
         self.device = torch.device("cuda", index)
         try:
             from numba import cuda
@@ -46,10 +48,16 @@ class Device:
                 "ToDevice behind the transforms."
             ) from error
         dispatcher.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]  # a small batch is no mistake
-        self._launch, self._as_array, self._as_stream = launch, cuda.as_cuda_array, cuda.external_stream
+        self._launch, self._as_array, self._as_stream = (
+            launch,
+            cuda.as_cuda_array,
+            cuda.external_stream,
+        )
         self._copies = torch.cuda.Stream(self.device)
         self._tables: dict[int, torch.Tensor] = {}
-        self._streams: dict[int, Any] = {0: 0}  # CUDA's handle to Numba's stream; the default stream is 0 for both
+        self._streams: dict[int, Any] = {
+            0: 0
+        }  # CUDA's handle to Numba's stream; the default stream is 0 for both
 
     def free_bytes(self) -> int:
         """Return the memory that the GPU has free."""
@@ -100,7 +108,9 @@ class Device:
         """Return what kernels take; what is one already, or None, stays."""
         return self._as_array(tensor, sync=False) if isinstance(tensor, torch.Tensor) else tensor
 
-    def launch(self, plan: "RenderPlan", inputs: tuple, work: tuple, channels_last: bool, out: Any) -> None:
+    def launch(
+        self, plan: "RenderPlan", inputs: tuple, work: tuple, channels_last: bool, out: Any
+    ) -> None:
         """Render on the current stream (`kernels.cuda.launch`); arrays are tensors or what `array` makes of them."""
         handle = torch.cuda.current_stream(self.device).cuda_stream
         with torch.cuda.device(self.device), self._context:

@@ -41,7 +41,9 @@ class Renderer(Protocol):
     def prepare(self, engine: Engine) -> None:
         """Do what must be done before the first batch."""
 
-    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None) -> BatchParameters:
+    def draw(
+        self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None
+    ) -> BatchParameters:
         """Draw the parameters of some samples; `occurrences` as in `Keys`."""
 
     def allocate(self, parameters: BatchParameters, pool: BufferPool) -> Any:

@@ -34,9 +34,14 @@ class ThreadMemory(threading.local):
             self._bytes[name] = np.empty(size, np.uint8)
         return self._bytes[name]
 
-    def scratch(self, source_size: tuple[int, int], view_sizes: tuple[tuple[int, int], ...]) -> Scratch:
+    def scratch(
+        self, source_size: tuple[int, int], view_sizes: tuple[tuple[int, int], ...]
+    ) -> Scratch:
         """Return work arrays for images up to `source_size` and for all the views."""
-        largest = max(source_size[0], self._source_size[0]), max(source_size[1], self._source_size[1])
+        largest = (
+            max(source_size[0], self._source_size[0]),
+            max(source_size[1], self._source_size[1]),
+        )
         if self._scratch is None or largest != self._source_size:
             self._source_size, self._scratch = largest, make_scratch(largest, view_sizes)
         return self._scratch
@@ -44,7 +49,12 @@ class ThreadMemory(threading.local):
     def workspace(self, num_bytes: int, num_pixels: int) -> Workspace:
         """Return memory to decode files up to `num_bytes` and images up to `num_pixels`."""
         handle = self._handle.address if self._handle else 0
-        return Workspace(handle, self.bytes("file", num_bytes), self.bytes("part", num_bytes), self.bytes("pixels", 3 * num_pixels))
+        return Workspace(
+            handle,
+            self.bytes("file", num_bytes),
+            self.bytes("part", num_bytes),
+            self.bytes("pixels", 3 * num_pixels),
+        )
 
 
 def native_decoder() -> int:
@@ -73,7 +83,10 @@ def crc32_address() -> int:
             function = ctypes.CDLL(library).crc32
         except (AttributeError, OSError, TypeError):
             continue
-        function.argtypes, function.restype = (ctypes.c_ulong, ctypes.c_char_p, ctypes.c_uint), ctypes.c_ulong
+        function.argtypes, function.restype = (
+            (ctypes.c_ulong, ctypes.c_char_p, ctypes.c_uint),
+            ctypes.c_ulong,
+        )
         if function(0, b"123456789", 9) == zlib.crc32(b"123456789"):
             return ctypes.cast(function, ctypes.c_void_p).value or 0
     return 0

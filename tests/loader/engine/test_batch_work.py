@@ -13,7 +13,9 @@ def test_chunk__is_worth_handing_out_and_leaves_none_idle(count, num_pixels, num
     chunk = chunk_size(count, num_pixels, num_threads)
     share = -(-count // num_threads)
     assert 1 <= chunk <= share
-    assert chunk * num_pixels >= CHUNK_PIXELS or chunk == share or chunk >= share / CHUNKS_PER_THREAD
+    assert (
+        chunk * num_pixels >= CHUNK_PIXELS or chunk == share or chunk >= share / CHUNKS_PER_THREAD
+    )
     if num_pixels >= CHUNK_PIXELS:
         assert chunk <= min(MAX_CHUNK, share / CHUNKS_PER_THREAD + 1)
 

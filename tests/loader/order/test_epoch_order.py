@@ -17,7 +17,13 @@ from ffcv_ssl.reader import Reader
 from ffcv_ssl.writer import DatasetWriter
 
 PAGE = 2 << 20
-QUASI = {"order": OrderOption.QUASI_RANDOM, "shuffle_bytes": 4 * PAGE, "drop_last": False, "with_ids": True, "num_workers": 2}
+QUASI = {
+    "order": OrderOption.QUASI_RANDOM,
+    "shuffle_bytes": 4 * PAGE,
+    "drop_last": False,
+    "with_ids": True,
+    "num_workers": 2,
+}
 
 
 def write(path, fields, samples):
@@ -37,7 +43,11 @@ def paged_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scalar_file(tmp_path_factory):
     """A file without any page data."""
-    return write(tmp_path_factory.mktemp("scalar") / "scalar.beton", {"label": IntField()}, [(i,) for i in range(1000)])
+    return write(
+        tmp_path_factory.mktemp("scalar") / "scalar.beton",
+        {"label": IntField()},
+        [(i,) for i in range(1000)],
+    )
 
 
 def ids(path, **options):
@@ -83,7 +93,9 @@ def test_window__needs_at_most_two_groups_of_pages(layout, seed):
 
 
 @given(layout=layouts(), seed=st.integers(0, 99), step=st.integers(1, 60), first=st.integers(0, 60))
-def test_read_ahead__asks_for_every_page_once_before_it_is_used_and_one_group_ahead_at_most(layout, seed, step, first):
+def test_read_ahead__asks_for_every_page_once_before_it_is_used_and_one_group_ahead_at_most(
+    layout, seed, step, first
+):
     """From any position on, the pages of all samples to come are asked for no later than with their batch, and none twice."""
     order, schedule = layout.shuffle(seed, 3)
     asked = []
@@ -93,7 +105,9 @@ def test_read_ahead__asks_for_every_page_once_before_it_is_used_and_one_group_ah
         asked += [job.args[1] for job in ahead.advance(stop)]
         assert set(layout.numbers[layout.pages[order[start:stop]]]) <= set(asked)
         group = np.searchsorted(schedule.sample_starts, stop - 1, side="right") - 1
-        assert set(asked) <= set(schedule.numbers[: schedule.page_starts[min(group + 2, len(schedule.page_starts) - 1)]])
+        assert set(asked) <= set(
+            schedule.numbers[: schedule.page_starts[min(group + 2, len(schedule.page_starts) - 1)]]
+        )
     assert len(asked) == len(set(asked))
     assert not set(asked) & set(schedule.numbers[: schedule.first_page(first)])
 
@@ -102,7 +116,8 @@ def test_shuffle__depends_on_seed_epoch_and_group():
     """Another seed, another epoch or another budget gives another order; the same give the same."""
     pages = np.repeat(np.arange(16), 20)
     orders = [
-        make_layout(pages, group).shuffle(seed, epoch)[0].tolist() for seed, epoch, group in [(0, 0, 4), (1, 0, 4), (0, 1, 4), (0, 0, 8)]
+        make_layout(pages, group).shuffle(seed, epoch)[0].tolist()
+        for seed, epoch, group in [(0, 0, 4), (1, 0, 4), (0, 1, 4), (0, 0, 8)]
     ]
     assert len({tuple(order) for order in orders}) == 4
     assert orders[0] == make_layout(pages, 4).shuffle(0, 0)[0].tolist()
@@ -140,8 +155,13 @@ def test_pages__are_those_of_the_stored_values(paged_file, scalar_file):
 def test_quasi_random__serves_ranks(paged_file, world_size, drop_last):
     """Ranks take equally many steps and together read what one rank would, step by step."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # 8 ranks with drop_last have one batch, which is fine, or none
-        ranks = [ids(paged_file, rank=rank, world_size=world_size, drop_last=drop_last) for rank in range(world_size)]
+        warnings.simplefilter(
+            "ignore"
+        )  # 8 ranks with drop_last have one batch, which is fine, or none
+        ranks = [
+            ids(paged_file, rank=rank, world_size=world_size, drop_last=drop_last)
+            for rank in range(world_size)
+        ]
         alone = ids(paged_file, batch_size=4 * world_size, drop_last=drop_last)
     assert {len(batches) for batches in ranks} == {len(alone)}
     for step, expected in enumerate(alone):
@@ -150,7 +170,9 @@ def test_quasi_random__serves_ranks(paged_file, world_size, drop_last):
         assert set(np.concatenate(alone)) == set(range(61))
 
 
-@pytest.mark.parametrize("indices", [range(5, 40), [60, 3, 3, 17, 8, 59], np.arange(61) % 3 == 0, [11]])
+@pytest.mark.parametrize(
+    "indices", [range(5, 40), [60, 3, 3, 17, 8, 59], np.arange(61) % 3 == 0, [11]]
+)
 def test_quasi_random__serves_any_selection(paged_file, scalar_file, indices):
     """Each selected sample comes as often as it was selected, from files with page data and without."""
     chosen = np.flatnonzero(indices) if isinstance(indices, np.ndarray) else list(indices)
@@ -169,9 +191,14 @@ def test_quasi_random__without_page_data_is_a_shuffle(scalar_file):
 
 def test_quasi_random__filters(paged_file):
     """A filtered loader keeps order and budget, over the samples that are left."""
-    with Loader(paged_file, 4, seed=1, **QUASI) as loader, loader.filter("label", lambda labels: labels % 2 == 0) as even:
+    with (
+        Loader(paged_file, 4, seed=1, **QUASI) as loader,
+        loader.filter("label", lambda labels: labels % 2 == 0) as even,
+    ):
         assert (even.order, even.shuffle_bytes) == (OrderOption.QUASI_RANDOM, 4 * PAGE)
-        assert [batch.ids.tolist() for batch in even] == [batch.tolist() for batch in ids(paged_file, indices=range(0, 61, 2))]
+        assert [batch.ids.tolist() for batch in even] == [
+            batch.tolist() for batch in ids(paged_file, indices=range(0, 61, 2))
+        ]
 
 
 @pytest.mark.parametrize("taken", [0, 1, 7, 16])
@@ -186,7 +213,9 @@ def test_quasi_random__resumes(paged_file, taken, other):
         state = loader.state_dict()
     with Loader(paged_file, **{"batch_size": 4, "seed": 1, **QUASI, **other}) as loader:
         loader.load_state_dict(state)
-        after = [[i for batch in loader for i in batch.ids.tolist()] for _ in range(2 - loader.epoch)]
+        after = [
+            [i for batch in loader for i in batch.ids.tolist()] for _ in range(2 - loader.epoch)
+        ]
     assert [before + (after[0] if taken < 16 else []), after[-1]] == unbroken
 
 
@@ -195,10 +224,14 @@ def test_state__of_another_budget_is_refused(paged_file):
     with Loader(paged_file, 4, seed=1, **QUASI) as loader:
         state = loader.state_dict()
     with Loader(paged_file, 4, seed=1, **{**QUASI, "shuffle_bytes": 6 * PAGE}) as other:
-        with pytest.raises(CheckpointError, match=f"shuffle_bytes: {4 * PAGE}, this loader has {6 * PAGE}"):
+        with pytest.raises(
+            CheckpointError, match=f"shuffle_bytes: {4 * PAGE}, this loader has {6 * PAGE}"
+        ):
             other.load_state_dict(state)
         with pytest.raises(CheckpointError, match="key 'shuffle_bytes' is missing"):
-            other.load_state_dict({key: value for key, value in state.items() if key != "shuffle_bytes"})
+            other.load_state_dict(
+                {key: value for key, value in state.items() if key != "shuffle_bytes"}
+            )
     with Loader(paged_file, 4, seed=1, **{**QUASI, "order": OrderOption.RANDOM}) as other:
         assert "shuffle_bytes" not in other.state_dict()
         with pytest.raises(CheckpointError, match="another order"):
@@ -216,11 +249,15 @@ def test_bad_budget__is_refused(paged_file, budget):
 def test_loader__asks_for_the_pages_it_reads(paged_file, monkeypatch):
     """An epoch asks for every dense page once, page by page; other orders ask for nothing."""
     asked = []
-    monkeypatch.setattr(os, "posix_fadvise", lambda file, start, size, advice: asked.append((start, size, advice)))
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda file, start, size, advice: asked.append((start, size, advice))
+    )
     ids(paged_file)
     with Reader(paged_file) as reader:
         layout = page_layout(reader, np.arange(61), ["blob"], 4 * PAGE, 1)
-    assert sorted(asked) == [(number * PAGE, PAGE, os.POSIX_FADV_WILLNEED) for number in layout.numbers[layout.is_dense]]
+    assert sorted(asked) == [
+        (number * PAGE, PAGE, os.POSIX_FADV_WILLNEED) for number in layout.numbers[layout.is_dense]
+    ]
     asked.clear()
     ids(paged_file, order=OrderOption.RANDOM)
     assert asked == []
@@ -228,7 +265,11 @@ def test_loader__asks_for_the_pages_it_reads(paged_file, monkeypatch):
 
 def test_substitute__is_the_next_sample_of_the_order(tmp_path):
     """A damaged sample is replaced by one that follows in the quasi-random order."""
-    path = write(tmp_path / "json.beton", {"note": JSONField(), "label": IntField()}, [({"word": f"sample{i:03}"}, i) for i in range(30)])
+    path = write(
+        tmp_path / "json.beton",
+        {"note": JSONField(), "label": IntField()},
+        [({"word": f"sample{i:03}"}, i) for i in range(30)],
+    )
     with open(path, "r+b") as file:
         file.seek(file.read().find(b"sample013") - 3)
         file.write(b"\xff\xff")

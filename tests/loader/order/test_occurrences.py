@@ -9,7 +9,13 @@ import torch
 
 from ffcv_ssl import views
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.transforms import GaussianBlur, MultiView, RandomHorizontalFlip, RandomResizedCrop, ToDevice
+from ffcv_ssl.transforms import (
+    GaussianBlur,
+    MultiView,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    ToDevice,
+)
 
 OPTIONS = {"seed": 3, "drop_last": False, "with_ids": True, "num_workers": 2}
 SIMCLR = {"image": views.simclr(16)}
@@ -19,7 +25,11 @@ REPEATED = [4, 4, 4, 9, 4, 9, 2, 11, 4]
 def rendered(path, **options):
     """Pairs of sample id and views of one epoch, place by place."""
     with Loader(path, **{"batch_size": 4, "pipelines": SIMCLR, **OPTIONS, **options}) as loader:
-        return [(int(i), view) for batch in loader for i, view in zip(batch.ids, batch.image.numpy(), strict=True)]
+        return [
+            (int(i), view)
+            for batch in loader
+            for i, view in zip(batch.ids, batch.image.numpy(), strict=True)
+        ]
 
 
 def distinct(places):
@@ -48,14 +58,23 @@ def test_copies__have_views_of_their_own(raw_file, jpeg_file, order):
 
 def test_a_batch_of_copies__is_a_batch_of_views(raw_file):
     """Eight copies of one sample in one batch are eight pairs of views, and other ones in the next epoch."""
-    with Loader(raw_file, 8, indices=[3] * 8, order=OrderOption.RANDOM, pipelines=SIMCLR, **OPTIONS) as loader:
+    with Loader(
+        raw_file, 8, indices=[3] * 8, order=OrderOption.RANDOM, pipelines=SIMCLR, **OPTIONS
+    ) as loader:
         pairs = {view.numpy().tobytes() for _ in range(2) for view in next(iter(loader)).image}
     assert len(pairs) == 16
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"num_workers": 0}, {"batch_size": 1}, {"batch_size": 64}, {"batches_ahead": 1}, {"cache": "ram"}, {"decode": "full"}],
+    [
+        {"num_workers": 0},
+        {"batch_size": 1},
+        {"batch_size": 64},
+        {"batches_ahead": 1},
+        {"cache": "ram"},
+        {"decode": "full"},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("order", OrderOption)
@@ -75,8 +94,15 @@ def test_copies__do_not_depend_on_the_decoder(jpeg_file, monkeypatch):
 @pytest.mark.parametrize("seed", [None, 8])
 def test_copies__differ_in_every_pass_and_tensor(raw_file, seed):
     """Transforms with a seed of their own, transforms in several passes, and views of several sizes differ between copies."""
-    twice = [RandomResizedCrop(16, seed=seed), GaussianBlur(1.0, seed=seed), RandomHorizontalFlip(seed=seed)]
-    assert distinct(rendered(raw_file, indices=[3] * 8, pipelines={"image": [MultiView(twice, n=2)]})) == 8
+    twice = [
+        RandomResizedCrop(16, seed=seed),
+        GaussianBlur(1.0, seed=seed),
+        RandomHorizontalFlip(seed=seed),
+    ]
+    assert (
+        distinct(rendered(raw_file, indices=[3] * 8, pipelines={"image": [MultiView(twice, n=2)]}))
+        == 8
+    )
     pipelines = {"image": views.multi_crop((20, 9), counts=(1, 2))}
     with Loader(raw_file, 8, indices=[3] * 8, pipelines=pipelines, **OPTIONS) as loader:
         for tensor in next(iter(loader)).image:
@@ -86,29 +112,44 @@ def test_copies__differ_in_every_pass_and_tensor(raw_file, seed):
 def test_mapped_pipelines__differ_between_copies_and_share_their_decode(raw_file):
     """A second pipeline over the stored field draws anew for every copy too."""
     crop = [RandomResizedCrop(16)]
-    options = {**OPTIONS, "pipelines": {"image": crop, "other": crop}, "custom_field_mapper": {"other": "image"}}
+    options = {
+        **OPTIONS,
+        "pipelines": {"image": crop, "other": crop},
+        "custom_field_mapper": {"other": "image"},
+    }
     with Loader(raw_file, 4, indices=[3] * 4, **options) as loader:
         batch = next(iter(loader))
-    assert len({view.numpy().tobytes() for images in (batch.image, batch["other"]) for view in images}) == 8
+    assert (
+        len({view.numpy().tobytes() for images in (batch.image, batch["other"]) for view in images})
+        == 8
+    )
 
 
 def test_params__are_those_of_each_place(raw_file):
     """The tables of copies differ as their views do, and the boxes and flips in them are what was rendered."""
-    with Loader(raw_file, 6, indices=[3, 5, 3, 3, 5, 7], pipelines=SIMCLR, with_params=True, **OPTIONS) as loader:
+    with Loader(
+        raw_file, 6, indices=[3, 5, 3, 3, 5, 7], pipelines=SIMCLR, with_params=True, **OPTIONS
+    ) as loader:
         batch = next(iter(loader))
     values = batch.params["image"].values
     assert len({row.tobytes() for row in values}) == 6
-    with Loader(raw_file, 3, indices=[3, 5, 7], pipelines=SIMCLR, with_params=True, **OPTIONS) as loader:
+    with Loader(
+        raw_file, 3, indices=[3, 5, 7], pipelines=SIMCLR, with_params=True, **OPTIONS
+    ) as loader:
         np.testing.assert_array_equal(next(iter(loader)).params["image"].values, values[[0, 1, 5]])
 
 
 def test_copies__are_rendered_alike_on_a_gpu(devices, jpeg_file):
     """A GPU that renders gets the parameters of every place, with images sent per batch or kept there."""
     fields = {"label": None, "vector": None, "note": None}
-    expected = rendered(jpeg_file, indices=REPEATED, pipelines={**fields, "image": views.simclr(16)})
+    expected = rendered(
+        jpeg_file, indices=REPEATED, pipelines={**fields, "image": views.simclr(16)}
+    )
     on_device = {**fields, "image": [ToDevice("cuda"), *views.simclr(16)]}
     for cache in ("os", "device"):
-        assert_same(rendered(jpeg_file, indices=REPEATED, pipelines=on_device, cache=cache), expected)
+        assert_same(
+            rendered(jpeg_file, indices=REPEATED, pipelines=on_device, cache=cache), expected
+        )
 
 
 def test_ranks_left_over__fill_the_step_with_other_views(raw_file):
@@ -136,7 +177,10 @@ def broken_file(tmp_path, jpeg_file, jpeg_images):
 def test_substitutes__show_views_that_come_nowhere_else(devices, broken_file, device):
     """Several positions that one sample fills, and its own place, show different views: the same for any number of threads."""
     pipeline = [*([ToDevice("cuda")] if device else []), *views.simclr(16)]
-    options = {"on_error": "substitute", "pipelines": {"image": pipeline, "label": None, "vector": None, "note": None}}
+    options = {
+        "on_error": "substitute",
+        "pipelines": {"image": pipeline, "label": None, "vector": None, "note": None},
+    }
     for indices, expected in (
         ([4, 5, 6, 0, 1, 4, 6, 4], [1, 0, 0, 0, 1, 0, 0, 0]),
         (None, [0, 1, 2, 3, 8, 9, 10, *range(7, 23)]),
@@ -149,9 +193,15 @@ def test_substitutes__show_views_that_come_nowhere_else(devices, broken_file, de
 
 def test_substitutes__are_those_of_a_resumed_and_a_shared_epoch(broken_file):
     """Resumed behind any batch, or shared by ranks with the same step, an epoch shows the same substitutes."""
-    options = {"on_error": "substitute", "order": OrderOption.RANDOM, "indices": [*range(12), 4, 5, 6, 4]}
+    options = {
+        "on_error": "substitute",
+        "order": OrderOption.RANDOM,
+        "indices": [*range(12), 4, 5, 6, 4],
+    }
     expected = rendered(broken_file, **options)
-    ranks = [rendered(broken_file, batch_size=2, rank=rank, world_size=2, **options) for rank in range(2)]
+    ranks = [
+        rendered(broken_file, batch_size=2, rank=rank, world_size=2, **options) for rank in range(2)
+    ]
     assert_same([place for pair in zip(*ranks, strict=True) for place in pair], expected)
     loader_options = {"pipelines": SIMCLR, **OPTIONS, **options}
     with Loader(broken_file, 4, **loader_options) as loader:
@@ -160,13 +210,24 @@ def test_substitutes__are_those_of_a_resumed_and_a_shared_epoch(broken_file):
             next(batches)
             with Loader(broken_file, 4, **loader_options) as resumed:
                 resumed.load_state_dict(loader.state_dict())
-                rest = [(int(i), view) for batch in resumed for i, view in zip(batch.ids, batch.image.numpy(), strict=True)]
+                rest = [
+                    (int(i), view)
+                    for batch in resumed
+                    for i, view in zip(batch.ids, batch.image.numpy(), strict=True)
+                ]
             assert_same(rest, expected[taken:])
 
 
 def test_substitutes__try_no_sample_twice(broken_file):
     """A damaged sample that fills most of the epoch is read once for each of its positions, not once for each of its copies."""
-    with Loader(broken_file, 4, indices=[4] * 30 + [0, 4], pipelines=SIMCLR, on_error="substitute", **OPTIONS) as loader:
+    with Loader(
+        broken_file,
+        4,
+        indices=[4] * 30 + [0, 4],
+        pipelines=SIMCLR,
+        on_error="substitute",
+        **OPTIONS,
+    ) as loader:
         ids = [int(i) for batch in loader for i in batch.ids]
         assert ids == [0] * 32
         assert len(loader.failures) == 31
@@ -177,7 +238,9 @@ def test_unique_samples__cost_nothing(raw_file, monkeypatch):
     monkeypatch.setattr("ffcv_ssl.loader.order.epoch_order.occurrences", None)
     for order in OrderOption:
         for indices in (None, range(9, 30), np.arange(40) % 2 == 0):
-            with Loader(raw_file, 4, indices=indices, order=order, pipelines=SIMCLR, **OPTIONS) as loader:
+            with Loader(
+                raw_file, 4, indices=indices, order=order, pipelines=SIMCLR, **OPTIONS
+            ) as loader:
                 assert len(list(loader)) > 0
 
 
@@ -185,4 +248,7 @@ def test_evaluation__of_copies_is_the_same(raw_file):
     """Where nothing is drawn copies look alike, as they should."""
     places = rendered(raw_file, indices=[3] * 4, pipelines={"image": views.plain(16)})
     assert distinct(places) == 1
-    assert torch.equal(torch.from_numpy(places[0][1]), torch.from_numpy(dict(rendered(raw_file, pipelines={"image": views.plain(16)}))[3]))
+    assert torch.equal(
+        torch.from_numpy(places[0][1]),
+        torch.from_numpy(dict(rendered(raw_file, pipelines={"image": views.plain(16)}))[3]),
+    )

@@ -33,7 +33,14 @@ def test_full__decodes_everything():
 
 @pytest.mark.parametrize(
     ("crop", "denominator"),
-    [((0, 0, 31, 64), 1), ((0, 0, 32, 64), 2), ((0, 0, 63, 83), 2), ((0, 0, 64, 64), 4), ((0, 0, 128, 127), 4), ((100, 60, 128, 200), 8)],
+    [
+        ((0, 0, 31, 64), 1),
+        ((0, 0, 32, 64), 2),
+        ((0, 0, 63, 83), 2),
+        ((0, 0, 64, 64), 4),
+        ((0, 0, 128, 127), 4),
+        ((100, 60, 128, 200), 8),
+    ],
 )
 def test_fast__reads_the_smallest_scale_that_needs_no_enlargement(crop, denominator):
     """A view of 16 x 16 reads at 1 / d if its crop has at least 16 d pixels on both sides."""

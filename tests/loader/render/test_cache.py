@@ -14,11 +14,20 @@ from ffcv_ssl.loader.render.cache import plan_cache
 
 SIZES = np.array([[3, 5], [7, 2], [4, 4]])
 JPEGS, RAWS = np.full(3, MODE_JPEG, np.uint8), np.full(3, MODE_RAW, np.uint8)
-OPTIONS = {"batch_size": 8, "num_workers": 2, "seed": 3, "drop_last": False, "with_ids": True, "order": OrderOption.RANDOM}
+OPTIONS = {
+    "batch_size": 8,
+    "num_workers": 2,
+    "seed": 3,
+    "drop_last": False,
+    "with_ids": True,
+    "order": OrderOption.RANDOM,
+}
 
 
 def plan(cache, modes=JPEGS, indices=(0, 1, 2), share=1, available=10_000):
-    return plan_cache(cache, SIZES, modes, np.array(indices), share, "a.beton: field 'image'", lambda: available)
+    return plan_cache(
+        cache, SIZES, modes, np.array(indices), share, "a.beton: field 'image'", lambda: available
+    )
 
 
 def test_ram__has_a_place_for_every_sample_that_is_read():
@@ -84,7 +93,9 @@ def test_ram__gives_the_same_views_in_every_epoch(jpeg_file, decoder, monkeypatc
 
 def test_ram__does_not_keep_a_damaged_image(damaged_file):
     """The damaged sample is an error in every epoch."""
-    with Loader(damaged_file, pipelines={"image": views.simclr(16)}, cache="ram", **OPTIONS) as loader:
+    with Loader(
+        damaged_file, pipelines={"image": views.simclr(16)}, cache="ram", **OPTIONS
+    ) as loader:
         for _ in range(2):
             with pytest.raises(SampleError, match="sample 7"):
                 list(loader)

@@ -26,7 +26,9 @@ MODES = [
     for cache in ("os", "ram")
     if (decode, cache) != ("fast", "ram") and (decode != "fast" or decoder_name() == "native")
 ]
-SMALL_VIEW = [RandomResizedCrop(4, scale=(0.02, 0.05))]  # of most images no more than a few rows are decoded
+SMALL_VIEW = [
+    RandomResizedCrop(4, scale=(0.02, 0.05))
+]  # of most images no more than a few rows are decoded
 
 
 def flip(path, offset):
@@ -39,9 +41,16 @@ def flip(path, offset):
 def photos(tmp_path, jpeg_images):
     """Twelve JPEGs with restart markers, and where the bytes of each lie."""
     fields = {"image": RGBImageField(write_mode="jpg", reencode="always"), "text": BytesField()}
-    path = write(tmp_path / "photos.beton", fields, [(image, bytes([i]) * 9) for i, image in enumerate(jpeg_images[:12])])
+    path = write(
+        tmp_path / "photos.beton",
+        fields,
+        [(image, bytes([i]) * 9) for i, image in enumerate(jpeg_images[:12])],
+    )
     with BetonReader(path) as reader:
-        places = {name: [tuple(map(int, place)) for place in zip(*reader.extents(name), strict=True)] for name in fields}
+        places = {
+            name: [tuple(map(int, place)) for place in zip(*reader.extents(name), strict=True)]
+            for name in fields
+        }
     return path, places
 
 
@@ -53,7 +62,9 @@ def failing_ids(path, pipelines, **options):
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("compiled", [True, False])
-def test_every_mode__notices_a_flipped_bit_anywhere_in_a_payload(photos, monkeypatch, mode, compiled):
+def test_every_mode__notices_a_flipped_bit_anywhere_in_a_payload(
+    photos, monkeypatch, mode, compiled
+):
     """Header, entropy-coded data that no view shows, end marker: the sample fails, the others do not."""
     path, places = photos
     if not compiled:
@@ -89,7 +100,11 @@ def test_values_that_are_no_images__are_checked_too(photos):
 
 def test_raw_pixels__are_checked(tmp_path, raw_images):
     """Raw pixels decode whatever they are; their checksum tells."""
-    path = write(tmp_path / "raw.beton", {"image": RGBImageField("raw")}, [(image,) for image in raw_images[:6]])
+    path = write(
+        tmp_path / "raw.beton",
+        {"image": RGBImageField("raw")},
+        [(image,) for image in raw_images[:6]],
+    )
     with BetonReader(path) as reader:
         flip(path, int(reader.extents("image")[0][3]) + 100)
     for cache in ("os", "ram"):
@@ -98,7 +113,11 @@ def test_raw_pixels__are_checked(tmp_path, raw_images):
 
 def test_check_none__reads_what_is_there(tmp_path, raw_images):
     """`check="none"` gives the damaged pixels; another word is refused when the loader is built."""
-    path = write(tmp_path / "raw.beton", {"image": RGBImageField("raw")}, [(image,) for image in raw_images[:6]])
+    path = write(
+        tmp_path / "raw.beton",
+        {"image": RGBImageField("raw")},
+        [(image,) for image in raw_images[:6]],
+    )
     with BetonReader(path) as reader:
         flip(path, int(reader.extents("image")[0][3]))
     with Loader(path, check="none", **OPTIONS) as loader:
@@ -128,36 +147,53 @@ def test_sealed_and_older_files__give_the_same_pixels(photos, tmp_path):
 def liar(tmp_path, jpeg_images):
     """A file without checksums whose sample 2 claims 65,535 x 65,535 pixels, and sample 4 6,000 x 6,000."""
     path = write(
-        tmp_path / "liar.beton", {"image": RGBImageField("jpg"), "label": IntField()}, list(zip(jpeg_images[:6], range(6), strict=True))
+        tmp_path / "liar.beton",
+        {"image": RGBImageField("jpg"), "label": IntField()},
+        list(zip(jpeg_images[:6], range(6), strict=True)),
     )
     rewrite(path, without_block)
     with BetonReader(path) as reader:
         start, size = reader.header.records_start, reader.records.dtype.itemsize
     data = bytearray(Path(path).read_bytes())
     for sample_id, side in ((2, 65_535), (4, 6_000)):
-        data[start + sample_id * size + 1 : start + sample_id * size + 5] = side.to_bytes(2, "little") * 2
+        data[start + sample_id * size + 1 : start + sample_id * size + 5] = (
+            side.to_bytes(2, "little") * 2
+        )
     Path(path).write_bytes(data)
     return path
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-@pytest.mark.parametrize("mode", [{"decode": "exact"}, {"decode": "full"}, {"cache": "ram"}, {"cache": "auto"}], ids=str)
+@pytest.mark.parametrize(
+    "mode", [{"decode": "exact"}, {"decode": "full"}, {"cache": "ram"}, {"cache": "auto"}], ids=str
+)
 def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatch, mode, compiled):
     """A claim above the limit, or other than the JPEG's own header, fails the sample; nothing large is allocated."""
     if not compiled:
         monkeypatch.setattr(decode, "pread_address", lambda: 0)
     asked = []
     original = decode.ThreadMemory.bytes
-    monkeypatch.setattr(decode.ThreadMemory, "bytes", lambda self, name, size: asked.append(size) or original(self, name, size))
-    with Loader(liar, pipelines={"image": SMALL_VIEW}, on_error="skip", **mode, **OPTIONS) as loader:
-        assert sum(len(image.decoder.images.cache) for image in loader._plan.images) < 1 << 27  # 6,000 x 6,000 may be
+    monkeypatch.setattr(
+        decode.ThreadMemory,
+        "bytes",
+        lambda self, name, size: asked.append(size) or original(self, name, size),
+    )
+    with Loader(
+        liar, pipelines={"image": SMALL_VIEW}, on_error="skip", **mode, **OPTIONS
+    ) as loader:
+        assert (
+            sum(len(image.decoder.images.cache) for image in loader._plan.images) < 1 << 27
+        )  # 6,000 x 6,000 may be
         (batch,) = loader
         messages = {error.sample_id: str(error) for error in loader.failures}
     assert batch.ids.tolist() == [0, 1, 3, 5]
     assert "limit against decompression bombs" in messages[2]
     assert "JPEG of 43 x 34 pixels, its record says 6000 x 6000" in messages[4]
     assert max(asked) < 1 << 20
-    with BetonReader(liar) as reader, pytest.raises(SampleError, match=r"sample 2.*limit against decompression bombs"):
+    with (
+        BetonReader(liar) as reader,
+        pytest.raises(SampleError, match=r"sample 2.*limit against decompression bombs"),
+    ):
         reader.value(2, "image")
 
 
@@ -165,7 +201,10 @@ def test_limit__is_one_option(jpeg_file, monkeypatch):
     """The environment variable lowers or raises the limit of writer, reader and loader; nonsense is refused."""
     monkeypatch.setenv(limits.VARIABLE, "100")
     monkeypatch.setattr(decode, "HUGE_PIXELS", 50)
-    with Loader(jpeg_file, pipelines={"image": SMALL_VIEW}, **OPTIONS) as loader, pytest.raises(SampleError, match="FFCV_SSL_MAX_PIXELS"):
+    with (
+        Loader(jpeg_file, pipelines={"image": SMALL_VIEW}, **OPTIONS) as loader,
+        pytest.raises(SampleError, match="FFCV_SSL_MAX_PIXELS"),
+    ):
         list(loader)
     with BetonReader(jpeg_file) as reader, pytest.raises(SampleError, match="FFCV_SSL_MAX_PIXELS"):
         reader.value(0, "image")
@@ -184,7 +223,13 @@ def test_no_memory__is_an_error_of_the_sample(jpeg_file, monkeypatch):
         return original(self, name, size)
 
     monkeypatch.setattr(decode.ThreadMemory, "bytes", short)
-    with Loader(jpeg_file, pipelines={"image": SMALL_VIEW}, order=OrderOption.SEQUENTIAL, on_error="skip", **OPTIONS) as loader:
+    with Loader(
+        jpeg_file,
+        pipelines={"image": SMALL_VIEW},
+        order=OrderOption.SEQUENTIAL,
+        on_error="skip",
+        **OPTIONS,
+    ) as loader:
         assert sum(len(batch.image) for batch in loader) == 23 - len(loader.failures)
         assert all("there is no memory for an image of" in str(error) for error in loader.failures)
         assert 0 < len(loader.failures) < 23
@@ -200,7 +245,9 @@ def test_blemished_jpegs__load(tmp_path, jpeg_images, monkeypatch, compiled):
 
     def epoch(name, samples, **options):
         path = write(tmp_path / name, field, [(sample,) for sample in samples])
-        with Loader(path, pipelines={"image": views.simclr(12)}, **{**OPTIONS, **options}) as loader:
+        with Loader(
+            path, pipelines={"image": views.simclr(12)}, **{**OPTIONS, **options}
+        ) as loader:
             return torch.cat([batch.image for batch in loader])
 
     assert torch.equal(epoch("blemished.beton", blemished), epoch("sound.beton", jpeg_images[:6]))
@@ -228,7 +275,9 @@ def test_without_checksums__damage_may_go_unnoticed_until_the_file_is_sealed(pho
             copy.write_bytes(source.read_bytes())
             if offset is not None:
                 flip(copy, offset)
-            with Loader(copy, 1, num_workers=0, indices=[0], pipelines=crop, decode=decode, seed=0) as loader:
+            with Loader(
+                copy, 1, num_workers=0, indices=[0], pipelines=crop, decode=decode, seed=0
+            ) as loader:
                 try:
                     (batch,) = loader
                 except SampleError:

@@ -18,19 +18,32 @@ from ffcv_ssl.loader.render import chunk, cpu, decode
 from ffcv_ssl.transforms import CenterCrop, MultiView, NormalizeImage, RandomResizedCrop
 from tests.reference.kernel import IDENTITY, render_rows
 
-OPTIONS = {"batch_size": 7, "num_workers": 2, "seed": 3, "drop_last": False, "with_ids": True, "order": OrderOption.RANDOM}
+OPTIONS = {
+    "batch_size": 7,
+    "num_workers": 2,
+    "seed": 3,
+    "drop_last": False,
+    "with_ids": True,
+    "order": OrderOption.RANDOM,
+}
 PIPELINES = {
     "simclr": views.simclr(16),
     "multi_crop": views.multi_crop(),
     "normalized": [RandomResizedCrop(9), NormalizeImage(mean=128, std=50, type=np.float16)],
-    "mixed dtypes": [MultiView([[RandomResizedCrop(9)], [CenterCrop(8), NormalizeImage(mean=128, std=50)]])],
+    "mixed dtypes": [
+        MultiView([[RandomResizedCrop(9)], [CenterCrop(8), NormalizeImage(mean=128, std=50)]])
+    ],
 }
-needs_shim = pytest.mark.skipif(decoder_name() != "native", reason="the native decoder is not built")
+needs_shim = pytest.mark.skipif(
+    decoder_name() != "native", reason="the native decoder is not built"
+)
 
 
 def epoch(path, pipeline, **options):
     with Loader(path, pipelines={"image": pipeline}, **{**OPTIONS, **options}) as loader:
-        return [batch.image if isinstance(batch.image, tuple) else (batch.image,) for batch in loader]
+        return [
+            batch.image if isinstance(batch.image, tuple) else (batch.image,) for batch in loader
+        ]
 
 
 def assert_equal(a, b):
@@ -53,7 +66,11 @@ def test_compiled_and_ladder__give_the_same_views(request, monkeypatch, name, fi
 @needs_shim
 def test_jpegs__are_decoded_in_compiled_code(jpeg_file, monkeypatch):
     """With the shim no JPEG passes through Python."""
-    monkeypatch.setattr(decode.ImageDecoder, "_read_into", lambda *arguments: pytest.fail("a sample was decoded in Python"))
+    monkeypatch.setattr(
+        decode.ImageDecoder,
+        "_read_into",
+        lambda *arguments: pytest.fail("a sample was decoded in Python"),
+    )
     assert len(epoch(jpeg_file, PIPELINES["simclr"])) == 4
 
 
@@ -71,12 +88,22 @@ def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
 
     monkeypatch.setattr(cpu.CpuRenderer, "_render_chunk", recorded)
     with pytest.raises(SampleError, match=r"sample (7|11), field 'image'"):
-        epoch(damaged_file, PIPELINES["simclr"], batch_size=23, num_workers=0, order=OrderOption.SEQUENTIAL)
-    with Loader(damaged_file, pipelines={"image": PIPELINES["simclr"]}, **{**OPTIONS, "on_error": "skip"}) as loader:
+        epoch(
+            damaged_file,
+            PIPELINES["simclr"],
+            batch_size=23,
+            num_workers=0,
+            order=OrderOption.SEQUENTIAL,
+        )
+    with Loader(
+        damaged_file, pipelines={"image": PIPELINES["simclr"]}, **{**OPTIONS, "on_error": "skip"}
+    ) as loader:
         assert sum(len(batch.image) for batch in loader) == 21
     assert seen[7] == chunk.NOT_AS_WRITTEN
     assert seen[11] == chunk.NOT_READ
-    assert all(status == chunk.DONE for sample_id, status in seen.items() if sample_id not in (7, 11))
+    assert all(
+        status == chunk.DONE for sample_id, status in seen.items() if sample_id not in (7, 11)
+    )
 
 
 @needs_shim
@@ -104,7 +131,10 @@ def test_fast__reads_images_scaled_in_the_dct(jpeg_file, jpeg_images):
     """A view reads the image that Pillow's draft mode gives at its scale, the smallest that needs no enlargement."""
     seen = set()
     with Loader(
-        jpeg_file, pipelines={"image": [MultiView([RandomResizedCrop(5, scale=(0.02, 1))], n=6)]}, decode="fast", **OPTIONS
+        jpeg_file,
+        pipelines={"image": [MultiView([RandomResizedCrop(5, scale=(0.02, 1))], n=6)]},
+        decode="fast",
+        **OPTIONS,
     ) as loader:
         (renderer,) = loader._plan.images
         for batch in loader:
@@ -133,7 +163,10 @@ def test_fast__does_not_depend_on_other_views(jpeg_file):
 def test_fast__without_the_native_decoder_is_refused(jpeg_file, monkeypatch):
     """The message names the file, the field, and what to do."""
     monkeypatch.setattr(decode, "native_decoder", lambda: 0)
-    with pytest.raises(PipelineError, match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'"):
+    with pytest.raises(
+        PipelineError,
+        match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'",
+    ):
         epoch(jpeg_file, PIPELINES["simclr"], decode="fast")
 
 

@@ -71,13 +71,17 @@ compare(step, 20, 80)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("loop", [EPOCHS, BREAKS, ERRORS, ABANDONED], ids=["epochs", "breaks", "errors", "abandoned"])
+@pytest.mark.parametrize(
+    "loop", [EPOCHS, BREAKS, ERRORS, ABANDONED], ids=["epochs", "breaks", "errors", "abandoned"]
+)
 def test_long_run__holds_no_more_at_its_end(jpeg_file, loop):
     """Two hundred epochs, a hundred loops left after one batch or by an error, loaders dropped with and without close: nothing accumulates.
 
     The pool's free buffers come and go, 6 kB each; one leaked per step would be 360 kB or more.
     """
-    run = subprocess.run([sys.executable, "-c", METER + loop, jpeg_file], capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [sys.executable, "-c", METER + loop, jpeg_file], capture_output=True, text=True, timeout=100
+    )
     assert run.returncode == 0, run.stderr
     traced, resident_kb, threads, files = map(int, run.stdout.split())
     assert (threads, files) == (0, 0)
@@ -87,9 +91,18 @@ def test_long_run__holds_no_more_at_its_end(jpeg_file, loop):
 
 @pytest.mark.parametrize("batches_ahead", [1, 2, 4])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_batches__alive_at_once_are_those_ahead_and_two(raw_file, monkeypatch, batches_ahead, num_workers):
+def test_batches__alive_at_once_are_those_ahead_and_two(
+    raw_file, monkeypatch, batches_ahead, num_workers
+):
     """The user holds one and is being handed the next, behind it stand those ahead; and no more memory was ever asked for."""
-    with Loader(raw_file, 4, seed=0, num_workers=num_workers, batches_ahead=batches_ahead, pipelines={"image": views.simclr(16)}) as loader:
+    with Loader(
+        raw_file,
+        4,
+        seed=0,
+        num_workers=num_workers,
+        batches_ahead=batches_ahead,
+        pipelines={"image": views.simclr(16)},
+    ) as loader:
         take, alive, addresses, most = loader._delivery.pool.take, set(), set(), 0
 
         def counted(shape, dtype):
@@ -144,10 +157,16 @@ print(peak_kb(range(1, 65)) - small)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_large_image__costs_its_own_size_not_that_of_a_batch_of_such(tmp_path):
     """One image of 4000 x 3000 among small ones takes a few times its 36 MB, once, not a batch or a view of it for every sample."""
-    images = [photo_like(20, 24, seed) for seed in range(64)] + [np.tile(photo_like(300, 400, 0), (10, 10, 1))]
+    images = [photo_like(20, 24, seed) for seed in range(64)] + [
+        np.tile(photo_like(300, 400, 0), (10, 10, 1))
+    ]
     path = tmp_path / "large.beton"
-    writer = DatasetWriter(path, {"image": RGBImageField(write_mode="jpg")}, num_workers=0, progress=False)
+    writer = DatasetWriter(
+        path, {"image": RGBImageField(write_mode="jpg")}, num_workers=0, progress=False
+    )
     writer.from_indexed_dataset([(image,) for image in images])
-    run = subprocess.run([sys.executable, "-c", LARGEST, str(path)], capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [sys.executable, "-c", LARGEST, str(path)], capture_output=True, text=True, timeout=100
+    )
     assert run.returncode == 0, run.stderr
     assert 20_000 < int(run.stdout) < 6 * 36_000  # kB; a batch of such would be 1.1 million
