@@ -411,7 +411,7 @@ def test_jpeg_views__are_those_of_the_full_decode(jpeg_file, jpeg_images):
     with Loader(jpeg_file, 8, seed=5, pipelines=SIMCLR, with_params=True, with_ids=True) as loader:
         for batch in loader:
             table = batch.params["image"]
-            rows = loader._plan.images[0].plan.tensors[0].rows(table)
+            rows = loader._file.plan.images[0].plan.tensors[0].rows(table)
             assert rows.shape == (8, 2, 1, NUM_COLUMNS)
             for index, sample_id in enumerate(batch.ids):
                 expected = render_rows(
@@ -573,7 +573,7 @@ def test_length__is_the_number_of_batches(raw_file, batch_size, drop_last, count
 def test_no_batch__is_warned_about(raw_file):
     """A set smaller than the batch, with drop_last, warns and yields nothing; an empty selection as well."""
     for indices in (range(7), []):
-        with pytest.warns(UserWarning, match="leave no batch"):
+        with pytest.warns(UserWarning, match="yields no batches"):
             loader = Loader(raw_file, 8, indices=indices, pipelines=SIMCLR)
         with loader:
             assert list(loader) == []

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ffcv_ssl.errors import CheckpointError, PipelineError
 from ffcv_ssl.fields import BytesField, IntField, JSONField
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.order import page_order as pages_module
 from ffcv_ssl.loader.order.page_order import PageLayout, page_layout, sample_pages
+from ffcv_ssl.loader.order.read_ahead import PageReadAhead
 from ffcv_ssl.reader import Reader
 from ffcv_ssl.writer import DatasetWriter
 
@@ -73,13 +73,15 @@ def make_layout(pages, group_pages):
 def test_quasi_random__is_a_permutation_within_groups_of_pages(layout, seed, epoch):
     """Every position comes once; each group holds all samples of at most `group_pages` pages, and all pages belong to one group."""
     order, schedule = layout.shuffle(seed, epoch)
-    assert sorted(order) == list(range(len(layout.pages)))
-    assert sorted(schedule.numbers) == list(layout.numbers)
+    assert sorted(order) == list(range(len(layout.page_indices)))
+    assert sorted(schedule.page_numbers) == list(layout.page_numbers)
     for group in range(len(schedule.page_starts) - 1):
-        pages = set(schedule.numbers[schedule.page_starts[group] : schedule.page_starts[group + 1]])
-        assert 1 <= len(pages) <= layout.group_pages
+        pages = set(
+            schedule.page_numbers[schedule.page_starts[group] : schedule.page_starts[group + 1]]
+        )
+        assert 1 <= len(pages) <= layout.pages_per_group
         members = order[schedule.sample_starts[group] : schedule.sample_starts[group + 1]]
-        assert set(layout.numbers[layout.pages[members]]) == pages
+        assert set(layout.page_numbers[layout.page_indices[members]]) == pages
     assert schedule.sample_starts[-1] == len(order)
 
 
@@ -89,7 +91,10 @@ def test_window__needs_at_most_two_groups_of_pages(layout, seed):
     order, schedule = layout.shuffle(seed, 0)
     length = int(np.diff(schedule.sample_starts).min(initial=len(order)))
     for start in range(len(order) - length + 1):
-        assert len(set(layout.pages[order[start : start + length]])) <= 2 * layout.group_pages
+        assert (
+            len(set(layout.page_indices[order[start : start + length]]))
+            <= 2 * layout.pages_per_group
+        )
 
 
 @given(layout=layouts(), seed=st.integers(0, 99), step=st.integers(1, 60), first=st.integers(0, 60))
@@ -99,17 +104,19 @@ def test_read_ahead__asks_for_every_page_once_before_it_is_used_and_one_group_ah
     """From any position on, the pages of all samples to come are asked for no later than with their batch, and none twice."""
     order, schedule = layout.shuffle(seed, 3)
     asked = []
-    ahead = pages_module.ReadAhead(None, schedule, first := min(first, len(order)))
+    ahead = PageReadAhead(None, schedule, first := min(first, len(order)))
     for start in range(first, len(order), step):
         stop = min(start + step, len(order))
         asked += [job.args[1] for job in ahead.advance(stop)]
-        assert set(layout.numbers[layout.pages[order[start:stop]]]) <= set(asked)
+        assert set(layout.page_numbers[layout.page_indices[order[start:stop]]]) <= set(asked)
         group = np.searchsorted(schedule.sample_starts, stop - 1, side="right") - 1
         assert set(asked) <= set(
-            schedule.numbers[: schedule.page_starts[min(group + 2, len(schedule.page_starts) - 1)]]
+            schedule.page_numbers[
+                : schedule.page_starts[min(group + 2, len(schedule.page_starts) - 1)]
+            ]
         )
     assert len(asked) == len(set(asked))
-    assert not set(asked) & set(schedule.numbers[: schedule.first_page(first)])
+    assert not set(asked) & set(schedule.page_numbers[: schedule.first_page(first)])
 
 
 def test_shuffle__depends_on_seed_epoch_and_group():
@@ -127,10 +134,13 @@ def test_shuffle__mixes_pages_and_samples_evenly():
     """Over 400 epochs each of 8 pages comes first, and each of a group's 40 samples comes first, about equally often."""
     layout = make_layout(np.repeat(np.arange(8), 20), 2)
     drawn = [layout.shuffle(5, epoch) for epoch in range(400)]
-    first_pages = np.bincount([schedule.numbers[0] for _, schedule in drawn], minlength=8)
+    first_pages = np.bincount([schedule.page_numbers[0] for _, schedule in drawn], minlength=8)
     assert first_pages.min() > 25
     assert first_pages.max() < 80
-    halves = [sum(layout.pages[order[:20]] == schedule.numbers[0]) for order, schedule in drawn]
+    halves = [
+        sum(layout.page_indices[order[:20]] == schedule.page_numbers[0])
+        for order, schedule in drawn
+    ]
     assert 9.5 < np.mean(halves) < 10.5
 
 
@@ -141,7 +151,7 @@ def test_pages__are_those_of_the_stored_values(paged_file, scalar_file):
         expected = np.where(sizes > 0, pointers // PAGE, 0)
         np.testing.assert_array_equal(sample_pages(reader), expected)
         layout = page_layout(reader, np.arange(61), ["blob"], 4 * PAGE, 1)
-        assert (layout.group_pages, len(layout.numbers)) == (2, len(set(expected)))
+        assert (layout.pages_per_group, len(layout.page_numbers)) == (2, len(set(expected)))
         assert layout.is_dense[1:-1].all()  # six values of 300 kB fill more than half a page
         assert not layout.is_dense[0]
         assert not page_layout(reader, np.arange(61), ["blob"], 4 * PAGE, 2).is_dense.any()
@@ -241,7 +251,7 @@ def test_state__of_another_budget_is_refused(paged_file):
 @pytest.mark.parametrize("budget", [0, -1, 1.5, None])
 def test_bad_budget__is_refused(paged_file, budget):
     """A budget is a positive integer."""
-    with pytest.raises(PipelineError, match="shuffle_bytes is an integer >= 1"):
+    with pytest.raises(PipelineError, match="shuffle_bytes must be an integer >= 1"):
         Loader(paged_file, 4, shuffle_bytes=budget)
 
 
@@ -256,7 +266,8 @@ def test_loader__asks_for_the_pages_it_reads(paged_file, monkeypatch):
     with Reader(paged_file) as reader:
         layout = page_layout(reader, np.arange(61), ["blob"], 4 * PAGE, 1)
     assert sorted(asked) == [
-        (number * PAGE, PAGE, os.POSIX_FADV_WILLNEED) for number in layout.numbers[layout.is_dense]
+        (number * PAGE, PAGE, os.POSIX_FADV_WILLNEED)
+        for number in layout.page_numbers[layout.is_dense]
     ]
     asked.clear()
     ids(paged_file, order=OrderOption.RANDOM)

@@ -184,10 +184,10 @@ def test_quasi_random__asks_only_for_pages_that_are_drawn_from(tail_file):
     with Loader(
         tail_file, 8, weights=weights, **{**DRAWN, "order": OrderOption.QUASI_RANDOM}
     ) as loader:
-        drawn = loader._layout.drawn(loader._selection.weights.draw(5, 0))
+        drawn = loader._file.layout.select(loader._file.selection.weights.draw(5, 0))
         assert set(np.concatenate([batch.ids for batch in loader])) <= set(range(20))
-    assert len(loader._layout.numbers) == 9
-    assert len(drawn.numbers) == 1
+    assert len(loader._file.layout.page_numbers) == 9
+    assert len(drawn.page_numbers) == 1
 
 
 @pytest.mark.parametrize("drop_last", [True, False])
@@ -316,7 +316,7 @@ def test_weights__are_copied(raw_file):
 def test_empty_selection__has_no_batch(raw_file):
     """No sample, no weight, no batch."""
     for how in ({"weights": []}, {"balanced": "label"}):
-        with pytest.warns(UserWarning, match="leave no batch"):
+        with pytest.warns(UserWarning, match="yields no batches"):
             loader = Loader(raw_file, 8, indices=[], **DRAWN, **how)
         with loader:
             assert list(loader) == []
@@ -326,7 +326,7 @@ REFUSED = [
     (
         {"weights": [1.0] * 39},
         PipelineError,
-        r"one number for each selected sample, \(40,\), got \(39,\)",
+        r"one number for each selected sample, shape \(40,\), got \(39,\)",
     ),
     (
         {"weights": [1.0] * 40, "indices": [1, 2]},
@@ -347,9 +347,9 @@ REFUSED = [
     ),
     ({"weights": [1.0, float("inf")], "indices": [7, 9]}, PipelineError, "got inf"),
     ({"weights": np.zeros(40)}, PipelineError, "all 40 weights are 0"),
-    ({"weights": ["many"] * 40}, PipelineError, "weights are an array of numbers, got <U4"),
-    ({"weights": [None] * 40}, PipelineError, "weights are an array of numbers, got object"),
-    ({"weights": [[1], [2, 3]]}, PipelineError, "weights are an array of numbers"),
+    ({"weights": ["many"] * 40}, PipelineError, "weights must be an array of numbers, got <U4"),
+    ({"weights": [None] * 40}, PipelineError, "weights must be an array of numbers, got object"),
+    ({"weights": [[1], [2, 3]]}, PipelineError, "weights must be an array of numbers"),
     ({"weights": torch.ones(40, requires_grad=True)}, PipelineError, "requires grad"),
     ({"weights": np.ones(40), "balanced": "label"}, PipelineError, "not both"),
     (
@@ -366,12 +366,12 @@ REFUSED = [
     (
         {"balanced": "half"},
         PipelineError,
-        "balanced counts integers, and field 'half' holds float64",
+        "balanced needs a field of integers, but field 'half' contains float64",
     ),
     (
         {"balanced": "image"},
         PipelineError,
-        "balanced reads scalar fields, and 'image' is a RGBImageField",
+        "balanced needs a scalar field, but 'image' is a RGBImageField",
     ),
 ]
 

@@ -54,7 +54,7 @@ def test_auto__takes_half_of_what_is_free_and_says_so(caplog, modes, available, 
     with caplog.at_level(logging.INFO, "ffcv_ssl"):
         cache = plan("auto", modes=modes, available=available, share=share)
     assert len(cache.memory) == (135 if picked == "ram" else 0)
-    assert f"picked {picked!r}" in caplog.text
+    assert f"chose {picked!r}" in caplog.text
 
 
 def test_ram__that_does_not_fit_is_refused():
@@ -78,7 +78,7 @@ def test_available__is_the_least_of_machine_and_cgroup(tmp_path, monkeypatch):
 def test_ram__gives_the_same_views_in_every_epoch(jpeg_file, decoder, monkeypatch):
     """Cached images give the pixels of a fresh decode: while the cache fills, and once it is full."""
     if decoder == "ladder":
-        monkeypatch.setattr("ffcv_ssl.loader.render.decode.pread_address", lambda: 0)
+        monkeypatch.setattr("ffcv_ssl.loader.render.stored_images.pread_address", lambda: 0)
     pipelines = {"image": views.simclr(16)}
     with (
         Loader(jpeg_file, pipelines=pipelines, **OPTIONS) as plain,
@@ -87,7 +87,7 @@ def test_ram__gives_the_same_views_in_every_epoch(jpeg_file, decoder, monkeypatc
         for _ in range(3):
             for expected, batch in zip(plain, cached, strict=True):
                 np.testing.assert_array_equal(batch.image, expected.image)
-        (renderer,) = cached._plan.images
+        (renderer,) = cached._file.plan.images
         assert renderer.decoder.images.cached.all()
 
 
@@ -99,5 +99,5 @@ def test_ram__does_not_keep_a_damaged_image(damaged_file):
         for _ in range(2):
             with pytest.raises(SampleError, match="sample 7"):
                 list(loader)
-        (renderer,) = loader._plan.images
+        (renderer,) = loader._file.plan.images
         assert not renderer.decoder.images.cached[7]

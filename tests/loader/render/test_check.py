@@ -14,7 +14,7 @@ from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.errors import ConfigError, PipelineError, SampleError
 from ffcv_ssl.fields import BytesField, IntField, RGBImageField
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.render import decode
+from ffcv_ssl.loader.render import decode, stored_images
 from ffcv_ssl.transforms import CenterCrop, RandomResizedCrop
 from tests.loader.conftest import write
 from tests.reference.older_files import rewrite, without_block, without_value_checksums
@@ -70,7 +70,7 @@ def test_every_mode__notices_a_flipped_bit_anywhere_in_a_payload(
     if not compiled:
         if mode["decode"] == "fast":
             pytest.skip("the ladder does not scale")
-        monkeypatch.setattr(decode, "pread_address", lambda: 0)
+        monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
     for sample_id, share in ((1, 0.0), (4, 0.3), (6, 0.6), (9, 1.0)):
         pointer, size = places["image"][sample_id]
         flip(path, pointer + int(share * (size - 1)))
@@ -82,7 +82,7 @@ def test_every_mode__notices_a_flipped_bit_anywhere_in_a_payload(
 def test_without_crc32_of_the_library__python_checks(photos, monkeypatch):
     """Where zlib's function cannot be reached by address, compiled code does not read what has checksums."""
     path, places = photos
-    monkeypatch.setattr(decode, "crc32_address", lambda: 0)
+    monkeypatch.setattr(stored_images, "crc32_address", lambda: 0)
     flip(path, places["image"][5][0] + places["image"][5][1] - 1)
     assert failing_ids(path, {"image": SMALL_VIEW})[0] == {5}
 
@@ -124,7 +124,7 @@ def test_check_none__reads_what_is_there(tmp_path, raw_images):
         (batch,) = loader
     expected = torch.from_numpy(np.stack(raw_images[:6]).transpose(0, 3, 1, 2).copy())
     assert torch.count_nonzero(batch.image != expected) == 1
-    with pytest.raises(PipelineError, match="check is one of read, none, got 'write'"):
+    with pytest.raises(PipelineError, match="check must be one of read, none, got 'write'"):
         Loader(path, check="write", **OPTIONS)
 
 
@@ -170,9 +170,9 @@ def liar(tmp_path, jpeg_images):
 def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatch, mode, compiled):
     """A claim above the limit, or other than the JPEG's own header, fails the sample; nothing large is allocated."""
     if not compiled:
-        monkeypatch.setattr(decode, "pread_address", lambda: 0)
+        monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
     asked = []
-    original = decode.ThreadMemory.bytes
+    original = decode.ThreadMemory.buffer
     monkeypatch.setattr(
         decode.ThreadMemory,
         "bytes",
@@ -182,13 +182,13 @@ def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatc
         liar, pipelines={"image": SMALL_VIEW}, on_error="skip", **mode, **OPTIONS
     ) as loader:
         assert (
-            sum(len(image.decoder.images.cache) for image in loader._plan.images) < 1 << 27
+            sum(len(image.decoder.images.cache) for image in loader._file.plan.images) < 1 << 27
         )  # 6,000 x 6,000 may be
         (batch,) = loader
         messages = {error.sample_id: str(error) for error in loader.failures}
     assert batch.ids.tolist() == [0, 1, 3, 5]
     assert "limit against decompression bombs" in messages[2]
-    assert "JPEG of 43 x 34 pixels, its record says 6000 x 6000" in messages[4]
+    assert "JPEG has 43 x 34 pixels, but its record says 6000 x 6000" in messages[4]
     assert max(asked) < 1 << 20
     with (
         BetonReader(liar) as reader,
@@ -215,14 +215,14 @@ def test_limit__is_one_option(jpeg_file, monkeypatch):
 
 def test_no_memory__is_an_error_of_the_sample(jpeg_file, monkeypatch):
     """MemoryError in a worker thread names the largest image of its chunk; `on_error` applies."""
-    original = decode.ThreadMemory.bytes
+    original = decode.ThreadMemory.buffer
 
     def short(self, name, size):
         if name == "pixels" and size > 3 * 37 * 40:
             raise MemoryError
         return original(self, name, size)
 
-    monkeypatch.setattr(decode.ThreadMemory, "bytes", short)
+    monkeypatch.setattr(decode.ThreadMemory, "buffer", short)
     with Loader(
         jpeg_file,
         pipelines={"image": SMALL_VIEW},
@@ -231,15 +231,15 @@ def test_no_memory__is_an_error_of_the_sample(jpeg_file, monkeypatch):
         **OPTIONS,
     ) as loader:
         assert sum(len(batch.image) for batch in loader) == 23 - len(loader.failures)
-        assert all("there is no memory for an image of" in str(error) for error in loader.failures)
+        assert all("not enough memory for an image of" in str(error) for error in loader.failures)
         assert 0 < len(loader.failures) < 23
 
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_blemished_jpegs__load(tmp_path, jpeg_images, monkeypatch, compiled):
-    """Kept unchecked, as FFCV does, an image with stray bytes behind its last block has the pixels of the sound one."""
+    """Kept unchecked, as FFCV does, an image with stray bytes after its last block has the pixels of the sound one."""
     if not compiled:
-        monkeypatch.setattr(decode, "pread_address", lambda: 0)
+        monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
     field = {"image": RGBImageField("jpg", check="header")}
     blemished = [image[:-2] + b"\x5a" * 40 + image[-2:] for image in jpeg_images[:6]]
 
@@ -252,7 +252,7 @@ def test_blemished_jpegs__load(tmp_path, jpeg_images, monkeypatch, compiled):
 
     assert torch.equal(epoch("blemished.beton", blemished), epoch("sound.beton", jpeg_images[:6]))
     if decoder_name() == "native" and compiled:
-        with pytest.raises(SampleError, match=r"stray bytes behind its last block.*decode='exact'"):
+        with pytest.raises(SampleError, match=r"stray bytes after its last block.*decode='exact'"):
             epoch("blemished.beton", blemished, decode="fast")
 
 

@@ -14,7 +14,7 @@ from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.errors import PipelineError, SampleError
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.render import chunk, cpu, decode
+from ffcv_ssl.loader.render import chunk, cpu, decode, stored_images
 from ffcv_ssl.transforms import CenterCrop, MultiView, NormalizeImage, RandomResizedCrop
 from tests.reference.kernel import IDENTITY, render_rows
 
@@ -59,7 +59,7 @@ def test_compiled_and_ladder__give_the_same_views(request, monkeypatch, name, fi
     path = request.getfixturevalue(file)
     here = epoch(path, PIPELINES[name])
     assert_equal(here, epoch(path, PIPELINES[name], decode="full"))
-    monkeypatch.setattr(decode, "pread_address", lambda: 0)
+    monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
     assert_equal(here, epoch(path, PIPELINES[name]))
 
 
@@ -99,7 +99,7 @@ def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
         damaged_file, pipelines={"image": PIPELINES["simclr"]}, **{**OPTIONS, "on_error": "skip"}
     ) as loader:
         assert sum(len(batch.image) for batch in loader) == 21
-    assert seen[7] == chunk.NOT_AS_WRITTEN
+    assert seen[7] == chunk.CHECKSUM_MISMATCH
     assert seen[11] == chunk.NOT_READ
     assert all(
         status == chunk.DONE for sample_id, status in seen.items() if sample_id not in (7, 11)
@@ -136,7 +136,7 @@ def test_fast__reads_images_scaled_in_the_dct(jpeg_file, jpeg_images):
         decode="fast",
         **OPTIONS,
     ) as loader:
-        (renderer,) = loader._plan.images
+        (renderer,) = loader._file.plan.images
         for batch in loader:
             (rows,) = renderer.draw(3, 0, batch.ids).rows
             for position, sample_id in enumerate(batch.ids):
@@ -162,7 +162,7 @@ def test_fast__does_not_depend_on_other_views(jpeg_file):
 
 def test_fast__without_the_native_decoder_is_refused(jpeg_file, monkeypatch):
     """The message names the file, the field, and what to do."""
-    monkeypatch.setattr(decode, "native_decoder", lambda: 0)
+    monkeypatch.setattr(stored_images, "native_decoder", lambda: 0)
     with pytest.raises(
         PipelineError,
         match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'",
@@ -183,7 +183,7 @@ def test_short_reads__are_continued(tmp_path):
         calls.append(len(data))
         return len(data)
 
-    read = njit(chunk.read.py_func)
+    read = njit(chunk.read_bytes.py_func)
     nothing = np.zeros(1, np.int64)
     out = np.zeros(1000, np.uint8)
     with path.open("rb") as file:

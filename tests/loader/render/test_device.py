@@ -263,7 +263,7 @@ def test_device__says_why_a_scaled_decode_fails(devices, damaged_file):
 @pytest.mark.parametrize("cache", ["os", "device"])
 def test_device__without_samples(devices, jpeg_file, cache):
     """An empty selection has no batch."""
-    with pytest.warns(UserWarning, match="leave no batch"):
+    with pytest.warns(UserWarning, match="yields no batches"):
         assert (
             epoch(jpeg_file, [ToDevice("cuda"), RandomResizedCrop(8)], indices=[], cache=cache)
             == []
@@ -302,7 +302,7 @@ def test_device__says_what_memory_it_takes(devices, jpeg_file, caplog):
     (line,) = [record.getMessage() for record in caplog.records if "renders" in record.getMessage()]
     views = 5 * 2 * 3 * 60 * 60 / 1e6
     assert (
-        f"field 'image': cuda renders. A batch takes 0.0 MB of images and {views:.1f} MB of views; the dataset takes 0.000 GB."
+        f"field 'image': cuda renders the views. A batch takes 0.0 MB of images and {views:.1f} MB of views; the dataset takes 0.000 GB."
         in line
     )
 

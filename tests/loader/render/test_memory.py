@@ -103,18 +103,18 @@ def test_batches__alive_at_once_are_those_ahead_and_two(
         batches_ahead=batches_ahead,
         pipelines={"image": views.simclr(16)},
     ) as loader:
-        take, alive, addresses, most = loader._delivery.pool.take, set(), set(), 0
+        allocate, alive, addresses, most = loader._context.pool.allocate, set(), set(), 0
 
         def counted(shape, dtype):
             nonlocal most
-            array, token = take(shape, dtype), object()
+            array, token = allocate(shape, dtype), object()
             alive.add(token)
             addresses.add(array.ctypes.data)
             weakref.finalize(array, alive.discard, token)
             most = max(most, len(alive))
             return array
 
-        monkeypatch.setattr(loader._delivery.pool, "take", counted)
+        monkeypatch.setattr(loader._context.pool, "allocate", counted)
         for _ in range(3):
             for _batch in loader:
                 pass
@@ -127,12 +127,12 @@ def test_batches__alive_at_once_are_those_ahead_and_two(
 
 def test_pool__keeps_no_more_than_it_is_told():
     """Of ten buffers that are let go at once two stay for the next batches, and the rest goes back to the system."""
-    pool = BufferPool(keep=2)
-    arrays = [pool.take((3, 5), np.uint8) for _ in range(10)]
+    pool = BufferPool(max_free=2)
+    arrays = [pool.allocate((3, 5), np.uint8) for _ in range(10)]
     places = {array.ctypes.data for array in arrays}
     del arrays
     assert [storage.ctypes.data in places for storage in pool._free[15]] == [True, True]
-    again = [pool.take((5, 3), np.uint8) for _ in range(2)]
+    again = [pool.allocate((5, 3), np.uint8) for _ in range(2)]
     assert {array.ctypes.data for array in again} <= places
     assert pool._free[15] == []
 
