@@ -62,7 +62,7 @@ def jpeg_file(tmp_path_factory, jpeg_images):
 
 @pytest.fixture
 def damaged_file(tmp_path, jpeg_images):
-    """As `jpeg_file`, but the entropy-coded data of sample 7 was overwritten after it was written."""
+    """As `jpeg_file`, but the entropy-coded data of sample 7 is damaged."""
     path = write(
         tmp_path / "damaged.beton",
         {"image": RGBImageField(write_mode="jpg"), "label": IntField()},

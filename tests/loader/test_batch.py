@@ -1,4 +1,4 @@
-"""The named tuple that the loader hands out."""
+"""The named tuple that the loader returns."""
 
 import copy
 import pickle
@@ -37,7 +37,7 @@ def test_batch__survives_pickling_and_copying():
 
 
 def test_batch__is_rebuilt_by_torch():
-    """torch's collating, which calls the type with the fields, gives a batch with the same names."""
+    """torch's `default_collate`, which calls the type with the fields, returns a batch."""
     samples = [make_batch({"image": torch.full((2,), i), "label": i}) for i in range(3)]
     collated = torch.utils.data.default_collate(samples)
     assert collated.image.shape == (3, 2)

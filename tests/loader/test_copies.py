@@ -1,4 +1,4 @@
-"""Copies of a loader: where they go on, what they share, and which file they open."""
+"""Copies of a loader: their position, their arguments and their file."""
 
 import copy
 import json
@@ -53,7 +53,7 @@ def contents(loader, num_epochs=1):
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("way", WAYS)
 def test_copy__goes_on_where_the_loader_would(raw_file, way, selection):
-    """Fresh, at a set epoch, behind a loaded state, and within an epoch: the same state, the same next two epochs."""
+    """At any position, a copy has the state and the next two epochs of its loader."""
     with make(raw_file, **SELECTIONS[selection]) as loader:
         batches = iter(loader)
         next(batches)
@@ -121,7 +121,7 @@ def test_deepcopy__copies_modules_and_copy_shares_them(raw_file):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_copy__has_the_arguments_that_the_loader_was_built_with(raw_file, way):
-    """What the caller does to lists, dictionaries and arrays afterwards reaches no copy."""
+    """Later changes to the caller's lists, dictionaries and arrays affect no copy."""
     pipelines, indices, mapper = (
         {"image": [RandomResizedCrop(16)], "other": [Resize(8)]},
         list(range(20)),
@@ -140,7 +140,7 @@ def test_copy__has_the_arguments_that_the_loader_was_built_with(raw_file, way):
 
 
 def test_filter__keeps_the_epoch(raw_file):
-    """A filtered loader begins with the epoch that its loader would begin with, also from within one."""
+    """A filtered loader begins with the next epoch of its loader, also within an epoch."""
     with make(raw_file) as loader:
         loader.set_epoch(4)
         for epoch in (4, 5):
@@ -155,7 +155,7 @@ def test_filter__keeps_the_epoch(raw_file):
 
 
 def test_filter__of_a_resumed_loader(raw_file):
-    """A position that is still to be resumed is kept where all samples are, and refused in another selection."""
+    """A position to resume at is kept if all samples are, and refused for another selection."""
     with make(raw_file) as loader:
         batches = iter(loader)
         for _ in range(2):
@@ -204,7 +204,7 @@ def test_copy__of_a_loader_whose_file_was_replaced_is_refused(tmp_path, raw_file
 
 @pytest.fixture
 def somewhere(tmp_path, raw_file, monkeypatch):
-    """The working directory is a folder that holds `raw.beton`, beside an empty folder `elsewhere`."""
+    """The working directory contains `raw.beton`; beside it is an empty folder `elsewhere`."""
     (tmp_path / "here").mkdir()
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(raw_file, tmp_path / "here/raw.beton")
@@ -218,7 +218,7 @@ def somewhere(tmp_path, raw_file, monkeypatch):
     ids=str,
 )
 def test_copies__find_the_file_from_another_directory(somewhere, path, monkeypatch):
-    """Loaders, readers and data sets know their file by an absolute path: copies and filtered loaders open it from anywhere."""
+    """Paths are absolute, so copies and filtered loaders open the file from any directory."""
     with make(path) as loader, Reader(path) as reader:
         dataset = BetonDataset(path)
         assert {loader.path, reader.path, dataset.reader.path} == {loader.reader.path}
@@ -254,12 +254,14 @@ SPAWNED = """
 import pickle, sys
 loader = pickle.load(open(sys.argv[1], "rb"))
 with loader:
-    print(loader.epoch, loader.state_dict()["position"], [batch.ids.tolist() for batch in loader], loader.epoch)
+    before = loader.epoch, loader.state_dict()["position"]
+    ids = [batch.ids.tolist() for batch in loader]
+    print(*before, ids, loader.epoch)
 """
 
 
 def test_pickled_loader__goes_on_in_a_spawned_process(somewhere):
-    """In a process with another working directory it goes on in the same epoch at the same position."""
+    """In a process with another working directory, it continues at the same position."""
     with make("raw.beton", balanced="label") as loader:
         loader.set_epoch(2)
         batches = iter(loader)

@@ -8,7 +8,7 @@ from ffcv_ssl.loader import BetonDataset
 
 
 def test_dataset__gives_what_was_written(raw_file, raw_images):
-    """Every sample comes back as it was written; negative indices count from the end, others raise."""
+    """Samples are returned as written; negative indices count from the end, others raise."""
     dataset = BetonDataset(raw_file)
     assert len(dataset) == 40
     for index in (0, 17, 39, -1):

@@ -90,7 +90,7 @@ def test_views__do_not_depend_on_how_they_are_made(jpeg_file, raw_file, options,
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8, 50])
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_ranks__share_the_epoch(raw_file, world_size, drop_last):
-    """Ranks take equally many steps and together render what one rank does, but for a dropped rest.
+    """Ranks take the same number of steps and together render the samples of one rank.
 
     Ranks that are left over in a last, short step fill it with another view of its first sample.
     """
@@ -115,7 +115,7 @@ def test_ranks__share_the_epoch(raw_file, world_size, drop_last):
 
 
 def test_epochs__differ_and_repeat(raw_file):
-    """Epoch 1 is not epoch 0, views of one sample differ, and a second loader of the same seed gives the same epochs."""
+    """Epochs and views of one sample differ; a second loader with the same seed repeats them."""
     first, second = (
         Loader(raw_file, 8, seed=1, pipelines=SIMCLR, order=OrderOption.RANDOM) for _ in range(2)
     )
@@ -136,7 +136,7 @@ def test_epochs__differ_and_repeat(raw_file):
     "other", [{}, {"num_workers": 0}, {"batch_size": 4}, {"batch_size": 4, "world_size": 2}]
 )
 def test_state__resumes_in_the_middle_of_an_epoch(raw_file, taken, other):
-    """What follows a saved state is what an unbroken run gives, with other threads, batch size or world size too."""
+    """A resumed run continues like an uninterrupted one, also with other threads or batch sizes."""
     options = {
         "batch_size": 8,
         "seed": 1,
@@ -178,7 +178,7 @@ def test_state__of_something_else_is_refused(raw_file, jpeg_file):
 
 
 def test_batches__belong_to_the_user(raw_file):
-    """A list of all batches holds different batches, and memory that was let go is used again only then."""
+    """Batches in a list stay valid; their memory is reused only after they are released."""
     with Loader(raw_file, 4, seed=1, pipelines=SIMCLR, num_workers=2) as loader:
         kept = list(loader)
         copies = [batch.image.clone() for batch in kept]
@@ -193,7 +193,7 @@ def test_batches__belong_to_the_user(raw_file):
 
 
 def test_damaged_image__is_an_error_and_never_another_image(damaged_file):
-    """The error reaches the loop with sample and field, in every epoch; the other samples can still be read."""
+    """The loop gets the error in every epoch; the other samples can still be read."""
     pipelines = {"image": [Resize(16)]}
     with Loader(
         damaged_file, 4, seed=0, pipelines=pipelines, num_workers=2, drop_last=False
@@ -209,7 +209,7 @@ def test_damaged_image__is_an_error_and_never_another_image(damaged_file):
 
 
 def test_damaged_image__can_be_skipped(damaged_file):
-    """With "skip" the batch is shorter, every field alike, the sample is listed, and no other sample changes."""
+    """With "skip", all fields of the batch are shorter, and no other sample changes."""
     options = {
         "batch_size": 4,
         "seed": 0,
@@ -265,7 +265,7 @@ def test_damaged_image__can_be_substituted(damaged_file):
 
 
 def test_leaving_early__leaks_no_thread_and_stops_the_work(raw_file):
-    """A hundred loops that break after one batch leave the threads as they were; closing ends them."""
+    """Loops that break after one batch start no more threads; closing ends the threads."""
     before = threading.active_count()
     loader = Loader(raw_file, 4, seed=0, pipelines=SIMCLR, num_workers=2)
     for _ in range(100):
@@ -282,7 +282,7 @@ def test_leaving_early__leaks_no_thread_and_stops_the_work(raw_file):
 
 
 def test_close__of_an_epoch_frees_the_thread_that_waits_for_it(raw_file):
-    """A consumer that waits for a batch gets LoaderClosed when another thread closes the iterator."""
+    """A waiting consumer gets LoaderClosed when another thread closes the iterator."""
     started, release = threading.Event(), threading.Event()
 
     class Slow(Resize):
@@ -311,7 +311,7 @@ def test_close__of_an_epoch_frees_the_thread_that_waits_for_it(raw_file):
 
 
 def test_failures__hold_no_memory(damaged_file):
-    """What is listed of a damaged sample keeps no frame alive, and so no batch."""
+    """The listed errors keep no frame alive, and so no batch."""
     with Loader(damaged_file, 4, seed=0, pipelines=SIMCLR, on_error="skip") as loader:
         list(loader)
         failure = loader.failures[0]
@@ -369,7 +369,7 @@ def test_global_thread_counts__stay_as_they_are(raw_file):
 
 
 def test_shapes__without_multi_view_have_no_view_axis(raw_file):
-    """(B, 3, H, W) without MultiView, (B, V, 3, H, W) with it, also for one view; several sizes come as a tuple."""
+    """(B, 3, H, W) without MultiView, (B, V, 3, H, W) with it; several sizes give a tuple."""
     assert epoch(raw_file, pipelines={"image": views.plain(16, ratio=1.0)})[0].image.shape == (
         8,
         3,
@@ -389,7 +389,7 @@ def test_shapes__without_multi_view_have_no_view_axis(raw_file):
 
 
 def test_default_pipeline__gives_the_stored_values(raw_file, raw_images, jpeg_file):
-    """Fields without a pipeline are decoded: equal sizes as they are, scalars as (B,), arrays stacked, JSON as a list."""
+    """Fields without a pipeline are decoded: arrays are stacked, JSON becomes a list."""
     with Loader(raw_file, 40) as loader:
         image, label, half = next(iter(loader))
     np.testing.assert_array_equal(image.permute(0, 2, 3, 1).numpy(), np.stack(raw_images))
@@ -407,7 +407,7 @@ def test_default_pipeline__gives_the_stored_values(raw_file, raw_images, jpeg_fi
 
 
 def test_jpeg_views__are_those_of_the_full_decode(jpeg_file, jpeg_images):
-    """`params` say how a view was made: the kernel, given the decoded image and the table, makes it again."""
+    """From the decoded image and `params`, the kernel renders the same views again."""
     with Loader(jpeg_file, 8, seed=5, pipelines=SIMCLR, with_params=True, with_ids=True) as loader:
         for batch in loader:
             table = batch.params["image"]
@@ -422,7 +422,7 @@ def test_jpeg_views__are_those_of_the_full_decode(jpeg_file, jpeg_images):
 
 
 def test_ffcv_spelling__works(raw_file):
-    """FFCV's decoders, label pipeline and mapper give what FFCV users expect, from one decode."""
+    """FFCV's decoders, label pipeline and mapper work as in FFCV."""
     crop = RandomResizedCropRGBImageDecoder((16, 16), scale=(0.5, 1.0))
     pipelines = {
         "image": [crop, RandomHorizontalFlip(), ToTensor(), ToTorchImage()],
@@ -445,7 +445,7 @@ def test_ffcv_spelling__works(raw_file):
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, torch.bfloat16])
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_normalize__maps_the_uint8_view(raw_file, dtype, channels_last):
-    """Normalized batches hold the uint8 batches' pixels, mapped once from float64, before or after the device stage."""
+    """Normalization maps the uint8 pixels in float64, before or after the device stage."""
     mean, std = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
     normalize = NormalizeImage(mean, std, dtype)
     crop = [RandomResizedCrop(16), ToTorchImage(channels_last)]
@@ -465,7 +465,7 @@ def test_normalize__maps_the_uint8_view(raw_file, dtype, channels_last):
 
 
 def test_transforms_out_of_order__are_rendered_in_passes(raw_file, raw_images):
-    """Grey before a crop-sized jitter, and two jitters in a row, act in the user's order, on rounded views."""
+    """Grayscale, jitter and a second jitter act in the user's order on rounded views."""
     first, second = (
         RandomColorJitter(1.0, (1.5, 1.5), (1, 1), (1, 1), 0),
         RandomColorJitter(1.0, (0.5, 0.5), (1, 1), (1, 1), 0),
@@ -483,7 +483,7 @@ def test_transforms_out_of_order__are_rendered_in_passes(raw_file, raw_images):
 
 
 def test_user_stages__run_on_the_whole_batch(raw_file):
-    """A module or a callable behind the transforms gets the finished batch; its errors reach the loop."""
+    """A module or callable after the transforms gets the whole batch; its errors reach the loop."""
     pooled = epoch(
         raw_file,
         pipelines={
@@ -537,13 +537,13 @@ def test_indices__select_samples_in_their_order(raw_file, indices, expected):
 
 @pytest.mark.parametrize("indices", [[0, 10**6], [-1], [0.5], np.ones(3, bool), [[1, 2]]])
 def test_bad_indices__are_refused(raw_file, indices):
-    """Out of range, negative, not integers, masks of the wrong length and two axes raise, and name the file."""
+    """Indices out of range, of a wrong type or of a wrong shape raise an error with the file."""
     with pytest.raises(PipelineError, match=r"raw\.beton"):
         Loader(raw_file, 8, indices=indices)
 
 
 def test_filter__keeps_sample_ids(raw_file):
-    """A filtered loader over a selection reads the samples that satisfy the condition, not their positions."""
+    """A loader filtered from a selection reads the matching samples, not their positions."""
     with Loader(
         raw_file, 4, indices=range(20, 40), seed=0, pipelines=SIMCLR, drop_last=False, with_ids=True
     ) as loader:
@@ -571,7 +571,7 @@ def test_length__is_the_number_of_batches(raw_file, batch_size, drop_last, count
 
 
 def test_no_batch__is_warned_about(raw_file):
-    """A set smaller than the batch, with drop_last, warns and yields nothing; an empty selection as well."""
+    """Fewer samples than a batch with drop_last, and an empty selection, warn and yield nothing."""
     for indices in (range(7), []):
         with pytest.warns(UserWarning, match="yields no batches"):
             loader = Loader(raw_file, 8, indices=indices, pipelines=SIMCLR)
@@ -580,7 +580,7 @@ def test_no_batch__is_warned_about(raw_file):
 
 
 def test_one_pipeline_in_two_loaders__serves_both(raw_file, jpeg_file):
-    """Transforms hold no state: a list shared by loaders of different image sizes gives each its own pixels, also interleaved."""
+    """Transforms have no state: interleaved loaders can share a list of them."""
     pipelines = {"image": views.simclr(16)}
     alone = [
         by_sample(epoch(path, pipelines={"image": views.simclr(16)}))
@@ -635,7 +635,7 @@ BAD_ARGUMENTS = [
 
 @pytest.mark.parametrize(("options", "message"), BAD_ARGUMENTS)
 def test_bad_argument__is_refused_before_any_work(raw_file, options, message):
-    """The error says what was wrong, when the loader is built."""
+    """The constructor raises an error that names the problem."""
     with pytest.raises(PipelineError, match=message):
         Loader(raw_file, **{"batch_size": 8, "seed": 0, **options})
 

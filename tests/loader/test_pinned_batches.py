@@ -140,7 +140,7 @@ def as_bytes(value):
 
 
 def cases(paths):
-    """Name → checksum of every case: each pipeline in order, and SimCLR's views under every option."""
+    """Yield name and checksum function of every pipeline, and of SimCLR under every option."""
     for kind, path in paths.items():
         for name, pipeline in PIPELINES.items():
             if kind == "raw" or name != "stored":

@@ -1,4 +1,4 @@
-"""The preview figure: the right samples, the views of the loader, and boxes where the views were cut out."""
+"""The preview figure: its samples, views and crop boxes."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ PATCHES = [RandomPatchCrop(8, patch=8)]  # cut out, not resized: a view is its b
 
 
 def test_preview_samples__show_what_their_boxes_enclose(jpeg_file, jpeg_images):
-    """Without other transforms a view equals its box of the original, which is the decoded image."""
+    """Without other transforms, a view equals its crop box of the original."""
     samples = preview_samples(jpeg_file, PATCHES, num_samples=6, seed=3)
     assert len({sample.sample_id for sample in samples}) == 6
     for sample in samples:
@@ -35,7 +35,7 @@ def test_preview_samples__show_what_their_boxes_enclose(jpeg_file, jpeg_images):
 
 
 def test_preview_samples__are_those_of_the_loader(jpeg_file):
-    """The same seed and epoch give the views that a loader renders of these samples in a whole epoch."""
+    """The views are those of a loader over all samples with the same seed and epoch."""
     pipeline = views.simclr(size=16)
     samples = preview_samples(jpeg_file, pipeline, num_samples=4, seed=5, epoch=2)
     with Loader(jpeg_file, batch_size=23, seed=5, pipelines={"image": pipeline}) as loader:
@@ -60,7 +60,7 @@ def test_preview_samples__follow_seed_and_size_of_the_file(raw_file):
 
 
 def test_preview_figure__draws_a_box_for_every_view(raw_file):
-    """Each row holds the original with one box per view, then the views; the boxes are those of the table."""
+    """Each row has the original with one box per view, then the views."""
     pipeline = views.emp_ssl(n=3, patch=9, size=18)
     figure = preview_figure(raw_file, pipeline, num_samples=2, seed=1)
     samples = preview_samples(raw_file, pipeline, num_samples=2, seed=1)
@@ -95,7 +95,7 @@ def test_preview_figure__without_view_axis(raw_file):
 
 
 def test_caption__names_what_happened():
-    """Only what changed the view is named, with the blur's sigma; a second transform of a kind is looked up under its own name."""
+    """The caption names only transforms that changed the view, including a second one of a kind."""
     crop, flip, jitter = RandomResizedCrop(8), RandomHorizontalFlip(), RandomColorJitter()
     view = [
         crop,

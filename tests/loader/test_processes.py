@@ -34,7 +34,7 @@ print("left")
 
 @pytest.mark.parametrize(("program", "word"), [(FORK, "same"), (EXIT, "left")])
 def test_loader__survives_a_fork_and_the_end_of_the_interpreter(raw_file, program, word):
-    """A forked child gets threads of its own and the same pixels; an interpreter that ends in mid-epoch ends, and quietly."""
+    """A forked child renders the same pixels; an interpreter can exit within an epoch."""
     run = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, raw_file],
         capture_output=True,

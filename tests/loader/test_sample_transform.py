@@ -69,7 +69,7 @@ def epoch(path, pipeline, **options):
 
 
 def test_apply__changes_each_view_by_its_own_numbers(raw_file):
-    """Behind the crop, a view is the plain view with the square that its drawn parameters describe."""
+    """A view is the view without the transform, plus the square at the drawn position."""
     plain = epoch(raw_file, [MultiView([CenterCrop(12)], n=2)])
     erased = epoch(raw_file, [MultiView([CenterCrop(12), Erase()], n=2)])
     corners = set()
@@ -104,7 +104,7 @@ def test_views__do_not_depend_on_how_they_are_made(jpeg_file, options):
 
 
 def test_order__is_that_of_the_pipeline(raw_file):
-    """What stands behind it sees the square: a blur smears it, a normalization maps it, a second one paints over it."""
+    """Later transforms see the square: a blur smears it, and a second square covers it."""
     plain = epoch(raw_file, [CenterCrop(12), Erase(seed=1)])
     blurred = epoch(raw_file, [CenterCrop(12), Erase(seed=1), GaussianBlur(1.0, sigma=(2.0, 2.0))])
     twice = epoch(raw_file, [CenterCrop(12), Erase(seed=1), Erase(side=2, value=0)])
@@ -134,7 +134,7 @@ def test_gpu__is_refused(raw_file):
 
 
 def test_error__reaches_the_loop(raw_file):
-    """What `apply` raises is raised where the batch is asked for."""
+    """An error in `apply` is raised in the consumer."""
 
     class Broken(SampleTransform):
         def apply(self, view, parameters):

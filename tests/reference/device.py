@@ -13,7 +13,7 @@ from tests.reference.kernel import render_rows
 
 
 class ReferenceDevice:
-    """Device that renders on the CPU from the arguments of a launch; it counts copies and launches."""
+    """Device that renders on the CPU; it counts copies and launches."""
 
     def __init__(self, device):
         self.device, self.num_copies, self.num_launches = device, 0, 0

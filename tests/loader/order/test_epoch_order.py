@@ -1,4 +1,4 @@
-"""Orders: every sample once, a pure function of what they depend on; and where a quasi-random one reads."""
+"""Orders of an epoch, and the pages that a quasi-random order reads."""
 
 import os
 import warnings
@@ -64,14 +64,14 @@ def layouts():
     return st.builds(make_layout, pages, st.integers(1, 12))
 
 
-def make_layout(pages, group_pages):
-    numbers, places = np.unique(np.array(pages, np.int64), return_inverse=True)
-    return PageLayout(numbers, places, np.ones(len(numbers), bool), group_pages)
+def make_layout(pages, pages_per_group):
+    numbers, page_indices = np.unique(np.array(pages, np.int64), return_inverse=True)
+    return PageLayout(numbers, page_indices, np.ones(len(numbers), bool), pages_per_group)
 
 
 @given(layout=layouts(), seed=st.integers(0, 2**64 - 1), epoch=st.integers(0, 10**6))
 def test_quasi_random__is_a_permutation_within_groups_of_pages(layout, seed, epoch):
-    """Every position comes once; each group holds all samples of at most `group_pages` pages, and all pages belong to one group."""
+    """Each position occurs once; a group has all samples of at most `pages_per_group` pages."""
     order, schedule = layout.shuffle(seed, epoch)
     assert sorted(order) == list(range(len(layout.page_indices)))
     assert sorted(schedule.page_numbers) == list(layout.page_numbers)
@@ -87,7 +87,7 @@ def test_quasi_random__is_a_permutation_within_groups_of_pages(layout, seed, epo
 
 @given(layout=layouts(), seed=st.integers(0, 99))
 def test_window__needs_at_most_two_groups_of_pages(layout, seed):
-    """Samples in a row, no more than the smallest group has, lie on at most twice the pages of a group: the budget."""
+    """Consecutive samples, as many as a group has, need at most twice the pages of a group."""
     order, schedule = layout.shuffle(seed, 0)
     length = int(np.diff(schedule.sample_starts).min(initial=len(order)))
     for start in range(len(order) - length + 1):
@@ -101,22 +101,22 @@ def test_window__needs_at_most_two_groups_of_pages(layout, seed):
 def test_read_ahead__asks_for_every_page_once_before_it_is_used_and_one_group_ahead_at_most(
     layout, seed, step, first
 ):
-    """From any position on, the pages of all samples to come are asked for no later than with their batch, and none twice."""
+    """From any position on, each page is requested once, no later than its first batch."""
     order, schedule = layout.shuffle(seed, 3)
-    asked = []
+    requested = []
     ahead = PageReadAhead(None, schedule, first := min(first, len(order)))
     for start in range(first, len(order), step):
         stop = min(start + step, len(order))
-        asked += [job.args[1] for job in ahead.advance(stop)]
-        assert set(layout.page_numbers[layout.page_indices[order[start:stop]]]) <= set(asked)
+        requested += [job.args[1] for job in ahead.advance(stop)]
+        assert set(layout.page_numbers[layout.page_indices[order[start:stop]]]) <= set(requested)
         group = np.searchsorted(schedule.sample_starts, stop - 1, side="right") - 1
-        assert set(asked) <= set(
+        assert set(requested) <= set(
             schedule.page_numbers[
                 : schedule.page_starts[min(group + 2, len(schedule.page_starts) - 1)]
             ]
         )
-    assert len(asked) == len(set(asked))
-    assert not set(asked) & set(schedule.page_numbers[: schedule.first_page(first)])
+    assert len(requested) == len(set(requested))
+    assert not set(requested) & set(schedule.page_numbers[: schedule.first_page(first)])
 
 
 def test_shuffle__depends_on_seed_epoch_and_group():
@@ -131,7 +131,7 @@ def test_shuffle__depends_on_seed_epoch_and_group():
 
 
 def test_shuffle__mixes_pages_and_samples_evenly():
-    """Over 400 epochs each of 8 pages comes first, and each of a group's 40 samples comes first, about equally often."""
+    """Over 400 epochs, each page is first about equally often, and so is each sample of a group."""
     layout = make_layout(np.repeat(np.arange(8), 20), 2)
     drawn = [layout.shuffle(5, epoch) for epoch in range(400)]
     first_pages = np.bincount([schedule.page_numbers[0] for _, schedule in drawn], minlength=8)
@@ -145,7 +145,7 @@ def test_shuffle__mixes_pages_and_samples_evenly():
 
 
 def test_pages__are_those_of_the_stored_values(paged_file, scalar_file):
-    """A sample lies on the page of whichever of its fields stores something, else on that of its record."""
+    """The page of a sample is the page of its stored values, or of its record if it has none."""
     with Reader(paged_file) as reader:
         pointers, sizes = reader.extents("blob")
         expected = np.where(sizes > 0, pointers // PAGE, 0)
@@ -163,7 +163,7 @@ def test_pages__are_those_of_the_stored_values(paged_file, scalar_file):
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_quasi_random__serves_ranks(paged_file, world_size, drop_last):
-    """Ranks take equally many steps and together read what one rank would, step by step."""
+    """Ranks take the same number of steps and together read the samples of one rank in each."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -184,7 +184,7 @@ def test_quasi_random__serves_ranks(paged_file, world_size, drop_last):
     "indices", [range(5, 40), [60, 3, 3, 17, 8, 59], np.arange(61) % 3 == 0, [11]]
 )
 def test_quasi_random__serves_any_selection(paged_file, scalar_file, indices):
-    """Each selected sample comes as often as it was selected, from files with page data and without."""
+    """Each sample occurs as often as it was selected, in files with page data and without."""
     chosen = np.flatnonzero(indices) if isinstance(indices, np.ndarray) else list(indices)
     assert sorted(np.concatenate(ids(paged_file, indices=indices))) == sorted(chosen)
     assert sorted(np.concatenate(ids(scalar_file, indices=chosen))) == sorted(chosen)
@@ -214,7 +214,7 @@ def test_quasi_random__filters(paged_file):
 @pytest.mark.parametrize("taken", [0, 1, 7, 16])
 @pytest.mark.parametrize("other", [{}, {"batch_size": 2}, {"num_workers": 0}])
 def test_quasi_random__resumes(paged_file, taken, other):
-    """What follows a saved state is what an unbroken run gives."""
+    """A resumed run continues like an uninterrupted one."""
     with Loader(paged_file, 4, seed=1, **QUASI) as loader:
         unbroken = [np.concatenate([batch.ids for batch in loader]).tolist() for _ in range(2)]
         loader.set_epoch(0)
@@ -230,7 +230,7 @@ def test_quasi_random__resumes(paged_file, taken, other):
 
 
 def test_state__of_another_budget_is_refused(paged_file):
-    """The budget is part of the order, so a state from another one raises and says both; other orders do not care."""
+    """A state with other `shuffle_bytes` raises and names both values; other orders ignore them."""
     with Loader(paged_file, 4, seed=1, **QUASI) as loader:
         state = loader.state_dict()
     with Loader(paged_file, 4, seed=1, **{**QUASI, "shuffle_bytes": 6 * PAGE}) as other:
@@ -250,7 +250,7 @@ def test_state__of_another_budget_is_refused(paged_file):
 
 @pytest.mark.parametrize("budget", [0, -1, 1.5, None])
 def test_bad_budget__is_refused(paged_file, budget):
-    """A budget is a positive integer."""
+    """`shuffle_bytes` must be a positive integer."""
     with pytest.raises(PipelineError, match="shuffle_bytes must be an integer >= 1"):
         Loader(paged_file, 4, shuffle_bytes=budget)
 
@@ -258,20 +258,22 @@ def test_bad_budget__is_refused(paged_file, budget):
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the platform takes no advice")
 def test_loader__asks_for_the_pages_it_reads(paged_file, monkeypatch):
     """An epoch asks for every dense page once, page by page; other orders ask for nothing."""
-    asked = []
+    requested = []
     monkeypatch.setattr(
-        os, "posix_fadvise", lambda file, start, size, advice: asked.append((start, size, advice))
+        os,
+        "posix_fadvise",
+        lambda file, start, size, advice: requested.append((start, size, advice)),
     )
     ids(paged_file)
     with Reader(paged_file) as reader:
         layout = page_layout(reader, np.arange(61), ["blob"], 4 * PAGE, 1)
-    assert sorted(asked) == [
+    assert sorted(requested) == [
         (number * PAGE, PAGE, os.POSIX_FADV_WILLNEED)
         for number in layout.page_numbers[layout.is_dense]
     ]
-    asked.clear()
+    requested.clear()
     ids(paged_file, order=OrderOption.RANDOM)
-    assert asked == []
+    assert requested == []
 
 
 def test_substitute__is_the_next_sample_of_the_order(tmp_path):
@@ -289,6 +291,6 @@ def test_substitute__is_the_next_sample_of_the_order(tmp_path):
         got = [int(i) for batch in loader for i in batch.ids]
         assert {failure.sample_id for failure in loader.failures} == {13}
     clean = np.concatenate(ids(path, pipelines={"note": None})).tolist()
-    place = clean.index(13)
-    following = clean[(place // 5 * 5 + 5 + place % 5) % 30]
+    position = clean.index(13)
+    following = clean[(position // 5 * 5 + 5 + position % 5) % 30]
     assert got == [following if i == 13 else i for i in clean]

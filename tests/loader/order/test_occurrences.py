@@ -1,4 +1,4 @@
-"""The same sample several times in an epoch: every place has views of its own."""
+"""Samples that occur several times in an epoch: each occurrence has its own views."""
 
 from collections import Counter
 from pathlib import Path
@@ -23,7 +23,7 @@ REPEATED = [4, 4, 4, 9, 4, 9, 2, 11, 4]
 
 
 def rendered(path, **options):
-    """Pairs of sample id and views of one epoch, place by place."""
+    """Pairs of sample id and views of one epoch, in order."""
     with Loader(path, **{"batch_size": 4, "pipelines": SIMCLR, **OPTIONS, **options}) as loader:
         return [
             (int(i), view)
@@ -32,9 +32,9 @@ def rendered(path, **options):
         ]
 
 
-def distinct(places):
+def distinct(positions):
     """Number of different views."""
-    return len({view.tobytes() for _, view in places})
+    return len({view.tobytes() for _, view in positions})
 
 
 def assert_same(found, expected):
@@ -45,19 +45,19 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("order", OrderOption)
 def test_copies__have_views_of_their_own(raw_file, jpeg_file, order):
-    """No two places of an epoch show the same views, and the first place of a sample shows those it has without the others."""
+    """All views differ; a first occurrence has the views of an epoch without repeats."""
     for path in (raw_file, jpeg_file):
-        places = rendered(path, indices=REPEATED, order=order)
-        assert Counter(i for i, _ in places) == Counter(REPEATED)
-        assert distinct(places) == len(REPEATED)
+        positions = rendered(path, indices=REPEATED, order=order)
+        assert Counter(i for i, _ in positions) == Counter(REPEATED)
+        assert distinct(positions) == len(REPEATED)
         alone = dict(rendered(path))
-        first = dict(reversed(places))
+        first = dict(reversed(positions))
         for sample_id, view in first.items():
             np.testing.assert_array_equal(view, alone[sample_id])
 
 
 def test_a_batch_of_copies__is_a_batch_of_views(raw_file):
-    """Eight copies of one sample in one batch are eight pairs of views, and other ones in the next epoch."""
+    """Eight copies of a sample in one batch have different views, also in the next epoch."""
     with Loader(
         raw_file, 8, indices=[3] * 8, order=OrderOption.RANDOM, pipelines=SIMCLR, **OPTIONS
     ) as loader:
@@ -85,7 +85,7 @@ def test_copies__do_not_depend_on_how_they_are_made(jpeg_file, options, order):
 
 
 def test_copies__do_not_depend_on_the_decoder(jpeg_file, monkeypatch):
-    """Nor does the rung of the ladder that decodes."""
+    """The selected decoder changes no pixel."""
     expected = rendered(jpeg_file, indices=REPEATED)
     monkeypatch.setenv("FFCV_SSL_DECODER", "pillow")
     assert_same(rendered(jpeg_file, indices=REPEATED), expected)
@@ -93,7 +93,7 @@ def test_copies__do_not_depend_on_the_decoder(jpeg_file, monkeypatch):
 
 @pytest.mark.parametrize("seed", [None, 8])
 def test_copies__differ_in_every_pass_and_tensor(raw_file, seed):
-    """Transforms with a seed of their own, transforms in several passes, and views of several sizes differ between copies."""
+    """Copies differ with seeded transforms, with several passes, and in all view sizes."""
     twice = [
         RandomResizedCrop(16, seed=seed),
         GaussianBlur(1.0, seed=seed),
@@ -126,7 +126,7 @@ def test_mapped_pipelines__differ_between_copies_and_share_their_decode(raw_file
 
 
 def test_params__are_those_of_each_place(raw_file):
-    """The tables of copies differ as their views do, and the boxes and flips in them are what was rendered."""
+    """Each copy has its own parameters; those of a first occurrence are as without copies."""
     with Loader(
         raw_file, 6, indices=[3, 5, 3, 3, 5, 7], pipelines=SIMCLR, with_params=True, **OPTIONS
     ) as loader:
@@ -140,7 +140,7 @@ def test_params__are_those_of_each_place(raw_file):
 
 
 def test_copies__are_rendered_alike_on_a_gpu(devices, jpeg_file):
-    """A GPU that renders gets the parameters of every place, with images sent per batch or kept there."""
+    """A GPU gets the parameters of every position, with images copied per batch or kept there."""
     fields = {"label": None, "vector": None, "note": None}
     expected = rendered(
         jpeg_file, indices=REPEATED, pipelines={**fields, "image": views.simclr(16)}
@@ -153,12 +153,12 @@ def test_copies__are_rendered_alike_on_a_gpu(devices, jpeg_file):
 
 
 def test_ranks_left_over__fill_the_step_with_other_views(raw_file):
-    """Where a last step has fewer samples than ranks, each rank that is left over gets views that no other place has."""
-    places = []
+    """If the last step has fewer samples than ranks, the other ranks get unique views."""
+    positions = []
     for rank in range(8):
-        places += rendered(raw_file, indices=[3, 3, 6], batch_size=1, rank=rank, world_size=8)
-    assert Counter(i for i, _ in places) == {3: 7, 6: 1}
-    assert distinct(places) == 8
+        positions += rendered(raw_file, indices=[3, 3, 6], batch_size=1, rank=rank, world_size=8)
+    assert Counter(i for i, _ in positions) == {3: 7, 6: 1}
+    assert distinct(positions) == 8
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def broken_file(tmp_path, jpeg_file, jpeg_images):
 
 @pytest.mark.parametrize("device", [False, True])
 def test_substitutes__show_views_that_come_nowhere_else(devices, broken_file, device):
-    """Several positions that one sample fills, and its own place, show different views: the same for any number of threads."""
+    """A substitute has other views at each position, for any number of threads."""
     pipeline = [*([ToDevice("cuda")] if device else []), *views.simclr(16)]
     options = {
         "on_error": "substitute",
@@ -185,14 +185,14 @@ def test_substitutes__show_views_that_come_nowhere_else(devices, broken_file, de
         ([4, 5, 6, 0, 1, 4, 6, 4], [1, 0, 0, 0, 1, 0, 0, 0]),
         (None, [0, 1, 2, 3, 8, 9, 10, *range(7, 23)]),
     ):
-        places = rendered(broken_file, indices=indices, **options)
-        assert distinct(places) == len(places)
-        assert [i for i, _ in places] == expected
-        assert_same(rendered(broken_file, indices=indices, num_workers=0, **options), places)
+        positions = rendered(broken_file, indices=indices, **options)
+        assert distinct(positions) == len(positions)
+        assert [i for i, _ in positions] == expected
+        assert_same(rendered(broken_file, indices=indices, num_workers=0, **options), positions)
 
 
 def test_substitutes__are_those_of_a_resumed_and_a_shared_epoch(broken_file):
-    """Resumed behind any batch, or shared by ranks with the same step, an epoch shows the same substitutes."""
+    """An epoch that is resumed, or shared by ranks with the same step, has the same substitutes."""
     options = {
         "on_error": "substitute",
         "order": OrderOption.RANDOM,
@@ -202,7 +202,7 @@ def test_substitutes__are_those_of_a_resumed_and_a_shared_epoch(broken_file):
     ranks = [
         rendered(broken_file, batch_size=2, rank=rank, world_size=2, **options) for rank in range(2)
     ]
-    assert_same([place for pair in zip(*ranks, strict=True) for place in pair], expected)
+    assert_same([position for pair in zip(*ranks, strict=True) for position in pair], expected)
     loader_options = {"pipelines": SIMCLR, **OPTIONS, **options}
     with Loader(broken_file, 4, **loader_options) as loader:
         batches = iter(loader)
@@ -219,7 +219,7 @@ def test_substitutes__are_those_of_a_resumed_and_a_shared_epoch(broken_file):
 
 
 def test_substitutes__try_no_sample_twice(broken_file):
-    """A damaged sample that fills most of the epoch is read once for each of its positions, not once for each of its copies."""
+    """A damaged sample with many copies is read once per position."""
     with Loader(
         broken_file,
         4,
@@ -234,7 +234,7 @@ def test_substitutes__try_no_sample_twice(broken_file):
 
 
 def test_unique_samples__cost_nothing(raw_file, monkeypatch):
-    """Without repeats the places are not counted, and the keys take in no word."""
+    """Without repeats, occurrences are not counted."""
     monkeypatch.setattr("ffcv_ssl.loader.order.epoch_order.occurrences", None)
     for order in OrderOption:
         for indices in (None, range(9, 30), np.arange(40) % 2 == 0):
@@ -246,9 +246,9 @@ def test_unique_samples__cost_nothing(raw_file, monkeypatch):
 
 def test_evaluation__of_copies_is_the_same(raw_file):
     """Where nothing is drawn copies look alike, as they should."""
-    places = rendered(raw_file, indices=[3] * 4, pipelines={"image": views.plain(16)})
-    assert distinct(places) == 1
+    positions = rendered(raw_file, indices=[3] * 4, pipelines={"image": views.plain(16)})
+    assert distinct(positions) == 1
     assert torch.equal(
-        torch.from_numpy(places[0][1]),
+        torch.from_numpy(positions[0][1]),
         torch.from_numpy(dict(rendered(raw_file, pipelines={"image": views.plain(16)}))[3]),
     )

@@ -1,4 +1,4 @@
-"""Samples drawn by weight or by class: how often, in which order, and what is refused."""
+"""Weighted and balanced sampling: frequencies, order, and errors."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def drawn_ids(path, **options):
 
 @given(st.lists(st.integers(0, 9), max_size=60).map(np.array))
 def test_occurrences__count_the_equal_entries_before(ids):
-    """Each entry's number is that of equal entries before it; there are repeats where one is not 0."""
+    """`occurrences` counts earlier equal entries; `has_repeats` is true if there are any."""
     ids = ids.astype(np.int64)
     expected = [list(ids[:i]).count(ids[i]) for i in range(len(ids))]
     assert occurrences(ids).tolist() == expected
@@ -69,7 +69,7 @@ def test_draws__follow_the_weights(weights, seed):
 
 
 def test_draws__do_not_depend_on_each_other():
-    """Neighbouring places of an epoch, and the same place in neighbouring epochs, are uncorrelated."""
+    """Draws at neighboring positions, and in consecutive epochs, are uncorrelated."""
     weights = Weights(np.ones(20_000))
     first, second = weights.draw(0, 0), weights.draw(0, 1)
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
@@ -84,7 +84,7 @@ def test_draws__do_not_depend_on_each_other():
     seed=st.integers(0, 2**64 - 1),
 )
 def test_draws__never_give_a_weight_of_zero(weights, seed):
-    """Zeros anywhere, denormal weights and sums that overflow: only samples that have a weight are drawn."""
+    """With denormal weights and overflowing sums, no sample of weight 0 is drawn."""
     values = np.array(weights)
     positions = Weights(values).draw(seed, 0)
     assert len(positions) == len(values)
@@ -93,7 +93,7 @@ def test_draws__never_give_a_weight_of_zero(weights, seed):
 
 @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 1 / 3, 1 / 3, 1 / 3, 0], [3, 1e-30, 0]])
 def test_draws__at_the_edges_of_the_hash(weights, monkeypatch):
-    """The smallest hash draws the first sample that has a weight, the largest the last one that can be drawn."""
+    """The smallest hash draws the first possible sample, the largest the last one."""
     for bits, expected in (
         (0, np.flatnonzero(weights)[0]),
         (2**64 - 1, {3: 0, 5: 3}[len(weights)]),
@@ -114,7 +114,7 @@ PINNED = [5, 3, 3, 3, 5, 5]
 
 
 def test_weights__are_one_per_entry_of_indices(tail_file):
-    """A sample that stands twice in `indices` has two weights, and a mask selects before the weights count."""
+    """A sample that occurs twice in `indices` has two weights; a mask comes first."""
     indices = [7, 3, 7, 160]
     assert set(drawn_ids(tail_file, indices=indices, weights=[0, 1, 0, 1])) == {3, 160}
     assert set(
@@ -150,7 +150,7 @@ def test_balanced__makes_classes_equally_likely(tail_file):
 
 
 def test_balanced__is_what_its_weights_are(tail_file):
-    """It draws what weights of one over the size of the class draw, so a state of one fits the other."""
+    """`balanced` equals weights of 1 / class size, so both accept each other's states."""
     chosen = np.arange(90, 166)
     labels = LONG_TAIL[chosen]
     weights = 1 / np.array([(labels == label).sum() for label in labels])
@@ -164,7 +164,7 @@ def test_balanced__is_what_its_weights_are(tail_file):
 
 
 def test_quasi_random__sorts_the_draws_by_page(tail_file):
-    """The samples of an epoch are those that RANDOM draws, and each page of the file is read once."""
+    """QUASI_RANDOM draws the samples that RANDOM draws, and reads each page of the file once."""
     options = {"balanced": "label", "shuffle_bytes": 2 * PAGE}
     quasi = drawn_ids(tail_file, order=OrderOption.QUASI_RANDOM, **options)
     at_random = drawn_ids(tail_file, **options)
@@ -196,7 +196,7 @@ def test_quasi_random__asks_only_for_pages_that_are_drawn_from(tail_file):
     [{"weights": np.arange(40)}, {"balanced": "label"}, {"indices": [3] * 17 + [5, 3, 8] * 8}],
 )
 def test_draws__are_shared_by_ranks_and_resumed(raw_file, how, drop_last):
-    """Any rank layout, batch size, thread count and resume point gives the samples and pixels of one run, place by place."""
+    """Ranks, batch size, threads and resume point change no sample and no pixel at any position."""
     options = {
         **DRAWN,
         "drop_last": drop_last,
@@ -224,10 +224,10 @@ def test_draws__are_shared_by_ranks_and_resumed(raw_file, how, drop_last):
                 with Loader(raw_file, size, **shared) as resumed:
                     resumed.load_state_dict(state)
                     for step, batch in zip(steps, resumed, strict=False):
-                        for place, (i, view) in enumerate(
+                        for position, (i, view) in enumerate(
                             zip(batch.ids, batch.image.numpy(), strict=True)
                         ):
-                            found[step * size * world_size + place * world_size + rank] = (
+                            found[step * size * world_size + position * world_size + rank] = (
                                 int(i),
                                 view,
                             )
@@ -236,9 +236,9 @@ def test_draws__are_shared_by_ranks_and_resumed(raw_file, how, drop_last):
         )  # by ranks left over in the last step
         assert set(range(len(expected))) <= set(found) <= set(range(num_filled))
         assert len({view.tobytes() for _, view in found.values()}) == len(found)
-        for place, (i, view) in enumerate(expected):
-            assert found[place][0] == i
-            np.testing.assert_array_equal(found[place][1], view)
+        for position, (i, view) in enumerate(expected):
+            assert found[position][0] == i
+            np.testing.assert_array_equal(found[position][1], view)
 
 
 def test_length__is_that_of_the_selection(tail_file):
@@ -260,7 +260,7 @@ def test_epochs__draw_anew_and_repeat(tail_file):
 
 
 def test_state__of_other_weights_is_refused(raw_file):
-    """A state goes on with the weights it was taken with: others, none, or another `balanced` raise."""
+    """A state is accepted only with the weights with which it was saved."""
     ways = [{"weights": np.arange(40)}, {"weights": np.arange(40)[::-1]}, {"balanced": "label"}, {}]
     loaders = [Loader(raw_file, 8, **DRAWN, **how) for how in ways]
     for i, loader in enumerate(loaders):
@@ -301,7 +301,7 @@ def test_filter__carries_the_weights(tail_file):
 
 
 def test_weights__are_copied(raw_file):
-    """What the caller does to an array of weights or indices later changes nothing, nor in a filtered loader."""
+    """Later changes to weights or indices affect neither the loader nor a filtered loader."""
     weights, indices = np.ones(20), np.arange(20)
     with Loader(raw_file, 20, weights=weights, indices=indices, **DRAWN) as loader:
         first = next(iter(loader)).ids
@@ -378,7 +378,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("options", "error", "message"), REFUSED)
 def test_bad_weights__are_refused(raw_file, options, error, message):
-    """When the loader is built, with the file, what was given and what was wanted."""
+    """The constructor raises; the message names the file, the given and the expected value."""
     with pytest.raises(error, match=message) as caught:
         Loader(raw_file, 8, **{**DRAWN, **options})
     assert isinstance(caught.value, FfcvSslError)

@@ -1,4 +1,4 @@
-"""What the loader does with bytes that are not those that were written, and with records that lie."""
+"""Damaged stored bytes, and records with wrong sizes."""
 
 from pathlib import Path
 
@@ -47,11 +47,11 @@ def photos(tmp_path, jpeg_images):
         [(image, bytes([i]) * 9) for i, image in enumerate(jpeg_images[:12])],
     )
     with BetonReader(path) as reader:
-        places = {
-            name: [tuple(map(int, place)) for place in zip(*reader.extents(name), strict=True)]
+        extents = {
+            name: [tuple(map(int, extent)) for extent in zip(*reader.extents(name), strict=True)]
             for name in fields
         }
-    return path, places
+    return path, extents
 
 
 def failing_ids(path, pipelines, **options):
@@ -65,32 +65,32 @@ def failing_ids(path, pipelines, **options):
 def test_every_mode__notices_a_flipped_bit_anywhere_in_a_payload(
     photos, monkeypatch, mode, compiled
 ):
-    """Header, entropy-coded data that no view shows, end marker: the sample fails, the others do not."""
-    path, places = photos
+    """A flipped bit in header, entropy-coded data or end marker fails its sample."""
+    path, extents = photos
     if not compiled:
         if mode["decode"] == "fast":
-            pytest.skip("the ladder does not scale")
+            pytest.skip("Python does not scale")
         monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
-    for sample_id, share in ((1, 0.0), (4, 0.3), (6, 0.6), (9, 1.0)):
-        pointer, size = places["image"][sample_id]
-        flip(path, pointer + int(share * (size - 1)))
+    for sample_id, fraction in ((1, 0.0), (4, 0.3), (6, 0.6), (9, 1.0)):
+        pointer, size = extents["image"][sample_id]
+        flip(path, pointer + int(fraction * (size - 1)))
     failed, seen = failing_ids(path, {"image": SMALL_VIEW, "text": []}, **mode)
     assert failed == {1, 4, 6, 9}
     assert seen == set(range(12)) - failed
 
 
 def test_without_crc32_of_the_library__python_checks(photos, monkeypatch):
-    """Where zlib's function cannot be reached by address, compiled code does not read what has checksums."""
-    path, places = photos
+    """If zlib's `crc32` has no address, Python reads and checks the values."""
+    path, extents = photos
     monkeypatch.setattr(stored_images, "crc32_address", lambda: 0)
-    flip(path, places["image"][5][0] + places["image"][5][1] - 1)
+    flip(path, extents["image"][5][0] + extents["image"][5][1] - 1)
     assert failing_ids(path, {"image": SMALL_VIEW})[0] == {5}
 
 
 def test_values_that_are_no_images__are_checked_too(photos):
     """A flipped bit in a bytes field fails its sample by name."""
-    path, places = photos
-    flip(path, places["text"][2][0] + 3)
+    path, extents = photos
+    flip(path, extents["text"][2][0] + 3)
     with (
         Loader(path, pipelines={"image": SMALL_VIEW}, **OPTIONS) as loader,
         pytest.raises(SampleError, match=r"sample 2, field 'text'.*checksum"),
@@ -99,7 +99,7 @@ def test_values_that_are_no_images__are_checked_too(photos):
 
 
 def test_raw_pixels__are_checked(tmp_path, raw_images):
-    """Raw pixels decode whatever they are; their checksum tells."""
+    """The checksum detects damaged raw pixels, which always decode."""
     path = write(
         tmp_path / "raw.beton",
         {"image": RGBImageField("raw")},
@@ -145,7 +145,7 @@ def test_sealed_and_older_files__give_the_same_pixels(photos, tmp_path):
 
 @pytest.fixture
 def liar(tmp_path, jpeg_images):
-    """A file without checksums whose sample 2 claims 65,535 x 65,535 pixels, and sample 4 6,000 x 6,000."""
+    """A file without checksums whose records of samples 2 and 4 have sizes that are too large."""
     path = write(
         tmp_path / "liar.beton",
         {"image": RGBImageField("jpg"), "label": IntField()},
@@ -168,15 +168,15 @@ def liar(tmp_path, jpeg_images):
     "mode", [{"decode": "exact"}, {"decode": "full"}, {"cache": "ram"}, {"cache": "auto"}], ids=str
 )
 def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatch, mode, compiled):
-    """A claim above the limit, or other than the JPEG's own header, fails the sample; nothing large is allocated."""
+    """A wrong or too large recorded size fails the sample before memory is allocated."""
     if not compiled:
         monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
-    asked = []
+    sizes = []
     original = decode.ThreadMemory.buffer
     monkeypatch.setattr(
         decode.ThreadMemory,
         "bytes",
-        lambda self, name, size: asked.append(size) or original(self, name, size),
+        lambda self, name, size: sizes.append(size) or original(self, name, size),
     )
     with Loader(
         liar, pipelines={"image": SMALL_VIEW}, on_error="skip", **mode, **OPTIONS
@@ -189,7 +189,7 @@ def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatc
     assert batch.ids.tolist() == [0, 1, 3, 5]
     assert "limit against decompression bombs" in messages[2]
     assert "JPEG has 43 x 34 pixels, but its record says 6000 x 6000" in messages[4]
-    assert max(asked) < 1 << 20
+    assert max(sizes) < 1 << 20
     with (
         BetonReader(liar) as reader,
         pytest.raises(SampleError, match=r"sample 2.*limit against decompression bombs"),
@@ -198,7 +198,7 @@ def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatc
 
 
 def test_limit__is_one_option(jpeg_file, monkeypatch):
-    """The environment variable lowers or raises the limit of writer, reader and loader; nonsense is refused."""
+    """The environment variable sets the limit everywhere; invalid values raise."""
     monkeypatch.setenv(limits.VARIABLE, "100")
     monkeypatch.setattr(decode, "HUGE_PIXELS", 50)
     with (
@@ -237,7 +237,7 @@ def test_no_memory__is_an_error_of_the_sample(jpeg_file, monkeypatch):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_blemished_jpegs__load(tmp_path, jpeg_images, monkeypatch, compiled):
-    """Kept unchecked, as FFCV does, an image with stray bytes after its last block has the pixels of the sound one."""
+    """An image with stray bytes after its last block has the pixels of the image without them."""
     if not compiled:
         monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
     field = {"image": RGBImageField("jpg", check="header")}
@@ -257,17 +257,17 @@ def test_blemished_jpegs__load(tmp_path, jpeg_images, monkeypatch, compiled):
 
 
 def test_without_checksums__damage_may_go_unnoticed_until_the_file_is_sealed(photos, tmp_path):
-    """What BETON.md says of files of FFCV's: some flipped bits give other pixels without a word; in a sealed file none does."""
-    path, places = photos
+    """Without checksums, some flipped bits change pixels unnoticed; with checksums, none."""
+    path, extents = photos
     sound = tmp_path / "sound.beton"
     sound.write_bytes(Path(path).read_bytes())
     rewrite(sound, without_block)
-    pointer, size = places["image"][0]
+    pointer, size = extents["image"][0]
     middle = pointer + size * 3 // 4  # in the entropy-coded data
     crop = {"image": [CenterCrop(24, ratio=1.0)]}
 
     def outcomes(source, decode):
-        """How often one flipped bit was an error, changed the views in silence, or did not matter."""
+        """Count how often a flipped bit raised an error, changed the views, or neither."""
         found = {"error": 0, "other pixels": 0, "same": 0}
         expected = None
         for offset in [None, *range(middle, middle + 40)]:

@@ -1,4 +1,4 @@
-"""The compiled chunk: the same views as the ladder gives, and a status for every failure."""
+"""The compiled chunk: the same views as Python's decoders, and a status for each failure."""
 
 import ctypes
 import io
@@ -34,7 +34,7 @@ PIPELINES = {
         MultiView([[RandomResizedCrop(9)], [CenterCrop(8), NormalizeImage(mean=128, std=50)]])
     ],
 }
-needs_shim = pytest.mark.skipif(
+needs_native = pytest.mark.skipif(
     decoder_name() != "native", reason="the native decoder is not built"
 )
 
@@ -54,8 +54,8 @@ def assert_equal(a, b):
 
 @pytest.mark.parametrize("name", PIPELINES)
 @pytest.mark.parametrize("file", ["jpeg_file", "raw_file"])
-def test_compiled_and_ladder__give_the_same_views(request, monkeypatch, name, file):
-    """Compiled code, the ladder with boxes and the ladder with full decodes agree in every bit."""
+def test_compiled_and_python__give_the_same_views(request, monkeypatch, name, file):
+    """Compiled code, Python with boxes, and full decodes agree in every bit."""
     path = request.getfixturevalue(file)
     here = epoch(path, PIPELINES[name])
     assert_equal(here, epoch(path, PIPELINES[name], decode="full"))
@@ -63,9 +63,9 @@ def test_compiled_and_ladder__give_the_same_views(request, monkeypatch, name, fi
     assert_equal(here, epoch(path, PIPELINES[name]))
 
 
-@needs_shim
+@needs_native
 def test_jpegs__are_decoded_in_compiled_code(jpeg_file, monkeypatch):
-    """With the shim no JPEG passes through Python."""
+    """With the native decoder, Python decodes no JPEG."""
     monkeypatch.setattr(
         decode.ImageDecoder,
         "_read_into",
@@ -74,9 +74,9 @@ def test_jpegs__are_decoded_in_compiled_code(jpeg_file, monkeypatch):
     assert len(epoch(jpeg_file, PIPELINES["simclr"])) == 4
 
 
-@needs_shim
+@needs_native
 def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
-    """A damaged sample is not decoded, one beyond the end of the file is not read, and the others are done."""
+    """A damaged sample and one beyond the end of the file have statuses of their own."""
     seen = {}
     original = cpu.CpuRenderer._render_chunk
 
@@ -106,7 +106,7 @@ def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
     )
 
 
-@needs_shim
+@needs_native
 def test_interrupted_read__is_tried_again(jpeg_file, monkeypatch):
     """A sample that compiled code could not read once is rendered all the same."""
     expected = epoch(jpeg_file, PIPELINES["simclr"])
@@ -126,9 +126,9 @@ def test_interrupted_read__is_tried_again(jpeg_file, monkeypatch):
     assert failures == [5]
 
 
-@needs_shim
+@needs_native
 def test_fast__reads_images_scaled_in_the_dct(jpeg_file, jpeg_images):
-    """A view reads the image that Pillow's draft mode gives at its scale, the smallest that needs no enlargement."""
+    """A view reads the image of Pillow's draft mode at the smallest sufficient scale."""
     seen = set()
     with Loader(
         jpeg_file,
@@ -151,7 +151,7 @@ def test_fast__reads_images_scaled_in_the_dct(jpeg_file, jpeg_images):
     assert seen == {1, 2, 4}
 
 
-@needs_shim
+@needs_native
 def test_fast__does_not_depend_on_other_views(jpeg_file):
     """A view alone has the pixels that it has beside others."""
     small = [[RandomResizedCrop(3, scale=(0.5, 1))], [CenterCrop(5, ratio=1.0)]]
@@ -171,7 +171,7 @@ def test_fast__without_the_native_decoder_is_refused(jpeg_file, monkeypatch):
 
 
 def test_short_reads__are_continued(tmp_path):
-    """Where the system's `pread` gives half of what was asked, as network file systems may, compiled code reads on."""
+    """Compiled code continues after a short `pread`, which network file systems may return."""
     path = tmp_path / "bytes"
     path.write_bytes(bytes(range(256)) * 4)
     calls = []

@@ -1,4 +1,4 @@
-"""Views that a GPU renders: what reaches it, and what becomes of it. The GPU is `tests.reference.device`, or a real one."""
+"""Views that a GPU renders. The GPU is `tests.reference.device`, or a real one."""
 
 import logging
 
@@ -94,7 +94,7 @@ def assert_equal(views, expected):
 def test_device__gets_what_gives_the_views_of_the_cpu(
     devices, jpeg_file, name, decoder, monkeypatch
 ):
-    """From one buffer per batch, with one launch per tensor and pass: small and large views, all dtypes, layouts and decoders."""
+    """One copy per batch, and one launch per tensor and pass, give the views of the CPU."""
     if decoder != "native":
         monkeypatch.setenv("FFCV_SSL_DECODER", decoder)
     expected = epoch(jpeg_file, PIPELINES[name])
@@ -117,7 +117,7 @@ def test_device__gets_what_gives_the_views_of_the_cpu(
     ids=str,
 )
 def test_device__under_all_options(devices, jpeg_file, options):
-    """Placement, decode planning, threads and selection change nothing."""
+    """Cache, decode mode, threads and selection change no pixel."""
     pipeline = PIPELINES["sizes"]
     on_device = epoch(jpeg_file, [ToDevice("cuda"), *pipeline], **options)
     assert_equal(
@@ -131,7 +131,7 @@ def test_device__under_all_options(devices, jpeg_file, options):
 
 
 def test_device__holds_all_images(devices, jpeg_file, monkeypatch):
-    """Under cache="device" the images travel once, before the first batch, and are not read again."""
+    """With cache="device", the images are copied once, before the first batch."""
     monkeypatch.setattr("ffcv_ssl.loader.render.gpu.BLOCK_BYTES", 10_000)
     expected = epoch(jpeg_file, PIPELINES["simclr"], indices=range(20))
     pipelines = only(jpeg_file, [ToDevice("cuda"), *PIPELINES["simclr"]])
@@ -170,7 +170,7 @@ def test_device__raw_images(devices, raw_file):
 
 
 def test_device__with_scaled_decode(devices, jpeg_file):
-    """Views that read the image at different scales find each its own part."""
+    """Views that read the image at different scales each read their own part."""
     if decoder_name() != "native":
         pytest.skip("decode='fast' needs the native decoder")
     pipeline = multi_crop((9, 4), counts=(2, 3), scales=((0.5, 1.0), (0.2, 0.4)))
@@ -183,7 +183,7 @@ def test_device__with_scaled_decode(devices, jpeg_file):
 
 @pytest.mark.parametrize("on_error", ["skip", "substitute"])
 def test_device__damaged_samples(devices, damaged_file, on_error, caplog):
-    """A skipped sample is missing, and a substitute comes as late as it comes: the batches are those of the CPU."""
+    """With skipped and with substituted samples, the batches are those of the CPU."""
     caplog.set_level(logging.CRITICAL)
     options = {"on_error": on_error, "decode": "full"}
     expected = epoch(damaged_file, PIPELINES["simclr"], **options)
@@ -199,7 +199,7 @@ def test_device__damaged_samples(devices, damaged_file, on_error, caplog):
 
 
 def test_device__substitute_of_a_substitute(devices, tmp_path, caplog):
-    """Where the first substitute has another size and fails in the second field, nothing of it is left in the first."""
+    """If a substitute fails in the second field, nothing of it remains in the first."""
     caplog.set_level(logging.CRITICAL)
     sizes = [(20, 30), (20, 30), (20, 30), (25, 33), (20, 30), (20, 30)]
     samples = [(photo_like(*size, i), photo_like(24, 24, 10 + i)) for i, size in enumerate(sizes)]
@@ -224,7 +224,7 @@ def test_device__substitute_of_a_substitute(devices, tmp_path, caplog):
 
 
 def test_device__image_and_mask_share_their_geometry(devices, tmp_path):
-    """Two stored fields draw the same crops and flips: the mask, resampled to the nearest pixel, stays a mask."""
+    """Two stored fields draw the same crops and flips; a mask keeps its two values."""
     path = tmp_path / "masks.beton"
     fields = {"image": RGBImageField("raw"), "mask": RGBImageField("raw")}
     images = [photo_like(30 + i, 41 - i, i) for i in range(6)]
@@ -248,7 +248,7 @@ def test_device__image_and_mask_share_their_geometry(devices, tmp_path):
 
 
 def test_device__says_why_a_scaled_decode_fails(devices, damaged_file):
-    """Under decode="fast" the reason is the decoder's."""
+    """With decode="fast", the message contains the decoder's reason."""
     if decoder_name() != "native":
         pytest.skip("decode='fast' needs the native decoder")
     with pytest.raises(SampleError, match=r"sample 7, field 'image': .*JPEG"):
@@ -271,7 +271,7 @@ def test_device__without_samples(devices, jpeg_file, cache):
 
 
 def test_device__copies_no_more_than_the_views_read(devices, jpeg_file, monkeypatch):
-    """The buffer holds the box around the views of each image, and what the kernels know of each view."""
+    """The buffer contains the bounding box of the views of each image, and the kernels' inputs."""
     copied = []
     monkeypatch.setattr(
         ReferenceDevice,
@@ -296,26 +296,26 @@ def test_device__copies_no_more_than_the_views_read(devices, jpeg_file, monkeypa
 
 
 def test_device__says_what_memory_it_takes(devices, jpeg_file, caplog):
-    """One line, with the first batch: images and views of a batch, and the dataset if it lies there."""
+    """The first batch logs the memory of its images and views, and of the dataset."""
     caplog.set_level(logging.INFO, "ffcv_ssl")
     epoch(jpeg_file, [ToDevice("cuda"), *PIPELINES["simclr"]], cache="device")
     (line,) = [record.getMessage() for record in caplog.records if "renders" in record.getMessage()]
     views = 5 * 2 * 3 * 60 * 60 / 1e6
     assert (
-        f"field 'image': cuda renders the views. A batch takes 0.0 MB of images and {views:.1f} MB of views; the dataset takes 0.000 GB."
-        in line
+        "field 'image': cuda renders the views. A batch takes 0.0 MB of images "
+        f"and {views:.1f} MB of views; the dataset takes 0.000 GB." in line
     )
 
 
 def test_device__refuses_what_it_cannot_render(devices, jpeg_file):
-    """A view that is shrunk beyond what shared memory can hold is named."""
-    monster = [
+    """A view that needs too much shared memory raises an error that names the field."""
+    pipeline = [
         ToDevice("cuda"),
         RandomResizedCrop(64),
         GaussianBlur(1.0, kernel_size=201, sigma=(60.0, 60.0)),
     ]
     with pytest.raises(PipelineError, match=r"field 'image': .*put ToDevice behind the transforms"):
-        epoch(jpeg_file, monster)
+        epoch(jpeg_file, pipeline)
 
 
 @pytest.mark.parametrize(
@@ -337,13 +337,13 @@ def test_device__refuses_what_it_cannot_render(devices, jpeg_file):
     ],
 )
 def test_pipeline__with_a_device_in_the_wrong_place(jpeg_file, pipeline, message):
-    """The error says where ToDevice may stand."""
+    """The error names the position where ToDevice is allowed."""
     with pytest.raises(PipelineError, match=message):
         Loader(jpeg_file, 2, seed=0, pipelines={"image": pipeline})
 
 
 def test_pipelines__of_one_field_on_two_devices_are_refused(devices, jpeg_file):
-    """The images of a field are decoded for one place."""
+    """The images of a field are decoded for one device."""
     pipelines = {
         "image": [ToDevice("cuda"), RandomResizedCrop(8)],
         "image2": [RandomResizedCrop(8)],
@@ -354,13 +354,13 @@ def test_pipelines__of_one_field_on_two_devices_are_refused(devices, jpeg_file):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_device__missing_is_said(jpeg_file):
-    """Without a GPU the loader cannot be made, and says so at once."""
+    """Without a GPU, the constructor raises an error."""
     with pytest.raises(PipelineError, match="torch finds no GPU"):
         Loader(jpeg_file, 2, seed=0, pipelines={"image": [ToDevice("cuda"), RandomResizedCrop(8)]})
 
 
 def test_todevice__of_the_cpu_may_stand_anywhere(jpeg_file):
-    """The CPU renders, whatever stands first."""
+    """ToDevice("cpu") at any position changes nothing."""
     assert_equal(
         epoch(jpeg_file, [ToDevice("cpu"), *PIPELINES["simclr"]]),
         epoch(jpeg_file, PIPELINES["simclr"]),
@@ -383,7 +383,7 @@ def cifar_like_file(tmp_path_factory):
 @pytest.mark.parametrize("cache", ["os", "device"])
 @pytest.mark.parametrize("size", [32, 60])
 def test_gpu__renders_an_epoch_as_the_cpu_does(cifar_like_file, size, cache):
-    """20,000 images, two views each, small and large: at most one grey level apart, on less than 0.1 % of the values."""
+    """GPU and CPU differ by at most one gray level, in less than 0.1 % of the values."""
     pipeline, different, total = (
         [MultiView(chain(size)[:-1], n=2)],
         0,
@@ -409,7 +409,7 @@ def test_gpu__renders_an_epoch_as_the_cpu_does(cifar_like_file, size, cache):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", PIPELINES)
 def test_gpu__renders_every_pipeline(jpeg_file, name):
-    """JPEGs of all sizes, every dtype, layout and pass, on a stream of the user's own: less than 0.1 % of the values differ."""
+    """On a stream of the user, less than 0.1 % of the values differ, for all dtypes and layouts."""
     expected = epoch(jpeg_file, PIPELINES[name])
     with torch.cuda.stream(torch.cuda.Stream()):
         rendered = epoch(jpeg_file, [ToDevice("cuda"), *PIPELINES[name]])
