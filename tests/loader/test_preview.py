@@ -125,7 +125,7 @@ def test_caption__names_what_happened():
     [
         ({"field": "imge"}, FieldNotFound, "no image field 'imge'. Image fields: image."),
         ({"field": "label"}, FieldNotFound, "no image field 'label'"),
-        ({"num_samples": 0}, PipelineError, "at least 1"),
+        ({"num_samples": 0}, PipelineError, "num_samples must be >= 1"),
         (
             {"pipeline": views.plain(16, normalize=((0, 0, 0), (255, 255, 255)))},
             PipelineError,

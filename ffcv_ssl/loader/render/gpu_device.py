@@ -72,12 +72,14 @@ class Device:
                 f"{where} needs numba-cuda ({error}); run pip install 'ffcv_ssl[cuda13]' "
                 "(or cuda12, the version of torch), or put ToDevice behind the transforms."
             ) from error
-        # A small batch does not fill the GPU, which needs no warning.
-        dispatcher.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]  # set at run time
+        # A small batch does not fill the GPU, which needs no warning. Numba defines the names of
+        # its configuration at run time.
+        dispatcher.config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
         self._launch = launch
         self._as_array: Any = cuda.as_cuda_array
         self._as_stream: Any = cuda.external_stream
-        self._copy_stream: Any = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]  # torch's
+        # torch does not annotate its streams.
+        self._copy_stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         self._tables: dict[int, torch.Tensor] = {}  # by `id` of the lookup table
         # CUDA's handle → Numba's stream; the default stream is 0 for both.
         self._streams: dict[int, Any] = {0: 0}

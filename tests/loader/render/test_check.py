@@ -175,7 +175,7 @@ def test_claims_of_records__are_compared_before_memory_is_taken(liar, monkeypatc
     original = decode.ThreadMemory.buffer
     monkeypatch.setattr(
         decode.ThreadMemory,
-        "bytes",
+        "buffer",
         lambda self, name, size: sizes.append(size) or original(self, name, size),
     )
     with Loader(
