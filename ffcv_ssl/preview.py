@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +108,7 @@ def preview_figure(
     >>> from ffcv_ssl.writer import DatasetWriter
     >>> fields = {"image": RGBImageField()}
     >>> writer = DatasetWriter("train.beton", fields, num_workers=0, progress=False)
-    >>> writer.from_indexed_dataset([(np.zeros((40, 40, 3), np.uint8),) for _ in range(4)])
+    >>> report = writer.from_indexed_dataset([(np.zeros((40, 40, 3), np.uint8),) for _ in range(4)])
     >>> figure = preview_figure("train.beton", views.simclr(32), num_samples=2)
     >>> figure.savefig("views.png")
     """
@@ -157,10 +156,9 @@ def preview_samples(
     if num_samples < 1:
         raise PipelineError(f"preview: num_samples must be >= 1, got {num_samples}.")
     with BetonReader(path) as reader:
-        if not isinstance(reader.fields.get(field), RGBImageField):
-            images = [
-                name for name, each in reader.fields.items() if isinstance(each, RGBImageField)
-            ]
+        fields = reader.fields
+        if not isinstance(fields.get(field), RGBImageField):
+            images = [name for name in fields if isinstance(fields[name], RGBImageField)]
             raise FieldNotFound(
                 f"{path}: no image field {field!r}. Image fields: {', '.join(images) or 'none'}."
                 f"{did_you_mean(field, images)}"
@@ -170,20 +168,16 @@ def preview_samples(
         plan = plan_images(field, {field: pipeline}, common_size(reader, field))
         groups = [group for tensor in plan.tensors for group in tensor.groups]
         views = list(_split_views(batch[field]))
-        samples = []
-        for position, sample_id in enumerate(chosen.tolist()):
-            params, captions = _describe_views(groups, batch, field, position)
-            samples.append(
-                PreviewedSample(
-                    sample_id,
-                    _label(reader, sample_id),
-                    reader.value(sample_id, field),
-                    [view[position] for view in views],
-                    params,
-                    captions,
-                )
+        return [
+            PreviewedSample(
+                sample_id,
+                _label(reader, sample_id),
+                reader.value(sample_id, field),
+                [view[position] for view in views],
+                *_describe_views(groups, batch, field, position),
             )
-    return samples
+            for position, sample_id in enumerate(chosen.tolist())
+        ]
 
 
 def _render(
@@ -195,17 +189,11 @@ def _render(
     epoch: int,
 ) -> Batch:
     """Render the views of some samples in one batch, with their parameters."""
-    loader = Loader(
-        reader.path,
-        batch_size=len(sample_ids),
-        num_workers=0,
-        indices=sample_ids,
-        seed=seed,
-        pipelines={name: pipeline if name == field else None for name in reader.fields},
-        drop_last=False,
-        with_params=True,
-    )
-    with closing(loader):
+    pipelines = {name: pipeline if name == field else None for name in reader.fields}
+    options: dict[str, Any] = {"indices": sample_ids, "drop_last": False, "with_params": True}
+    with Loader(
+        reader.path, len(sample_ids), 0, seed=seed, pipelines=pipelines, **options
+    ) as loader:
         loader.set_epoch(epoch)
         return next(iter(loader))
 
@@ -266,8 +254,7 @@ def _draw_row(axes: Sequence[Axes], sample: PreviewedSample) -> None:
         _draw_image(ax, view, text)
         ax.axis("on")
         ax.set(xticks=[], yticks=[])
-        for side in ax.spines.values():
-            side.set(color=color, linewidth=2)
+        ax.spines[:].set(color=color, linewidth=2)
     for ax in axes[1 + len(sample.views) :]:
         ax.axis("off")
 
@@ -290,7 +277,9 @@ def _draw_image(ax: Axes, image: NDArray[np.uint8], title: str) -> None:
 
 
 def view_caption(group: ViewGroup, params: Mapping[str, float]) -> str:
-    """Return a caption that names the transforms that changed a view, apart from the crop.
+    """Return a caption such as "flip, blur 1.2" of the transforms that changed a view.
+
+    The caption does not mention the crop.
 
     Parameters
     ----------
@@ -298,20 +287,13 @@ def view_caption(group: ViewGroup, params: Mapping[str, float]) -> str:
         Views with the same transforms.
     params
         Parameters of the view, by column of the parameter table.
-
-    Returns
-    -------
-    str
-        Names of the transforms, for instance "flip, blur 1.2".
     """
     texts = []
     for name, transform in zip(group.names, group.transforms, strict=True):
         if isinstance(transform, KernelTransform) and transform.label:
-            drawn = [
-                (params[f"{name}.{parameter}"], neutral)
-                for parameter, neutral in transform.neutral.items()
-            ]
-            changed = [value for value, neutral in drawn if value != neutral]
+            neutral = transform.neutral
+            drawn = {parameter: params[f"{name}.{parameter}"] for parameter in neutral}
+            changed = [value for parameter, value in drawn.items() if value != neutral[parameter]]
             texts += [transform.label.format(changed[0])] if changed else []
         elif isinstance(transform, SampleTransform):
             texts.append(transform.name)

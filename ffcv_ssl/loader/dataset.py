@@ -43,7 +43,7 @@ class BetonDataset(torch.utils.data.Dataset[tuple[Any, ...]]):
     >>> from ffcv_ssl.writer import DatasetWriter
     >>> fields = {"label": IntField(), "score": FloatField()}
     >>> writer = DatasetWriter("scores.beton", fields, num_workers=0, progress=False)
-    >>> writer.from_indexed_dataset([(0, 0.5), (1, 0.25)])
+    >>> report = writer.from_indexed_dataset([(0, 0.5), (1, 0.25)])
     >>> dataset = BetonDataset("scores.beton")
     >>> len(dataset)
     2

@@ -134,10 +134,10 @@ class Loader(Resumable):
     >>> from ffcv_ssl.writer import DatasetWriter
     >>> fields = {"image": RGBImageField(), "label": IntField()}
     >>> writer = DatasetWriter("train.beton", fields, num_workers=0, progress=False)
-    >>> writer.from_indexed_dataset([(np.zeros((40, 40, 3), np.uint8), i) for i in range(10)])
-    >>> options = {"order": OrderOption.RANDOM, "seed": 0, "num_workers": 2}
-    >>> pipelines = {"image": views.simclr(32)}
-    >>> with Loader("train.beton", batch_size=4, pipelines=pipelines, **options) as loader:
+    >>> samples = [(np.zeros((40, 40, 3), np.uint8), i) for i in range(10)]
+    >>> report = writer.from_indexed_dataset(samples)
+    >>> options = {"order": OrderOption.RANDOM, "seed": 0, "pipelines": {"image": views.simclr(32)}}
+    >>> with Loader("train.beton", batch_size=4, **options) as loader:
     ...     for images, labels in loader:
     ...         print(tuple(images.shape), images.dtype, tuple(labels.shape))
     (4, 2, 3, 32, 32) torch.uint8 (4,)
