@@ -1,4 +1,4 @@
-"""Run a plan: order, threads, buffers, batches."""
+"""The loader: sample order, worker threads, decoding and rendering."""
 
 from ffcv_ssl.loader.batch import Batch
 from ffcv_ssl.loader.dataset import BetonDataset

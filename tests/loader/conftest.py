@@ -54,13 +54,15 @@ def jpeg_file(tmp_path_factory, jpeg_images):
         "vector": NDArrayField(np.dtype("<f4"), (3,)),
         "note": JSONField(),
     }
-    samples = [(image, i, np.arange(3, dtype="<f4") + i, {"i": i}) for i, image in enumerate(jpeg_images)]
+    samples = [
+        (image, i, np.arange(3, dtype="<f4") + i, {"i": i}) for i, image in enumerate(jpeg_images)
+    ]
     return write(tmp_path_factory.mktemp("jpeg") / "jpeg.beton", fields, samples)
 
 
 @pytest.fixture
 def damaged_file(tmp_path, jpeg_images):
-    """As `jpeg_file`, but the entropy-coded data of sample 7 was overwritten after it was written."""
+    """As `jpeg_file`, but the entropy-coded data of sample 7 is damaged."""
     path = write(
         tmp_path / "damaged.beton",
         {"image": RGBImageField(write_mode="jpg"), "label": IntField()},

@@ -1,4 +1,4 @@
-"""The named tuple that the loader hands out."""
+"""The named tuple that the loader returns."""
 
 import copy
 import pickle
@@ -27,12 +27,17 @@ def test_batch__survives_pickling_and_copying():
     """Copies hold the same fields, ids and params."""
     batch = make_batch({"image": 1, "ids": 2}, ids=[7], params={"image": 3})
     for other in (pickle.loads(pickle.dumps(batch)), copy.copy(batch), copy.deepcopy(batch)):
-        assert (other, other.names, other.ids, other.params) == (batch, ("image", "ids"), [7], {"image": 3})
+        assert (other, other.names, other.ids, other.params) == (
+            batch,
+            ("image", "ids"),
+            [7],
+            {"image": 3},
+        )
     assert batch["ids"] == 2
 
 
 def test_batch__is_rebuilt_by_torch():
-    """torch's collating, which calls the type with the fields, gives a batch with the same names."""
+    """torch's `default_collate`, which calls the type with the fields, returns a batch."""
     samples = [make_batch({"image": torch.full((2,), i), "label": i}) for i in range(3)]
     collated = torch.utils.data.default_collate(samples)
     assert collated.image.shape == (3, 2)

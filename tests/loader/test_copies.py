@@ -1,4 +1,4 @@
-"""Copies of a loader: where they go on, what they share, and which file they open."""
+"""Copies of a loader: their position, their arguments and their file."""
 
 import copy
 import json
@@ -22,7 +22,11 @@ from ffcv_ssl.transforms import CenterCrop, ModuleWrapper, RandomResizedCrop, Re
 ROOT = Path(__file__).parents[2]
 OPTIONS = {"seed": 3, "order": OrderOption.RANDOM, "with_ids": True, "num_workers": 2}
 SIMCLR = {"image": views.simclr(16)}
-WAYS = {"copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda loader: pickle.loads(pickle.dumps(loader))}
+WAYS = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda loader: pickle.loads(pickle.dumps(loader)),
+}
 SELECTIONS = {
     "all": {},
     "some": {"indices": range(5, 37)},
@@ -39,13 +43,17 @@ def make(path, **options):
 
 def contents(loader, num_epochs=1):
     """Ids and pixels of some epochs."""
-    return [(batch.ids.tobytes(), batch.image.numpy().tobytes()) for _ in range(num_epochs) for batch in loader]
+    return [
+        (batch.ids.tobytes(), batch.image.numpy().tobytes())
+        for _ in range(num_epochs)
+        for batch in loader
+    ]
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("way", WAYS)
 def test_copy__goes_on_where_the_loader_would(raw_file, way, selection):
-    """Fresh, at a set epoch, behind a loaded state, and within an epoch: the same state, the same next two epochs."""
+    """At any position, a copy has the state and the next two epochs of its loader."""
     with make(raw_file, **SELECTIONS[selection]) as loader:
         batches = iter(loader)
         next(batches)
@@ -61,7 +69,11 @@ def test_copy__goes_on_where_the_loader_would(raw_file, way, selection):
             prepare()
             with WAYS[way](loader) as other:
                 assert other.state_dict() == loader.state_dict()
-                assert (other.epoch, other.seed, len(other)) == (loader.epoch, loader.seed, len(loader))
+                assert (other.epoch, other.seed, len(other)) == (
+                    loader.epoch,
+                    loader.seed,
+                    len(loader),
+                )
                 again = WAYS[way](other)
                 assert contents(other, 2) == contents(loader, 2)
             with again:
@@ -79,7 +91,9 @@ def test_copy__leaves_the_loader_alone(raw_file):
         rest = [first, *batches]
         assert loader.epoch == 1
         loader.set_epoch(0)
-        assert contents(loader) == [(batch.ids.tobytes(), batch.image.numpy().tobytes()) for batch in rest]
+        assert contents(loader) == [
+            (batch.ids.tobytes(), batch.image.numpy().tobytes()) for batch in rest
+        ]
     with copy.copy(loader) as reopened:  # the loader is closed by now
         assert len(list(reopened)) == 5
 
@@ -87,8 +101,14 @@ def test_copy__leaves_the_loader_alone(raw_file):
 def test_deepcopy__copies_modules_and_copy_shares_them(raw_file):
     """As everywhere in Python."""
     module = torch.nn.Conv2d(3, 1, 1, bias=False)
-    pipelines = {"image": [CenterCrop(16), ToTensor(), lambda images: images.float(), ModuleWrapper(module)]}
-    with make(raw_file, pipelines=pipelines) as loader, copy.copy(loader) as shared, copy.deepcopy(loader) as own:
+    pipelines = {
+        "image": [CenterCrop(16), ToTensor(), lambda images: images.float(), ModuleWrapper(module)]
+    }
+    with (
+        make(raw_file, pipelines=pipelines) as loader,
+        copy.copy(loader) as shared,
+        copy.deepcopy(loader) as own,
+    ):
         before = [next(iter(each)).image for each in (loader, shared, own)]
         assert torch.equal(before[0], before[1])
         assert torch.equal(before[0], before[2])
@@ -101,8 +121,12 @@ def test_deepcopy__copies_modules_and_copy_shares_them(raw_file):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_copy__has_the_arguments_that_the_loader_was_built_with(raw_file, way):
-    """What the caller does to lists, dictionaries and arrays afterwards reaches no copy."""
-    pipelines, indices, mapper = {"image": [RandomResizedCrop(16)], "other": [Resize(8)]}, list(range(20)), {"other": "image"}
+    """Later changes to the caller's lists, dictionaries and arrays affect no copy."""
+    pipelines, indices, mapper = (
+        {"image": [RandomResizedCrop(16)], "other": [Resize(8)]},
+        list(range(20)),
+        {"other": "image"},
+    )
     with make(raw_file, pipelines=pipelines, indices=indices, custom_field_mapper=mapper) as loader:
         pipelines["image"][0] = Resize(4)
         pipelines["label"] = None
@@ -116,11 +140,14 @@ def test_copy__has_the_arguments_that_the_loader_was_built_with(raw_file, way):
 
 
 def test_filter__keeps_the_epoch(raw_file):
-    """A filtered loader begins with the epoch that its loader would begin with, also from within one."""
+    """A filtered loader begins with the next epoch of its loader, also within an epoch."""
     with make(raw_file) as loader:
         loader.set_epoch(4)
         for epoch in (4, 5):
-            with loader.filter("label", lambda labels: labels % 2 == 0) as even, make(raw_file, indices=range(0, 40, 2)) as expected:
+            with (
+                loader.filter("label", lambda labels: labels % 2 == 0) as even,
+                make(raw_file, indices=range(0, 40, 2)) as expected,
+            ):
                 assert even.epoch == even.state_dict()["epoch"] == epoch
                 expected.set_epoch(epoch)
                 assert contents(even) == contents(expected)
@@ -128,7 +155,7 @@ def test_filter__keeps_the_epoch(raw_file):
 
 
 def test_filter__of_a_resumed_loader(raw_file):
-    """A position that is still to be resumed is kept where all samples are, and refused in another selection."""
+    """A position to resume at is kept if all samples are, and refused for another selection."""
     with make(raw_file) as loader:
         batches = iter(loader)
         for _ in range(2):
@@ -139,7 +166,10 @@ def test_filter__of_a_resumed_loader(raw_file):
         with loader.filter("label", lambda labels: labels >= 0) as same:
             assert same.state_dict() == state
             rest = contents(same)
-        with pytest.raises(PipelineError, match=r"raw.beton: this loader resumes epoch 0 at position 16.*Filter before"):
+        with pytest.raises(
+            PipelineError,
+            match=r"raw.beton: this loader resumes epoch 0 at position 16.*Filter before",
+        ):
             loader.filter("label", lambda labels: labels > 0)
         assert contents(loader) == rest
         assert len(rest) == 3
@@ -166,13 +196,15 @@ def test_copy__of_a_loader_whose_file_was_replaced_is_refused(tmp_path, raw_file
         pickled = pickle.dumps(loader)
         os.replace(shutil.copy(jpeg_file, tmp_path / "new.beton"), path)
         for reopen in (lambda: copy.copy(loader), lambda: pickle.loads(pickled)):
-            with pytest.raises(CheckpointError, match=r"data.beton: the saved state belongs to another file"):
+            with pytest.raises(
+                CheckpointError, match=r"data.beton: the saved state belongs to another file"
+            ):
                 reopen()
 
 
 @pytest.fixture
 def somewhere(tmp_path, raw_file, monkeypatch):
-    """The working directory is a folder that holds `raw.beton`, beside an empty folder `elsewhere`."""
+    """The working directory contains `raw.beton`; beside it is an empty folder `elsewhere`."""
     (tmp_path / "here").mkdir()
     (tmp_path / "elsewhere").mkdir()
     shutil.copy(raw_file, tmp_path / "here/raw.beton")
@@ -180,9 +212,13 @@ def somewhere(tmp_path, raw_file, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("path", ["raw.beton", "./raw.beton", "../here/raw.beton", Path("raw.beton"), b"raw.beton"], ids=str)
+@pytest.mark.parametrize(
+    "path",
+    ["raw.beton", "./raw.beton", "../here/raw.beton", Path("raw.beton"), b"raw.beton"],
+    ids=str,
+)
 def test_copies__find_the_file_from_another_directory(somewhere, path, monkeypatch):
-    """Loaders, readers and data sets know their file by an absolute path: copies and filtered loaders open it from anywhere."""
+    """Paths are absolute, so copies and filtered loaders open the file from any directory."""
     with make(path) as loader, Reader(path) as reader:
         dataset = BetonDataset(path)
         assert {loader.path, reader.path, dataset.reader.path} == {loader.reader.path}
@@ -192,7 +228,11 @@ def test_copies__find_the_file_from_another_directory(somewhere, path, monkeypat
         expected = contents(loader)
         for reopen in WAYS.values():
             loader.set_epoch(0)
-            with reopen(loader) as other, loader.filter("label", lambda labels: labels >= 0) as same, reopen(reader) as again:
+            with (
+                reopen(loader) as other,
+                loader.filter("label", lambda labels: labels >= 0) as same,
+                reopen(reader) as again,
+            ):
                 assert contents(other) == contents(same) == expected
                 assert again.read(3, "image") == reader.read(3, "image")
             assert np.array_equal(reopen(dataset)[3][0], dataset[3][0])
@@ -214,12 +254,14 @@ SPAWNED = """
 import pickle, sys
 loader = pickle.load(open(sys.argv[1], "rb"))
 with loader:
-    print(loader.epoch, loader.state_dict()["position"], [batch.ids.tolist() for batch in loader], loader.epoch)
+    before = loader.epoch, loader.state_dict()["position"]
+    ids = [batch.ids.tolist() for batch in loader]
+    print(*before, ids, loader.epoch)
 """
 
 
 def test_pickled_loader__goes_on_in_a_spawned_process(somewhere):
-    """In a process with another working directory it goes on in the same epoch at the same position."""
+    """In a process with another working directory, it continues at the same position."""
     with make("raw.beton", balanced="label") as loader:
         loader.set_epoch(2)
         batches = iter(loader)
@@ -230,5 +272,7 @@ def test_pickled_loader__goes_on_in_a_spawned_process(somewhere):
         (somewhere / "loader.pickle").write_bytes(pickle.dumps(loader))
     command = [sys.executable, "-W", "error", "-c", SPAWNED, somewhere / "loader.pickle"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=somewhere / "elsewhere", env=env, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        command, cwd=somewhere / "elsewhere", env=env, capture_output=True, text=True, timeout=100
+    )
     assert run.stdout.strip() == f"2 8 {rest} 3", run.stderr

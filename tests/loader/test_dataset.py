@@ -8,7 +8,7 @@ from ffcv_ssl.loader import BetonDataset
 
 
 def test_dataset__gives_what_was_written(raw_file, raw_images):
-    """Every sample comes back as it was written; negative indices count from the end, others raise."""
+    """Samples are returned as written; negative indices count from the end, others raise."""
     dataset = BetonDataset(raw_file)
     assert len(dataset) == 40
     for index in (0, 17, 39, -1):
@@ -21,6 +21,8 @@ def test_dataset__gives_what_was_written(raw_file, raw_images):
 
 def test_dataset__works_in_a_torch_data_loader(jpeg_file):
     """Worker processes of a DataLoader, spawned, read the same values."""
-    loader = torch.utils.data.DataLoader(BetonDataset(jpeg_file), batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    loader = torch.utils.data.DataLoader(
+        BetonDataset(jpeg_file), batch_size=None, num_workers=1, multiprocessing_context="spawn"
+    )
     labels = [int(sample[1]) for sample in loader]
     assert labels == list(range(23))

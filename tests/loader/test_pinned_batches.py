@@ -46,7 +46,9 @@ PIPELINES = {
     "flip": [RandomResizedCrop(16), RandomHorizontalFlip(0.5)],
     "channels last, float": [RandomResizedCrop(16), ToTorchImage(), Convert(torch.float32)],
     "bicubic": [RandomResizedCrop(18, interpolation="bicubic")],
-    "patches in a grid": [MultiView([[FixedPatchCrop(16, patch=12, place=(y, 0.5))] for y in (0.0, 0.4, 1.0)])],
+    "patches in a grid": [
+        MultiView([[FixedPatchCrop(16, patch=12, place=(y, 0.5))] for y in (0.0, 0.4, 1.0)])
+    ],
     "simclr": views.simclr(24),
     "simclr, normalized": views.simclr(24, normalize=MEAN_STD),
     "byol": views.byol(20),
@@ -78,7 +80,9 @@ def integer_image(height, width, seed):
     a, b, c = 3 + seed % 5, 2 + seed % 7, 11 + seed
     wave = (y * y * a + x * x * b + x * y) // c % 512
     edges = ((y // a + x // b) % 2) * 120 + y * 100 // height
-    return np.stack((np.abs(wave - 256) // 2 + 64, edges, (x * 255 // width + seed * 9) % 256), axis=2).astype(np.uint8)
+    return np.stack(
+        (np.abs(wave - 256) // 2 + 64, edges, (x * 255 // width + seed * 9) % 256), axis=2
+    ).astype(np.uint8)
 
 
 def write_files(folder):
@@ -87,7 +91,9 @@ def write_files(folder):
     for seed in range(NUM_SAMPLES):
         buffer = io.BytesIO()
         Image.fromarray(integer_image(34 + seed, 61 - seed, seed)).save(buffer, "JPEG", quality=90)
-        jpegs.append((buffer.getvalue(), seed % 3, np.arange(4, dtype="<f4") * seed, {"seed": seed}))
+        jpegs.append(
+            (buffer.getvalue(), seed % 3, np.arange(4, dtype="<f4") * seed, {"seed": seed})
+        )
         raws.append((integer_image(32, 37, seed), seed % 3))
     fields = {
         "image": RGBImageField(write_mode="jpg"),
@@ -95,14 +101,27 @@ def write_files(folder):
         "vector": NDArrayField(np.dtype("<f4"), (4,)),
         "note": JSONField(),
     }
-    for name, some, samples in (("jpeg", fields, jpegs), ("raw", {"image": RGBImageField(write_mode="raw"), "label": IntField()}, raws)):
-        DatasetWriter(folder / f"{name}.beton", some, num_workers=0, progress=False).from_indexed_dataset(samples)
+    for name, some, samples in (
+        ("jpeg", fields, jpegs),
+        ("raw", {"image": RGBImageField(write_mode="raw"), "label": IntField()}, raws),
+    ):
+        DatasetWriter(
+            folder / f"{name}.beton", some, num_workers=0, progress=False
+        ).from_indexed_dataset(samples)
     return {name: str(folder / f"{name}.beton") for name in ("jpeg", "raw")}
 
 
 def checksum(path, pipeline, **options):
     """CRC-32 of all arrays, texts and parameters of two epochs, in their order."""
-    options = {"batch_size": 4, "num_workers": 2, "seed": 7, "drop_last": False, "with_ids": True, "with_params": True, **options}
+    options = {
+        "batch_size": 4,
+        "num_workers": 2,
+        "seed": 7,
+        "drop_last": False,
+        "with_ids": True,
+        "with_params": True,
+        **options,
+    }
     found = 0
     with Loader(path, pipelines={"image": pipeline}, **options) as loader:
         for batch in [*loader, *loader]:
@@ -121,13 +140,19 @@ def as_bytes(value):
 
 
 def cases(paths):
-    """Name → checksum of every case: each pipeline in order, and SimCLR's views under every option."""
+    """Yield name and checksum function of every pipeline, and of SimCLR under every option."""
     for kind, path in paths.items():
         for name, pipeline in PIPELINES.items():
             if kind == "raw" or name != "stored":
-                yield f"{kind}: {name}", lambda path=path, pipeline=pipeline: checksum(path, pipeline)
+                yield (
+                    f"{kind}: {name}",
+                    lambda path=path, pipeline=pipeline: checksum(path, pipeline),
+                )
         for name, options in OPTIONS.items():
-            yield f"{kind}: simclr, {name}", lambda path=path, options=options: checksum(path, views.simclr(24), **options)
+            yield (
+                f"{kind}: simclr, {name}",
+                lambda path=path, options=options: checksum(path, views.simclr(24), **options),
+            )
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +163,9 @@ def paths(tmp_path_factory):
 def test_files__are_written_with_the_same_bytes(paths):
     """The writer's bytes are pinned too."""
     pinned = json.loads(PINNED.read_text())
-    assert {name: zlib.crc32(Path(path).read_bytes()) for name, path in paths.items()} == pinned["files"]
+    assert {name: zlib.crc32(Path(path).read_bytes()) for name, path in paths.items()} == pinned[
+        "files"
+    ]
 
 
 def test_batches__have_the_pinned_bits(paths):
@@ -152,5 +179,11 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         written = write_files(Path(folder))
         files = {name: zlib.crc32(Path(path).read_bytes()) for name, path in written.items()}
-        PINNED.write_text(json.dumps({"files": files, "batches": {name: make() for name, make in cases(written)}}, indent=1) + "\n")
+        PINNED.write_text(
+            json.dumps(
+                {"files": files, "batches": {name: make() for name, make in cases(written)}},
+                indent=1,
+            )
+            + "\n"
+        )
     sys.stdout.write(f"{PINNED}\n")

@@ -1,4 +1,4 @@
-"""The preview figure: the right samples, the views of the loader, and boxes where the views were cut out."""
+"""The preview figure: its samples, views and crop boxes."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ PATCHES = [RandomPatchCrop(8, patch=8)]  # cut out, not resized: a view is its b
 
 
 def test_preview_samples__show_what_their_boxes_enclose(jpeg_file, jpeg_images):
-    """Without other transforms a view equals its box of the original, which is the decoded image."""
+    """Without other transforms, a view equals its crop box of the original."""
     samples = preview_samples(jpeg_file, PATCHES, num_samples=6, seed=3)
     assert len({sample.sample_id for sample in samples}) == 6
     for sample in samples:
@@ -35,7 +35,7 @@ def test_preview_samples__show_what_their_boxes_enclose(jpeg_file, jpeg_images):
 
 
 def test_preview_samples__are_those_of_the_loader(jpeg_file):
-    """The same seed and epoch give the views that a loader renders of these samples in a whole epoch."""
+    """The views are those of a loader over all samples with the same seed and epoch."""
     pipeline = views.simclr(size=16)
     samples = preview_samples(jpeg_file, pipeline, num_samples=4, seed=5, epoch=2)
     with Loader(jpeg_file, batch_size=23, seed=5, pipelines={"image": pipeline}) as loader:
@@ -48,22 +48,31 @@ def test_preview_samples__are_those_of_the_loader(jpeg_file):
 
 def test_preview_samples__follow_seed_and_size_of_the_file(raw_file):
     """Another seed chooses other samples; more than the file has gives all, in file order."""
-    chosen = [[sample.sample_id for sample in preview_samples(raw_file, PATCHES, 5, seed)] for seed in (0, 1)]
+    chosen = [
+        [sample.sample_id for sample in preview_samples(raw_file, PATCHES, 5, seed)]
+        for seed in (0, 1)
+    ]
     assert chosen[0] != chosen[1]
     assert chosen[0] == sorted(chosen[0])
-    assert [sample.sample_id for sample in preview_samples(raw_file, PATCHES, 1000)] == list(range(40))
+    assert [sample.sample_id for sample in preview_samples(raw_file, PATCHES, 1000)] == list(
+        range(40)
+    )
 
 
 def test_preview_figure__draws_a_box_for_every_view(raw_file):
-    """Each row holds the original with one box per view, then the views; the boxes are those of the table."""
+    """Each row has the original with one box per view, then the views."""
     pipeline = views.emp_ssl(n=3, patch=9, size=18)
     figure = preview_figure(raw_file, pipeline, num_samples=2, seed=1)
     samples = preview_samples(raw_file, pipeline, num_samples=2, seed=1)
     axes = np.array(figure.axes).reshape(2, 4)
     for row, sample in zip(axes, samples, strict=True):
         boxes = [patch for patch in row[0].patches if isinstance(patch, Rectangle)]
-        assert [(box.get_y() + 0.5, box.get_x() + 0.5, box.get_height(), box.get_width()) for box in boxes] == [
-            tuple(params[f"crop.{name}"] for name in ("top", "left", "height", "width")) for params in sample.params
+        assert [
+            (box.get_y() + 0.5, box.get_x() + 0.5, box.get_height(), box.get_width())
+            for box in boxes
+        ] == [
+            tuple(params[f"crop.{name}"] for name in ("top", "left", "height", "width"))
+            for params in sample.params
         ]
         assert np.array_equal(row[0].images[0].get_array(), sample.original)
         for ax, view in zip(row[1:], sample.views, strict=True):
@@ -86,9 +95,17 @@ def test_preview_figure__without_view_axis(raw_file):
 
 
 def test_caption__names_what_happened():
-    """Only what changed the view is named, with the blur's sigma; a second transform of a kind is looked up under its own name."""
+    """The caption names only transforms that changed the view, including a second one of a kind."""
     crop, flip, jitter = RandomResizedCrop(8), RandomHorizontalFlip(), RandomColorJitter()
-    view = [crop, flip, jitter, RandomGrayscale(), GaussianBlur(), RandomSolarization(), RandomColorJitter()]
+    view = [
+        crop,
+        flip,
+        jitter,
+        RandomGrayscale(),
+        GaussianBlur(),
+        RandomSolarization(),
+        RandomColorJitter(),
+    ]
     (group,) = plan_images("image", {"image": view}, None).tensors[0].groups
     neutral = {
         f"{name}.{parameter}": value
@@ -96,7 +113,9 @@ def test_caption__names_what_happened():
         for parameter, value in transform.neutral.items()
     }
     assert view_caption(group, neutral) == ""
-    assert view_caption(group, neutral | {"flip.applied": 1, "blur.sigma": 1.24}) == "flip, blur 1.2"
+    assert (
+        view_caption(group, neutral | {"flip.applied": 1, "blur.sigma": 1.24}) == "flip, blur 1.2"
+    )
     changed = {"jitter#2.hue": 0.1, "gray.applied": 1, "solarize.threshold": 128}
     assert view_caption(group, neutral | changed) == "gray, solarize, jitter"
 
@@ -106,8 +125,12 @@ def test_caption__names_what_happened():
     [
         ({"field": "imge"}, FieldNotFound, "no image field 'imge'. Image fields: image."),
         ({"field": "label"}, FieldNotFound, "no image field 'label'"),
-        ({"num_samples": 0}, PipelineError, "at least 1"),
-        ({"pipeline": views.plain(16, normalize=((0, 0, 0), (255, 255, 255)))}, PipelineError, "leave out normalization"),
+        ({"num_samples": 0}, PipelineError, "num_samples must be >= 1"),
+        (
+            {"pipeline": views.plain(16, normalize=((0, 0, 0), (255, 255, 255)))},
+            PipelineError,
+            "leave out normalization",
+        ),
     ],
 )
 def test_preview__refuses_what_it_cannot_draw(raw_file, arguments, error, problem):

@@ -34,9 +34,14 @@ print("left")
 
 @pytest.mark.parametrize(("program", "word"), [(FORK, "same"), (EXIT, "left")])
 def test_loader__survives_a_fork_and_the_end_of_the_interpreter(raw_file, program, word):
-    """A forked child gets threads of its own and the same pixels; an interpreter that ends in mid-epoch ends, and quietly."""
+    """A forked child renders the same pixels; an interpreter can exit within an epoch."""
     run = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, raw_file], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, raw_file],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    complaints = [line for line in run.stderr.splitlines() if not line.startswith("compiling ")]  # it says so on a cold kernel cache
+    complaints = [
+        line for line in run.stderr.splitlines() if not line.startswith("compiling ")
+    ]  # it says so on a cold kernel cache
     assert (run.returncode, run.stdout.strip(), complaints) == (0, word, [])

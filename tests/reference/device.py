@@ -1,4 +1,8 @@
-"""A GPU made of NumPy: what `loader.device.Device` does, with copies in host memory and the CPU kernel in place of the CUDA kernels."""
+"""A GPU made of NumPy.
+
+It has the methods of `ffcv_ssl.loader.render.gpu_device.Device`. Copies stay in host memory, and
+the CPU kernel replaces the CUDA kernels.
+"""
 
 import numpy as np
 import torch
@@ -9,7 +13,7 @@ from tests.reference.kernel import render_rows
 
 
 class ReferenceDevice:
-    """Renders with `kernels.cpu`, from the arguments that a launch on a GPU gets; counts copies and launches."""
+    """Device that renders on the CPU; it counts copies and launches."""
 
     def __init__(self, device):
         self.device, self.num_copies, self.num_launches = device, 0, 0
@@ -27,7 +31,7 @@ class ReferenceDevice:
     def wait_for_copy(self, copy):
         return copy.data
 
-    def use(self, tensor):
+    def record_use(self, tensor):
         assert tensor is not None
 
     def array(self, tensor):
@@ -46,7 +50,7 @@ class ReferenceDevice:
         return torch.zeros(shape, dtype=dtype)
 
     def launch(self, plan, inputs, work, channels_last, out):
-        """Render every view alone, from the box that its source and row point at."""
+        """Render each view alone, from the box that its source and row describe."""
         self.num_launches += 1
         pixels, sources, rows, lut = (tensor.numpy() for tensor in inputs)
         _, slots, blurred, sharp = work
@@ -61,8 +65,15 @@ class ReferenceDevice:
             for v in range(num_views):
                 origin, stride = sources[n, v]
                 row = rows[n, v].copy()
-                top, left, height, width = row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]].astype(int)
-                first = origin + top * stride + 3 * left
-                lines = [pixels[first + y * stride : first + y * stride + 3 * width] for y in range(height)]
+                box = row[[col.TOP, col.LEFT, col.HEIGHT, col.WIDTH]].astype(int)
+                image = cut_out(pixels, origin, stride, *box)
                 row[[col.TOP, col.LEFT]] = 0
-                target[n, v] = render_rows(np.stack(lines).reshape(height, width, 3), [row], plan.size, lut, channels_last)[0]
+                target[n, v] = render_rows(image, [row], plan.size, lut, channels_last)[0]
+
+
+def cut_out(pixels, origin, stride, top, left, height, width):
+    """Return a box of an image in packed pixels, (height, width, 3)."""
+    first = origin + top * stride + 3 * left
+    starts = (first + y * stride for y in range(height))
+    lines = [pixels[start : start + 3 * width] for start in starts]
+    return np.stack(lines).reshape(height, width, 3)

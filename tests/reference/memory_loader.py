@@ -1,4 +1,4 @@
-"""A loader over random views in memory, with the interface the training loop uses."""
+"""A loader of random views in memory, with the interface that the training loop uses."""
 
 import torch
 
@@ -6,14 +6,16 @@ from ffcv_ssl.loader.batch import make_batch
 
 
 class MemoryLoader:
-    """Batches that are a pure function of (seed, epoch, position); `fail_at` raises in the given global step.
+    """Loader whose batches are a pure function of (seed, epoch, position).
 
-    Images of one class share a pattern, so that there is something to learn.
+    With `fail_at`, it raises an error in that step, counted over all epochs. Images of one class
+    share a pattern, so that there is something to learn.
     """
 
     def __init__(self, num_images=32, batch_size=8, num_views=2, side=8, seed=0, fail_at=None):
-        self.num_images, self.batch_size, self.num_views, self.side, self.seed = num_images, batch_size, num_views, side, seed
-        self.fail_at, self.epoch, self.position = fail_at, 0, 0
+        self.num_images, self.batch_size, self.num_views = num_images, batch_size, num_views
+        self.side, self.seed, self.fail_at = side, seed, fail_at
+        self.epoch, self.position = 0, 0
         generator = torch.Generator().manual_seed(seed)
         self.labels = torch.arange(num_images) % 4
         self.patterns = torch.randint(0, 206, (4, 3, side, side), generator=generator)
@@ -28,16 +30,19 @@ class MemoryLoader:
             generator = torch.Generator().manual_seed(1000 * self.seed + 100 * self.epoch + index)
             chosen = torch.randperm(self.num_images, generator=generator)[: self.batch_size]
             labels = self.labels[chosen]
-            noise = torch.randint(0, 50, (self.batch_size, self.num_views, 3, self.side, self.side), generator=generator)
+            shape = (self.batch_size, self.num_views, 3, self.side, self.side)
+            noise = torch.randint(0, 50, shape, generator=generator)
             self.position = index + 1
-            yield make_batch({"image": (self.patterns[labels][:, None] + noise).to(torch.uint8), "label": labels})
+            images = (self.patterns[labels][:, None] + noise).to(torch.uint8)
+            yield make_batch({"image": images, "label": labels})
         self.epoch, self.position = self.epoch + 1, 0
 
     def set_epoch(self, epoch):
         self.epoch, self.position = epoch, 0
 
     def state_dict(self):
-        epoch, position = divmod(self.epoch * len(self) + self.position, len(self))  # behind the last batch the next epoch begins
+        # After the last batch of an epoch, the next epoch begins.
+        epoch, position = divmod(self.epoch * len(self) + self.position, len(self))
         return {"seed": self.seed, "epoch": epoch, "position": position}
 
     def load_state_dict(self, state):

@@ -1,1 +1,1 @@
-"""Threads, buffers, and the batches that are in the making."""
+"""Worker threads, memory for batches, and batches in preparation."""

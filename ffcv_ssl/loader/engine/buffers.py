@@ -1,47 +1,96 @@
-"""Memory of batches: it belongs to the user, and comes back when the last tensor over it is gone."""
+"""Memory for batches, reused once no tensor refers to it."""
 
 import math
 import weakref
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 
 
 class BufferPool:
-    """Hands out arrays whose memory is used again once nobody holds them (14 ms per 77 MB batch against 70 for fresh memory).
+    """Pool of arrays whose memory is reused once nothing refers to them.
 
-    Holds no lock: a finalizer may run at any moment, in any thread, and appending to and popping from a list are atomic.
+    Filling a batch of 77 MB takes 14 ms in reused memory and 70 ms in fresh memory.
+
+    The pool uses no lock, because a finalizer may run at any moment in any thread. Appending to a
+    list and popping from it are atomic.
+
+    Parameters
+    ----------
+    max_free
+        Number of unused buffers of one size that the pool keeps; it frees all others.
     """
 
-    def __init__(self, keep: int):
-        self._keep = keep  # free buffers of one size; more are given back to the system
-        self._free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
+    def __init__(self, max_free: int):
+        self._max_free = max_free
+        self._free: defaultdict[int, list[NDArray[np.uint8]]] = defaultdict(list)  # by bytes
 
-    def take(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """Return an uninitialised array; its memory returns to the pool when the array and every tensor made from it are gone."""
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return an uninitialized array.
+
+        Its memory returns to the pool when the array and every tensor made from it are gone.
+
+        Parameters
+        ----------
+        shape, dtype
+            Shape and dtype of the array.
+
+        Returns
+        -------
+        numpy.ndarray
+            C-contiguous array.
+        """
         num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         try:
             storage = self._free[num_bytes].pop()
         except IndexError:
             storage = np.empty(num_bytes, np.uint8)
         array = storage.view(dtype).reshape(shape)
-        # A slice of `array` would skip it as its base, but a tensor over it holds `array` itself, and only tensors leave the loader.
-        weakref.finalize(array, self._give_back, storage).atexit = False
+        # The base of a slice of `array` is `storage`, so a slice does not keep `array` alive. A
+        # tensor made from `array` does, and the loader returns only tensors.
+        weakref.finalize(array, self._recycle, storage).atexit = False
         return array
 
-    def _give_back(self, storage: np.ndarray) -> None:
+    def _recycle(self, storage: NDArray[np.uint8]) -> None:
+        """Keep memory for the next array of its size, unless there is enough of it."""
         free = self._free[storage.nbytes]
-        if len(free) < self._keep:
+        if len(free) < self._max_free:
             free.append(storage)
 
 
-def as_tensor(array: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-    """Return a tensor over the array's memory; 16-bit floats arrive as uint16 bit patterns."""
+def as_tensor(array: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
+    """Return a tensor that shares the memory of an array.
+
+    Parameters
+    ----------
+    array
+        C-contiguous; 16-bit floats as uint16 bit patterns.
+    dtype
+        Dtype of the tensor.
+
+    Returns
+    -------
+    torch.Tensor
+        Tensor of the array's shape.
+    """
     tensor = torch.from_numpy(array)
     return tensor.view(dtype) if array.dtype == np.uint16 else tensor
 
 
 def pinned_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Return pinned memory from torch's own allocator, which knows about copies in flight."""
+    """Allocate pinned memory from torch's allocator, which takes pending copies into account.
+
+    Parameters
+    ----------
+    shape, dtype
+        Shape and dtype of the tensor.
+
+    Returns
+    -------
+    torch.Tensor
+        Uninitialized.
+    """
     return torch.empty(shape, dtype=dtype, pin_memory=True)

@@ -1,4 +1,4 @@
-"""One pass over the samples."""
+"""Iteration over one epoch."""
 
 import time
 from collections import deque
@@ -7,23 +7,24 @@ from dataclasses import dataclass
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.errors import LoaderClosed, PipelineError
 from ffcv_ssl.loader.batch import Batch
-from ffcv_ssl.loader.engine.batch_work import BatchPlan, BatchWork
+from ffcv_ssl.loader.engine.batch_plan import BatchPlan
+from ffcv_ssl.loader.engine.batch_work import BatchWork
 from ffcv_ssl.loader.engine.buffers import BufferPool
 from ffcv_ssl.loader.engine.threads import Engine
-from ffcv_ssl.loader.order.epoch_order import EpochOrder, EpochPosition
-from ffcv_ssl.loader.order.page_order import ReadAhead
+from ffcv_ssl.loader.order.epoch_order import EpochOrder, EpochStep
+from ffcv_ssl.loader.order.read_ahead import PageReadAhead
 
 
 @dataclass
 class Progress:
-    """Where the consumer is.
+    """Position of the consumer.
 
     Parameters
     ----------
     epoch, position
-        Behind the last batch that was handed out, in the order of all ranks.
+        Epoch, and position in the order of all ranks, after the last batch that was returned.
     wait_s
-        Seconds that the consumer has waited for batches in this epoch.
+        Time that the consumer has waited for batches in this epoch, in seconds.
     """
 
     epoch: int = 0
@@ -32,19 +33,19 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """What all epochs of a loader have in common.
+class EpochContext:
+    """Objects and settings that all epochs of a loader share.
 
     Parameters
     ----------
     reader
         The open file.
     plan
-        What a batch is made of.
+        Contents of a batch.
     pool
-        Memory of batches.
+        Memory for batches.
     batch_size, rank, world_size, batches_ahead
-        See `Loader`.
+        Arguments of `Loader`.
     """
 
     reader: BetonReader
@@ -56,105 +57,114 @@ class Delivery:
     batches_ahead: int
 
     @property
-    def step(self) -> int:
-        """Samples that all ranks take at once."""
+    def samples_per_step(self) -> int:
+        """Number of samples that all ranks together use in one step."""
         return self.batch_size * self.world_size
 
 
 class EpochIterator:
-    """Keeps a few batches ahead of its one consumer. Dropping it, or `close()`, forgets what is not yet rendered.
+    """Iterator over the batches of one epoch, for one consumer.
+
+    It keeps some batches ahead of the consumer. `close()`, or deleting the iterator, discards the
+    batches that were not returned.
 
     Parameters
     ----------
-    delivery
-        What batches are made of.
+    context
+        Objects and settings of the loader.
     engine
-        The threads.
+        Worker threads.
     order
-        Of the samples of all ranks.
-    epoch, position
-        Where to begin.
+        Order of the epoch, over all ranks.
     num_steps
-        Batches to hand out.
+        Number of batches.
     progress
-        Kept up to date.
+        Epoch and position where the iteration begins. The iterator updates it.
     loader
-        Kept alive while this iterator is.
+        Object that stays alive as long as the iterator does.
     """
 
     def __init__(
         self,
-        delivery: Delivery,
+        context: EpochContext,
         engine: Engine,
         order: EpochOrder,
-        epoch: int,
-        position: int,
         num_steps: int,
         progress: Progress,
         loader: object,
     ):
-        self._delivery, self._engine, self._order = delivery, engine, order
-        self._epoch, self._progress, self._loader = epoch, progress, loader
-        self._position = position  # of the next batch to hand out, in the global order
-        self._ahead = position  # of the next batch to queue
-        self._end = position + num_steps * delivery.step
-        self._pending: deque[BatchWork] = deque()  # the first is the one that is waited for
+        self._context, self._engine, self._order = context, engine, order
+        self._progress, self._loader = progress, loader
+        self._epoch, position = progress.epoch, progress.position
+        # Positions in the order of all ranks.
+        self._next_returned = position
+        self._next_queued = position
+        self._end = position + num_steps * context.samples_per_step
+        self._pending: deque[BatchWork] = deque()  # the consumer waits for the first
         self._owner = object()
-        self._read_ahead = ReadAhead(delivery.reader, order.schedule, position) if order.schedule is not None else None
-        self._top_up()
+        self._read_ahead = None
+        if order.schedule is not None:
+            self._read_ahead = PageReadAhead(context.reader, order.schedule, position)
+        self._queue_batches()
 
-    def _top_up(self) -> None:
-        """Queue batches until enough are ahead."""
-        delivery = self._delivery
-        while self._ahead < self._end and len(self._pending) < delivery.batches_ahead:
-            stop = self._ahead + delivery.step
-            place = EpochPosition(self._epoch, self._order, self._ahead, stop, delivery.rank, delivery.world_size)
-            work = BatchWork(delivery.plan, place, self._engine, delivery.pool, self._owner)
+    def _queue_batches(self) -> None:
+        """Queue batches until enough of them are pending."""
+        context = self._context
+        while self._next_queued < self._end and len(self._pending) < context.batches_ahead:
+            start, stop = self._next_queued, self._next_queued + context.samples_per_step
+            step = EpochStep(
+                self._epoch, self._order, start, stop, context.rank, context.world_size
+            )
+            work = BatchWork(context.plan, step, self._engine, context.pool, self._owner)
             self._pending.append(work)
-            self._ahead = stop
-            pages = self._read_ahead.advance(self._ahead) if self._read_ahead else []
-            self._engine.submit(self._owner, [work.open, *pages])
+            self._next_queued = stop
+            requests = self._read_ahead.advance(stop) if self._read_ahead else []
+            self._engine.submit(self._owner, [work.draw_and_queue, *requests])
 
     def __iter__(self) -> "EpochIterator":
         return self
 
     def __next__(self) -> Batch:
         while self._pending:
-            batch = self._take()
+            batch = self._finish_next()
             if batch is not None:
                 return batch
         raise StopIteration
 
-    def _take(self) -> Batch | None:
-        """Wait for the next batch and hand it out; None if all its samples were skipped."""
+    def _finish_next(self) -> Batch | None:
+        """Wait for the next batch and return it; None if all its samples were skipped."""
         started = time.perf_counter()
         try:
             work = self._pending[0]
             self._engine.wait(work.done)
             self._progress.wait_s += time.perf_counter() - started
             batch = None if work.is_empty else work.finish()
-        except StopIteration as error:  # it would look like the end of the epoch
+        except StopIteration as error:  # would look like the end of the epoch
             self.close()
-            raise PipelineError(f"{self._delivery.reader.path}: a stage raised StopIteration.") from error
+            raise PipelineError(
+                f"{self._context.reader.path}: a stage raised StopIteration."
+            ) from error
         except BaseException:
             self.close()
             raise
         if self._pending:  # another thread may have closed the epoch
             self._pending.popleft()
-        self._position += self._delivery.step
-        is_finished = self._position >= self._end
-        self._progress.epoch, self._progress.position = (self._epoch + 1, 0) if is_finished else (self._epoch, self._position)
-        self._top_up()
+        self._next_returned += self._context.samples_per_step
+        if self._next_returned >= self._end:
+            self._progress.epoch, self._progress.position = self._epoch + 1, 0
+        else:
+            self._progress.epoch, self._progress.position = self._epoch, self._next_returned
+        self._queue_batches()
         return batch
 
     def close(self) -> None:
-        """Forget all batches that were not handed out; a thread that waits for one gets LoaderClosed."""
-        self._ahead = self._end
+        """Discard all pending batches; a thread that waits for one gets LoaderClosed."""
+        self._next_queued = self._end
         pending, self._pending = self._pending, deque()
         self._engine.cancel(self._owner)
         for work in pending:
-            work.fail(LoaderClosed(f"{self._delivery.reader.path}: the epoch was closed."))
+            work.fail(LoaderClosed(f"{self._context.reader.path}: the epoch was closed."))
 
-    def __del__(self):
+    def __del__(self) -> None:
         if hasattr(self, "_read_ahead"):
             self.close()

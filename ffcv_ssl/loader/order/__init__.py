@@ -1,4 +1,4 @@
-"""Which sample comes when: random and page-wise orders, subsets, weights, ranks."""
+"""Sample order of an epoch: random and page-wise orders, subsets, weights and ranks."""
 
 from ffcv_ssl.loader.order.epoch_order import OrderOption
 

@@ -1,1 +1,1 @@
-"""From stored images to finished views: what to decode, decode it, render it, on the CPU or for a GPU."""
+"""Decoding of stored images and rendering of their views, on the CPU or for a GPU."""

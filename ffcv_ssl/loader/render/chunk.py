@@ -1,56 +1,58 @@
 """Compiled functions that decode and render a chunk of samples in one thread, without the GIL.
 
-They raise nothing. Every sample has a status; `ffcv_ssl.loader.render.decode` finds out why one is
-not `DONE`.
+They raise nothing and return a status for each sample instead. `ffcv_ssl.loader.render.decode`
+finds the reason of a status other than `DONE`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.codecs._call import call
 from ffcv_ssl.codecs.slices import decode_box
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.kernels._jit import glue, per_sample, scalar
+from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_view
 
-DONE, NOT_READ, NOT_DECODED, NOT_AS_WRITTEN = range(4)  # status of a sample
-RAW = 1  # mode of a stored image: `fields.image.MODE_RAW`, as Numba wants a constant of this module
+DONE, NOT_READ, NOT_DECODED, CHECKSUM_MISMATCH = range(4)  # status of a sample
+RAW = 1  # `fields.image.MODE_RAW`; Numba needs a constant of this module
 
 
 class StoredImages(NamedTuple):
-    """One image field of an open file, as compiled code sees it."""
+    """One image field of an open file, in the form that compiled code reads."""
 
     descriptor: int
-    pread: int  # address of libc's `pread`; 0: not available
-    decode: int  # address of the native decoder's `decode`; 0: not built
-    crc32: int  # address of zlib's `crc32`; 0: stored bytes are not checked
-    checksums: np.ndarray  # (N,) uint32, CRC-32 of the stored bytes; empty where they are not checked
-    modes: np.ndarray  # (N,) uint8
-    sizes: np.ndarray  # (N, 2) int64, heights and widths
-    pointers: np.ndarray  # (N,) int64, offsets in the file
-    num_bytes: np.ndarray  # (N,) int64
-    cache: np.ndarray  # uint8, decoded images one after the other; empty: nothing is cached
-    offsets: np.ndarray  # (N,) int64, offset of each image in the cache, -1: not to be cached
-    cached: np.ndarray  # (N,) uint8, whether the cache holds it already
+    pread: int  # address of libc's `pread`; 0 if it is not available
+    decode: int  # address of the native decoder's `decode`; 0 if it is not built
+    crc32: int  # address of zlib's `crc32`; 0 if stored bytes are not checked
+    checksums: NDArray[np.uint32]  # (N,) CRC-32 of the stored bytes; empty if they are not checked
+    modes: NDArray[np.uint8]  # (N,)
+    sizes: NDArray[np.int64]  # (N, 2), heights and widths
+    pointers: NDArray[np.int64]  # (N,) offsets in the file
+    num_bytes: NDArray[np.int64]  # (N,)
+    cache: NDArray[np.uint8]  # decoded images one after the other; empty without a cache
+    offsets: NDArray[np.int64]  # (N,) offset of each image in the cache, -1 if it is not kept
+    cached: NDArray[np.uint8]  # (N,) whether the cache contains the image already
 
 
 class Workspace(NamedTuple):
-    """Memory of one thread, large enough for the images of the chunk."""
+    """Memory of one thread, large enough for the images of a chunk."""
 
     handle: int  # of the native decoder
-    data: np.ndarray  # uint8, the bytes of a file
-    part: np.ndarray  # uint8, the rows of it that are decoded
-    pixels: np.ndarray  # uint8, a decoded image
+    data: NDArray[np.uint8]  # stored bytes of an image
+    part: NDArray[np.uint8]  # the part of these bytes to decode
+    pixels: NDArray[np.uint8]  # a decoded image
 
 
 @glue
-def read(images, offset, size, out):
-    """Read `size` bytes at an offset of the file; return how many came."""
+def read_bytes(images: StoredImages, offset: int, size: int, out: NDArray[np.uint8]) -> np.int64:
+    """Read `size` bytes at an offset of the file; return how many were read."""
     start = out.ctypes.data
     done = np.int64(0)
     while done < size:
-        count = call(images.pread, images.descriptor, start + done, size - done, offset + done)
+        count: int = call(images.pread, images.descriptor, start + done, size - done, offset + done)
         if count <= 0:
             break
         done += count
@@ -58,50 +60,88 @@ def read(images, offset, size, out):
 
 
 @glue
-def decode_stored(images, workspace, sample_id, box, pixels):
-    """Read one stored image and decode `box` (top, left, height, width, denominator) of it into `pixels`; return the status."""
+def read_and_decode(
+    images: StoredImages,
+    workspace: Workspace,
+    sample_id: int,
+    box: NDArray[np.int64],
+    pixels: NDArray[np.uint8],
+) -> int:
+    """Read a stored image and decode a box of it into `pixels`; return the status.
+
+    `box` is top, left, height, width and denominator.
+    """
     size, is_raw = images.num_bytes[sample_id], images.modes[sample_id] == RAW
     if images.pread == 0 or not (is_raw or images.decode != 0):
         return NOT_READ
     target = pixels if is_raw else workspace.data
-    if read(images, images.pointers[sample_id], size, target) != size:
+    if read_bytes(images, images.pointers[sample_id], size, target) != size:
         return NOT_READ
-    if images.crc32 != 0 and call(images.crc32, 0, target.ctypes.data, size) != np.int64(images.checksums[sample_id]):
-        return NOT_AS_WRITTEN
+    if images.crc32 != 0 and call(images.crc32, 0, target.ctypes.data, size) != np.int64(
+        images.checksums[sample_id]
+    ):
+        return CHECKSUM_MISMATCH
     if is_raw:
         return DONE
-    decoder, height, width = (images.decode, workspace.handle), images.sizes[sample_id, 0], images.sizes[sample_id, 1]
+    decoder = images.decode, workspace.handle
+    height, width = images.sizes[sample_id, 0], images.sizes[sample_id, 1]
     part = (box[0], box[1], box[2], box[3])
-    failure = decode_box(decoder, workspace.data[:size], (height, width), part, box[4], workspace.part, pixels)
+    failure = decode_box(
+        decoder, workspace.data[:size], (height, width), part, box[4], workspace.part, pixels
+    )
     return DONE if failure == 0 else NOT_DECODED
 
 
 @glue
-def decode_image(images, workspace, sample_id, box, pixels):
-    """Decode at least `box` of an image into `pixels`, which is its part of the cache if it is to be cached; return the status."""
+def decode_image(
+    images: StoredImages,
+    workspace: Workspace,
+    sample_id: int,
+    box: NDArray[np.int64],
+    pixels: NDArray[np.uint8],
+) -> int:
+    """Decode at least a box of an image into `pixels`; return the status.
+
+    `pixels` is the image's part of the cache if the image is to be cached. Then the whole image is
+    decoded, once.
+    """
     if images.offsets[sample_id] < 0:
-        return decode_stored(images, workspace, sample_id, box, pixels)
+        return read_and_decode(images, workspace, sample_id, box, pixels)
     if images.cached[sample_id] != 0:
         return DONE
     height, width = images.sizes[sample_id]
-    status = decode_stored(images, workspace, sample_id, np.array([0, 0, height, width, 1]), pixels)
-    if status == DONE:  # two threads may both do this, and write the same bytes
+    whole = np.array([0, 0, height, width, 1])
+    status = read_and_decode(images, workspace, sample_id, whole, pixels)
+    if status == DONE:  # two threads may both get here; they write the same bytes
         images.cached[sample_id] = 1
     return status
 
 
 @glue
-def pixels_of(images, workspace, sample_id):
-    """Return the memory that an image is decoded into."""
+def image_memory(images: StoredImages, workspace: Workspace, sample_id: int) -> NDArray[np.uint8]:
+    """Return the memory into which an image is decoded."""
     offset = images.offsets[sample_id]
     if offset < 0:
         return workspace.pixels
-    return images.cache[offset : offset + images.sizes[sample_id, 0] * images.sizes[sample_id, 1] * 3]
+    size = images.sizes[sample_id, 0] * images.sizes[sample_id, 1] * 3
+    return images.cache[offset : offset + size]
 
 
 @glue
-def render_image(pixels, size, denominator, i, rows, formats, scratch, outs):
-    """Render the views of sample `i` that read it at scale 1 / `denominator`; `pixels` holds it, `size` is that of the full image."""
+def render_image(
+    pixels: NDArray[np.uint8],
+    size: NDArray[np.int64],
+    denominator: int,
+    i: int,
+    rows: tuple[NDArray[np.float32], ...],
+    formats: tuple[Any, ...],
+    scratch: Scratch,
+    outs: tuple[NDArray[Any], ...],
+) -> None:
+    """Render the views of sample `i` that read the image at scale 1 / `denominator`.
+
+    `pixels` contains the image at that scale; `size` is the size of the full image.
+    """
     height, width = -(-size[0] // denominator), -(-size[1] // denominator)
     image = pixels[: height * width * 3].reshape(height, 3 * width)
     for k in range(len(outs)):
@@ -113,31 +153,44 @@ def render_image(pixels, size, denominator, i, rows, formats, scratch, outs):
 
 
 @per_sample
-def render_chunk(images, workspace, scratch, sample_ids, boxes, rows, formats, outs, statuses):
+def render_chunk(
+    images: StoredImages,
+    workspace: Workspace,
+    scratch: Scratch,
+    sample_ids: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    rows: tuple[NDArray[np.float32], ...],
+    formats: tuple[Any, ...],
+    outs: tuple[NDArray[Any], ...],
+    statuses: NDArray[np.uint8],
+) -> None:
     """Decode a chunk of samples and render all their views.
 
     Parameters
     ----------
     images
-        `StoredImages`.
+        The image field.
     workspace, scratch
-        `Workspace` and the kernels' `Scratch` of the calling thread.
+        Memory of the calling thread, for decoding and for the kernels.
     sample_ids
         (n,) int64.
     boxes
-        (n, levels, 5) int64, what to decode of each image; see `plan_boxes`.
+        (n, levels, 5) int64, the part of each image to decode; see `plan_boxes`.
     rows
-        For each tensor (n, V, NUM_COLUMNS) float32 kernel rows; the column `DENOMINATOR` says at which level a view reads.
+        For each tensor (n, V, NUM_COLUMNS) float32 kernel rows. The column `DENOMINATOR` contains
+        the scale at which a view reads the image.
     formats
-        For each tensor the lookup table (3, 256), whether it changes nothing, and whether channels come last.
+        For each tensor the (3, 256) lookup table, whether it is the identity, and whether the
+        channels are the last axis.
     outs
-        For each tensor the finished views, (n, V, 3, h, w) or (n, V, h, w, 3); overwritten. All of one dtype.
+        For each tensor the views, (n, V, 3, h, w) or (n, V, h, w, 3); overwritten. All have the
+        same dtype.
     statuses
         (n,) uint8; overwritten.
     """
     for i in range(len(sample_ids)):
         sample_id = sample_ids[i]
-        pixels = pixels_of(images, workspace, sample_id)
+        pixels = image_memory(images, workspace, sample_id)
         statuses[i] = DONE
         for level in range(boxes.shape[1]):
             box = boxes[i, level]
@@ -145,12 +198,15 @@ def render_chunk(images, workspace, scratch, sample_ids, boxes, rows, formats, o
                 statuses[i] = decode_image(images, workspace, sample_id, box, pixels)
                 if statuses[i] != DONE:
                     break
-                render_image(pixels, images.sizes[sample_id], box[4], i, rows, formats, scratch, outs)
+                size = images.sizes[sample_id]
+                render_image(pixels, size, box[4], i, rows, formats, scratch, outs)
 
 
 @scalar
-def copy_box(pixels, width, box, out):
-    """Copy a box (top, left, height, width) out of an image `width` pixels wide."""
+def copy_box(
+    pixels: NDArray[np.uint8], width: int, box: NDArray[np.int64], out: NDArray[np.uint8]
+) -> None:
+    """Copy a box (top, left, height, width) of an image that is `width` pixels wide."""
     row = 3 * box[3]
     for y in range(box[2]):
         source = pixels[3 * ((box[0] + y) * width + box[1]) :]
@@ -160,7 +216,15 @@ def copy_box(pixels, width, box, out):
 
 
 @per_sample
-def decode_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses):
+def decode_chunk(
+    images: StoredImages,
+    workspace: Workspace,
+    sample_ids: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    packed: NDArray[np.uint8],
+    statuses: NDArray[np.uint8],
+) -> None:
     """Decode boxes of a chunk of samples into a buffer, for a GPU that renders the views.
 
     Parameters
@@ -168,13 +232,13 @@ def decode_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses)
     images, workspace, sample_ids, boxes, statuses
         As in `render_chunk`.
     starts
-        (n, levels) int64: where in `packed` the pixels of each box go.
+        (n, levels) int64, offset in `packed` of the pixels of each box.
     packed
         uint8; each box is written as interleaved RGB, without gaps.
     """
     for i in range(len(sample_ids)):
         sample_id = sample_ids[i]
-        pixels = pixels_of(images, workspace, sample_id)
+        pixels = image_memory(images, workspace, sample_id)
         statuses[i] = DONE
         for level in range(boxes.shape[1]):
             box = boxes[i, level]
@@ -182,4 +246,5 @@ def decode_chunk(images, workspace, sample_ids, boxes, starts, packed, statuses)
                 statuses[i] = decode_image(images, workspace, sample_id, box, pixels)
                 if statuses[i] != DONE:
                     break
-                copy_box(pixels, -(-images.sizes[sample_id, 1] // box[4]), box, packed[starts[i, level] :])
+                scaled_width = -(-images.sizes[sample_id, 1] // box[4])
+                copy_box(pixels, scaled_width, box, packed[starts[i, level] :])

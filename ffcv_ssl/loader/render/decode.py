@@ -1,14 +1,15 @@
-"""Decode the stored images of one field, in compiled code where that is possible.
+"""Decoder of the stored images of one field.
 
-Compiled code (`ffcv_ssl.loader.render.chunk`) decodes raw and cached images, and JPEGs where the
-native decoder is built. Elsewhere, and to find out why compiled code could not decode a sample,
-Python decodes one image at a time.
+Compiled code (`ffcv_ssl.loader.render.chunk`) decodes raw images, cached images and, if the native
+decoder is built, JPEGs. Python decodes all other images, one at a time, and finds the reason if
+compiled code could not decode a sample.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.codecs.decode import decode_box, decode_jpeg
@@ -18,15 +19,17 @@ from ffcv_ssl.errors import FfcvSslError, ImageError, PipelineError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
 from ffcv_ssl.loader.render.boxes import DENOMINATOR, HEIGHT, WIDTH, whole_box
 from ffcv_ssl.loader.render.cache import ImageCache
-from ffcv_ssl.loader.render.chunk import DONE, StoredImages, Workspace, decode_chunk
-from ffcv_ssl.loader.render.thread_memory import ThreadMemory, crc32_address, native_decoder, pread_address
+from ffcv_ssl.loader.render.chunk import DONE, Workspace, decode_chunk
+from ffcv_ssl.loader.render.stored_images import stored_images
+from ffcv_ssl.loader.render.thread_memory import ThreadMemory
 
-HUGE_PIXELS = 1 << 24  # the header of a JPEG of more is read before there is memory for the size that its record gives
-NOT_FAST = "the image has stray bytes behind its last block, which decode='fast' cannot read; use decode='exact'."
+# Before memory for an image of more pixels is allocated, the JPEG's header is read and compared
+# with the size in the record.
+HUGE_PIXELS = 1 << 24
 
 
 class ImageDecoder:
-    """Decodes the stored images of one field.
+    """Decoder of the stored images of one field.
 
     Parameters
     ----------
@@ -35,53 +38,45 @@ class ImageDecoder:
     field
         Name of the field.
     cache
-        Where decoded images are kept.
+        Memory for decoded images.
     mode
-        "exact", "full" or "fast"; see `Loader`.
+        "exact", "full" or "fast"; see the parameter `decode` of `Loader`.
 
     Attributes
     ----------
+    sizes
+        (num_samples, 2) int64, heights and widths.
+    modes
+        (num_samples,) uint8, modes of the stored images.
     images
-        The field as compiled code sees it.
+        The field in the form that compiled code reads.
     memory
-        What each thread keeps for itself.
+        Memory that each thread reuses.
 
     Raises
     ------
     PipelineError
-        If `mode` is "fast" without the native decoder, or together with a cache.
+        If `mode` is "fast" and the native decoder is missing, or the cache keeps whole images.
     """
 
     def __init__(self, reader: BetonReader, field: str, cache: ImageCache, mode: str):
-        records = reader.records[field]
         self.reader, self.field, self.mode = reader, field, mode
-        self.sizes = np.stack((records["height"], records["width"]), axis=1).astype(np.int64)
-        self.modes = np.array(records["mode"])  # a copy, writable: Numba compiles anew for arrays that are not
-        pointers, num_bytes = (values.astype(np.int64) for values in reader.extents(field))
-        checksums = reader.value_checksums(field) if reader.check == "read" else None
-        self.images = StoredImages(
-            descriptor=reader.fileno(),
-            pread=pread_address(),
-            decode=native_decoder(),
-            crc32=0 if checksums is None else crc32_address(),
-            checksums=np.zeros(0, np.uint32) if checksums is None else np.array(checksums, np.uint32),
-            modes=self.modes,
-            sizes=self.sizes,
-            pointers=pointers,
-            num_bytes=num_bytes,
-            cache=cache.memory,
-            offsets=cache.offsets,
-            cached=cache.cached,
-        )
+        self.images = stored_images(reader, field, cache)
+        self.sizes, self.modes = self.images.sizes, self.images.modes
         self.memory = ThreadMemory(self.images.decode != 0)
         self._is_huge = self.sizes.prod(axis=1) > HUGE_PIXELS
-        # On a platform without these functions no sample is compiled.
-        self._can_compile = bool(self.images.pread and (self.images.crc32 or checksums is None))
+        # Without these C functions, Python decodes all samples.
+        has_checksums = len(self.images.checksums) > 0
+        self._can_compile = bool(self.images.pread and (self.images.crc32 or not has_checksums))
         if mode == "fast" and not (self.images.decode and self._can_compile):
-            raise PipelineError(f"{self.where}: decode='fast' needs the native decoder, which is not built here; use decode='exact'.")
+            raise PipelineError(
+                f"{self.where}: decode='fast' needs the native decoder, which is not built; "
+                "use decode='exact'."
+            )
         if mode == "fast" and len(cache.memory):
             raise PipelineError(
-                f"{self.where}: decode='fast' decodes parts of images, and cache='ram' keeps whole ones; use cache='os' or decode='exact'."
+                f"{self.where}: decode='fast' decodes parts of images, but cache='ram' keeps "
+                "whole images; use cache='os' or decode='exact'."
             )
 
     @property
@@ -89,19 +84,29 @@ class ImageDecoder:
         """File and field, for messages."""
         return f"{self.reader.path}: field {self.field!r}"
 
-    def is_compiled(self, sample_ids: np.ndarray) -> bool:
-        """Whether compiled code can decode every one of these samples."""
+    def supports_compiled(self, sample_ids: NDArray[np.int64]) -> bool:
+        """Return whether compiled code can decode all of these samples, (n,) int64."""
         images = self.images
         if not self._can_compile:
             return False
-        return bool(images.decode or ((images.modes[sample_ids] == MODE_RAW) | (images.cached[sample_ids] != 0)).all())
+        if images.decode:
+            return True
+        return bool(
+            ((images.modes[sample_ids] == MODE_RAW) | (images.cached[sample_ids] != 0)).all()
+        )
 
-    def workspace(self, sample_ids: np.ndarray) -> Workspace:
-        """Return this thread's memory for decoding some samples in compiled code."""
+    def workspace(self, sample_ids: NDArray[np.int64]) -> Workspace:
+        """Return this thread's memory for decoding some samples, (n,) int64, in compiled code."""
         num_pixels = int(self.sizes[sample_ids].prod(axis=1).max())
         return self.memory.workspace(int(self.images.num_bytes[sample_ids].max()), num_pixels)
 
-    def decode_boxes(self, sample_ids: np.ndarray, boxes: np.ndarray, starts: np.ndarray, packed: np.ndarray) -> None:
+    def decode_boxes(
+        self,
+        sample_ids: NDArray[np.int64],
+        boxes: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        packed: NDArray[np.uint8],
+    ) -> None:
         """Decode boxes of some samples into a buffer.
 
         Parameters
@@ -111,46 +116,85 @@ class ImageDecoder:
         boxes
             (n, levels, 5) int64; see `plan_boxes`.
         starts
-            (n, levels) int64, where in `packed` the pixels of each box go.
+            (n, levels) int64, offset in `packed` of the pixels of each box.
         packed
-            uint8; overwritten there with interleaved RGB, without gaps.
+            uint8; the pixels of the boxes are overwritten with interleaved RGB, without gaps.
 
         Raises
         ------
         SampleError
             If a sample cannot be read or decoded.
         """
-        with self.guarding_memory(sample_ids):
-            if not self.is_compiled(sample_ids):
-                for index, sample_id in enumerate(sample_ids):
-                    self._decode_box(int(sample_id), boxes[index, 0], starts[index, 0], packed)
+
+        def compiled(part: slice) -> NDArray[np.uint8]:
+            ids = sample_ids[part]
+            statuses = np.empty(len(ids), np.uint8)
+            workspace = self.workspace(ids)
+            decode_chunk(self.images, workspace, ids, boxes[part], starts[part], packed, statuses)
+            return statuses
+
+        def in_python(index: int) -> None:
+            box, start = boxes[index, 0], int(starts[index, 0])
+            top, left, height, width = box[:DENOMINATOR]
+            image = self.decode(int(sample_ids[index]), box)
+            pixels = image[top : top + height, left : left + width]
+            packed[start : start + pixels.size] = pixels.reshape(-1)
+
+        self.run_with_fallback(
+            sample_ids, compiled if self.supports_compiled(sample_ids) else None, in_python
+        )
+
+    def run_with_fallback(
+        self,
+        sample_ids: NDArray[np.int64],
+        compiled: Callable[[slice], NDArray[np.uint8]] | None,
+        in_python: Callable[[int], None],
+    ) -> None:
+        """Process a chunk of samples in compiled code, and in Python where that fails.
+
+        Parameters
+        ----------
+        sample_ids
+            (n,) int64.
+        compiled
+            Function that processes a slice of the chunk and returns the status of each sample.
+            None: Python processes all samples.
+        in_python
+            Function that processes the sample at an index of the chunk.
+
+        Raises
+        ------
+        SampleError
+            If a sample cannot be read or decoded.
+        """
+        with self._guard_memory(sample_ids):
+            if compiled is None:
+                for index in range(len(sample_ids)):
+                    in_python(index)
                 return
-            for index in np.flatnonzero(self._decode_compiled(sample_ids, boxes, starts, packed) != DONE):
-                one, number = slice(index, index + 1), int(sample_ids[index])
-                self.explain(number)
-                if self._decode_compiled(sample_ids[one], boxes[one], starts[one], packed)[0] != DONE:
-                    self.require_other_than_fast(number)
-                    self._decode_box(number, boxes[index, 0], starts[index, 0], packed)
+            for index in np.flatnonzero(compiled(slice(0, len(sample_ids))) != DONE).tolist():
+                sample_id = int(sample_ids[index])
+                self._raise_if_damaged(sample_id)
+                # The sample is readable after all, for instance after an interrupted read.
+                if compiled(slice(index, index + 1))[0] != DONE:
+                    self._require_exact(sample_id)
+                    in_python(index)
 
-    def _decode_compiled(self, sample_ids: np.ndarray, boxes: np.ndarray, starts: np.ndarray, packed: np.ndarray) -> np.ndarray:
-        """Decode in compiled code; return the status of each sample."""
-        statuses = np.empty(len(sample_ids), np.uint8)
-        decode_chunk(self.images, self.workspace(sample_ids), sample_ids, boxes, starts, packed, statuses)
-        return statuses
-
-    def _decode_box(self, sample_id: int, box: np.ndarray, start: int, packed: np.ndarray) -> None:
-        """Decode one box in Python."""
-        top, left, height, width = box[:DENOMINATOR]
-        image = self.decode(sample_id, box)
-        packed[start : start + 3 * height * width] = image[top : top + height, left : left + width].reshape(-1)
-
-    def decode(self, sample_id: int, box: np.ndarray) -> np.ndarray:
+    def decode(self, sample_id: int, box: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Decode one image in Python.
+
+        Parameters
+        ----------
+        sample_id
+            Position of the sample in the file.
+        box
+            (5,) int64, the part to decode; see `plan_boxes`. The denominator is 1.
 
         Returns
         -------
-        np.ndarray
-            (H, W, 3) uint8, in memory of this thread or of the cache. At least `box` of it is decoded.
+        numpy.ndarray
+            (H, W, 3) uint8, in memory of this thread or of the cache. Pixels outside the box may be
+            undefined.
 
         Raises
         ------
@@ -158,34 +202,43 @@ class ImageDecoder:
             If the sample cannot be read or decoded.
         """
         if self._is_huge[sample_id]:
-            self._check_claim(sample_id)
+            self._check_recorded_size(sample_id)
         height, width = self.sizes[sample_id]
         offset, size = self.images.offsets[sample_id], height * width * 3
-        memory = self.memory.bytes("pixels", size)[:size] if offset < 0 else self.images.cache[offset : offset + size]
+        is_kept = offset >= 0
+        if is_kept:
+            memory = self.images.cache[offset : offset + size]
+        else:
+            memory = self.memory.buffer("pixels", size)[:size]
         image = memory.reshape(height, width, 3)
         if not self.images.cached[sample_id]:
-            self._read_into(sample_id, whole_box((height, width)) if offset >= 0 else box, image)
-            self.images.cached[sample_id] = offset >= 0
+            self._read_into(sample_id, whole_box((height, width)) if is_kept else box, image)
+            self.images.cached[sample_id] = is_kept
         return image
 
-    def explain(self, sample_id: int) -> None:
-        """Raise the SampleError of an image that cannot be read or decoded; nothing for a sound one."""
+    def _raise_if_damaged(self, sample_id: int) -> None:
+        """Raise SampleError if Python cannot read and decode the whole image either."""
         size = self.sizes[sample_id]
         self._read_into(sample_id, whole_box(size), np.empty((*size, 3), np.uint8))
 
-    def require_other_than_fast(self, sample_id: int) -> None:
-        """Raise SampleError for a sound image that compiled code cannot decode, if no other code may."""
+    def _require_exact(self, sample_id: int) -> None:
+        """Raise SampleError for decode="fast", which compiled code alone supports."""
         if self.mode == "fast":
-            raise self.error(sample_id, NOT_FAST)
+            raise self.error(
+                sample_id,
+                "the JPEG has stray bytes after its last block, which decode='fast' cannot read; "
+                "use decode='exact'.",
+            )
 
-    def _read_into(self, sample_id: int, box: np.ndarray, image: np.ndarray) -> None:
+    def _read_into(self, sample_id: int, box: NDArray[np.int64], image: NDArray[np.uint8]) -> None:
         """Read one stored image and decode a box of it into `image` (H, W, 3)."""
         try:
             if self.modes[sample_id] == MODE_RAW:
-                self.reader.read_into(int(self.images.pointers[sample_id]), image.size, image.reshape(-1))
-                self.reader.check_value(sample_id, self.field, image.reshape(-1))
+                pixels = image.reshape(-1)
+                self.reader.read_into(int(self.images.pointers[sample_id]), image.size, pixels)
+                self.reader.check_value(sample_id, self.field, pixels)
                 return
-            data = self._stored(sample_id)
+            data = self._read_stored(sample_id)
             if (box[HEIGHT], box[WIDTH]) == image.shape[:2]:
                 decode_jpeg(data, image)
             else:
@@ -193,42 +246,45 @@ class ImageDecoder:
         except (FfcvSslError, OSError) as error:
             raise self.error(sample_id, str(error)) from error
 
-    def _stored(self, sample_id: int) -> np.ndarray:
-        """Read the stored bytes of a sample into memory of this thread, and compare them with their checksum."""
+    def _read_stored(self, sample_id: int) -> NDArray[np.uint8]:
+        """Read the stored bytes of a sample into memory of this thread; check their checksum."""
         size = int(self.images.num_bytes[sample_id])
-        data = self.memory.bytes("file", size)[:size]
+        data = self.memory.buffer("file", size)[:size]
         self.reader.read_into(int(self.images.pointers[sample_id]), size, data)
         self.reader.check_value(sample_id, self.field, data)
         return data
 
     @contextmanager
-    def guarding_memory(self, sample_ids: np.ndarray) -> Iterator[None]:
-        """Check the sizes of huge images before there is memory for them.
-
-        Raises SampleError if a size is false or above the limit, or if memory does not suffice in the block.
-        """
+    def _guard_memory(self, sample_ids: NDArray[np.int64]) -> Iterator[None]:
+        """Check the recorded sizes of huge images; convert MemoryError to SampleError."""
         for sample_id in sample_ids[self._is_huge[sample_ids]]:
-            self._check_claim(int(sample_id))
+            self._check_recorded_size(int(sample_id))
         try:
             yield
         except MemoryError as error:
             largest = int(sample_ids[self.sizes[sample_ids].prod(axis=1).argmax()])
             height, width = self.sizes[largest]
-            raise self.error(largest, f"there is no memory for an image of {width} x {height} pixels.") from error
+            raise self.error(
+                largest, f"not enough memory for an image of {width} x {height} pixels."
+            ) from error
 
-    def _check_claim(self, sample_id: int) -> None:
-        """Compare the size in a record with the limit and with the image's own header."""
+    def _check_recorded_size(self, sample_id: int) -> None:
+        """Compare the size in a record with the limit and with the JPEG's own header."""
         height, width = (int(side) for side in self.sizes[sample_id])
         try:
             check_pixels(width, height)
             if self.modes[sample_id] == MODE_RAW:
-                return  # the reader has compared it with the number of stored bytes
-            info = inspect_jpeg(self._stored(sample_id))
+                return  # the reader has compared the size with the number of stored bytes
+            info = inspect_jpeg(self._read_stored(sample_id))
             if (info.height, info.width) != (height, width):
-                raise ImageError(f"JPEG of {info.width} x {info.height} pixels, its record says {width} x {height}.")
+                raise ImageError(
+                    f"the JPEG has {info.width} x {info.height} pixels, "
+                    f"but its record says {width} x {height}."
+                )
         except (FfcvSslError, OSError) as error:
             raise self.error(sample_id, str(error)) from error
 
-    def error(self, sample_id: int, what: str) -> SampleError:
-        """Return the error that names file, sample and field."""
-        return SampleError(f"{self.reader.path}: sample {sample_id}, field {self.field!r}: {what}", sample_id, self.field)
+    def error(self, sample_id: int, reason: str) -> SampleError:
+        """Return an error that names file, sample, field and the reason."""
+        message = f"{self.reader.path}: sample {sample_id}, field {self.field!r}: {reason}"
+        return SampleError(message, sample_id, self.field)

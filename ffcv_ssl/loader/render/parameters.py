@@ -1,8 +1,9 @@
-"""All that is known about the views of a batch before a pixel is touched."""
+"""Parameters of the views of a batch, drawn before an image is decoded."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.loader.render.boxes import plan_boxes, scale_crops
 from ffcv_ssl.pipeline.plan import ImagePlan
@@ -18,27 +19,27 @@ class BatchParameters:
     sample_ids
         (N,) int64.
     table
-        The parameters by name.
+        Parameters by name.
     rows
-        Kernel rows per tensor, (N, V, passes, NUM_COLUMNS) float32.
+        For each tensor (N, V, passes, NUM_COLUMNS) float32 kernel rows.
     boxes
-        (N, levels, 5) int64, what to decode of each image; see `plan_boxes`.
+        (N, levels, 5) int64, the part of each image to decode; see `plan_boxes`.
     """
 
-    sample_ids: np.ndarray
+    sample_ids: NDArray[np.int64]
     table: ParameterTable
-    rows: tuple[np.ndarray, ...]
-    boxes: np.ndarray
+    rows: tuple[NDArray[np.float32], ...]
+    boxes: NDArray[np.int64]
 
     def replace(self, position: int, other: "BatchParameters") -> None:
-        """Put the one sample of `other` at a position."""
+        """Replace the sample at a position by the one sample of `other`."""
         self.sample_ids[position] = other.sample_ids[0]
         self.table.values[position] = other.table.values[0]
         self.boxes[position] = other.boxes[0]
-        for mine, new in zip(self.rows, other.rows, strict=True):
-            mine[position] = new[0]
+        for rows, other_rows in zip(self.rows, other.rows, strict=True):
+            rows[position] = other_rows[0]
 
-    def keep(self, positions: np.ndarray) -> None:
+    def keep(self, positions: NDArray[np.int64]) -> None:
         """Drop the table's rows of all other positions."""
         self.table.values = self.table.values[positions]
 
@@ -46,22 +47,36 @@ class BatchParameters:
 def draw_parameters(
     plan: ImagePlan,
     decode: str,
-    sizes: np.ndarray,
-    modes: np.ndarray,
+    sizes: NDArray[np.int64],
+    modes: NDArray[np.uint8],
     seed: int,
     epoch: int,
-    sample_ids: np.ndarray,
-    occurrences: np.ndarray | None,
+    sample_ids: NDArray[np.int64],
+    occurrences: NDArray[np.int64] | None,
 ) -> BatchParameters:
-    """Draw the parameters of some samples, and plan what to decode.
+    """Draw the parameters of some samples, and plan the parts of their images to decode.
 
-    `sizes` (N, 2) and `modes` (N,) are those of the samples' stored images; `decode` is "exact",
-    "full" or "fast"; the rest is as in `Keys`.
+    Parameters
+    ----------
+    plan
+        Views of the field.
+    decode
+        "exact", "full" or "fast"; see `Loader`.
+    sizes, modes
+        (N, 2) heights and widths, and (N,) modes, of the samples' stored images.
+    seed, epoch, sample_ids, occurrences
+        As in `Keys`.
+
+    Returns
+    -------
+    BatchParameters
+        The parameters.
     """
     table = plan.draw(seed, epoch, sample_ids, sizes, occurrences)
     rows = tuple(tensor.rows(table) for tensor in plan.tensors)
-    firsts = [tensor_rows[:, :, 0] for tensor_rows in rows]
+    first_passes = [tensor_rows[:, :, 0] for tensor_rows in rows]
     if decode == "fast":
-        for tensor, tensor_rows in zip(plan.tensors, firsts, strict=True):
+        for tensor, tensor_rows in zip(plan.tensors, first_passes, strict=True):
             scale_crops(tensor_rows, tensor.size, sizes, modes)
-    return BatchParameters(sample_ids.copy(), table, rows, plan_boxes(decode, firsts, sizes))
+    boxes = plan_boxes(decode, first_passes, sizes)
+    return BatchParameters(sample_ids.copy(), table, rows, boxes)

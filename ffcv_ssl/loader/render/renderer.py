@@ -1,9 +1,10 @@
-"""What the engine needs of the code that renders one image field."""
+"""Interface between the engine and the code that renders the views of one image field."""
 
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ffcv_ssl.loader.engine.buffers import BufferPool
 from ffcv_ssl.loader.engine.threads import Engine
@@ -13,7 +14,13 @@ from ffcv_ssl.pipeline.plan import ImagePlan
 
 
 class RenderedBatch(Protocol):
-    """One field's part of a batch."""
+    """Views of one image field in a batch.
+
+    Attributes
+    ----------
+    parameters
+        Parameters of the views.
+    """
 
     parameters: BatchParameters
 
@@ -21,11 +28,19 @@ class RenderedBatch(Protocol):
         """End the writing; called once, by the thread that filled the last position."""
 
     def tensors(self) -> list[torch.Tensor]:
-        """Return the views in the order of the plan's tensors; called once, by the thread that takes the batch."""
+        """Return the views in the order of the plan's tensors; called once, by the consumer."""
 
 
 class Renderer(Protocol):
-    """Decodes the images of one field and renders their views: `CpuRenderer` or `GpuRenderer`."""
+    """Decoder and renderer of one image field: `CpuRenderer` or `GpuRenderer`.
+
+    Attributes
+    ----------
+    plan
+        Views of the field.
+    decoder
+        Decoder of the field.
+    """
 
     plan: ImagePlan
     decoder: ImageDecoder
@@ -39,13 +54,24 @@ class Renderer(Protocol):
         """Device of the finished views."""
 
     def prepare(self, engine: Engine) -> None:
-        """Do what must be done before the first batch."""
+        """Do the work that must precede the first batch."""
 
-    def draw(self, seed: int, epoch: int, sample_ids: np.ndarray, occurrences: np.ndarray | None = None) -> BatchParameters:
-        """Draw the parameters of some samples; `occurrences` as in `Keys`."""
+    def draw(
+        self,
+        seed: int,
+        epoch: int,
+        sample_ids: NDArray[np.int64],
+        occurrences: NDArray[np.int64] | None = None,
+    ) -> BatchParameters:
+        """Draw the parameters of some samples; arguments as in `Keys`."""
 
+    # `Any`: a batch is always of the type that the same renderer allocates.
     def allocate(self, parameters: BatchParameters, pool: BufferPool) -> Any:
-        """Take memory for a batch: a `RenderedBatch`."""
+        """Allocate memory for a batch, a `RenderedBatch`."""
 
-    def fill(self, batch: Any, sample_ids: np.ndarray, start: int) -> None:
-        """Make samples (n,) at positions from `start` on, in a thread; SampleError where one cannot be read or decoded."""
+    def fill(self, batch: Any, sample_ids: NDArray[np.int64], start: int) -> None:
+        """Decode, and on the CPU render, samples (n,) at the positions from `start` on.
+
+        Worker threads call this method. It raises SampleError if a sample cannot be read or
+        decoded.
+        """

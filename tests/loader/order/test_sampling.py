@@ -1,4 +1,4 @@
-"""Samples drawn by weight or by class: how often, in which order, and what is refused."""
+"""Weighted and balanced sampling: frequencies, order, and errors."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,16 @@ from ffcv_ssl.reader import Reader
 from ffcv_ssl.writer import DatasetWriter
 
 PAGE = 2 << 20
-DRAWN = {"order": OrderOption.RANDOM, "seed": 5, "drop_last": False, "with_ids": True, "num_workers": 2}
-LONG_TAIL = np.repeat(np.arange(5), (100, 40, 20, 5, 1)) * 1_000_000_007 - 3  # labels need not be 0 … C - 1
+DRAWN = {
+    "order": OrderOption.RANDOM,
+    "seed": 5,
+    "drop_last": False,
+    "with_ids": True,
+    "num_workers": 2,
+}
+LONG_TAIL = (
+    np.repeat(np.arange(5), (100, 40, 20, 5, 1)) * 1_000_000_007 - 3
+)  # labels need not be 0 … C - 1
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +41,24 @@ def tail_file(tmp_path_factory):
 
 def drawn_ids(path, **options):
     """Sample ids of one epoch."""
-    with Loader(path, **{"batch_size": 16, **DRAWN, "pipelines": {"blob": None}, **options}) as loader:
+    with Loader(
+        path, **{"batch_size": 16, **DRAWN, "pipelines": {"blob": None}, **options}
+    ) as loader:
         return np.concatenate([batch.ids for batch in loader])
 
 
 @given(st.lists(st.integers(0, 9), max_size=60).map(np.array))
 def test_occurrences__count_the_equal_entries_before(ids):
-    """Each entry's number is that of equal entries before it; there are repeats where one is not 0."""
+    """`occurrences` counts earlier equal entries; `has_repeats` is true if there are any."""
     ids = ids.astype(np.int64)
     expected = [list(ids[:i]).count(ids[i]) for i in range(len(ids))]
     assert occurrences(ids).tolist() == expected
     assert has_repeats(ids) == (max(expected, default=0) > 0)
 
 
-@pytest.mark.parametrize("weights", [[1, 2, 3, 4], [0.5] * 7, [1, 3e-4, 0.5], range(1, 200), [1e300, 3e300]], ids=str)
+@pytest.mark.parametrize(
+    "weights", [[1, 2, 3, 4], [0.5] * 7, [1, 3e-4, 0.5], range(1, 200), [1e300, 3e300]], ids=str
+)
 @pytest.mark.parametrize("seed", [0, 2**63])
 def test_draws__follow_the_weights(weights, seed):
     """The counts of 60,000 draws agree with the shares of the weights (chi-square)."""
@@ -57,7 +69,7 @@ def test_draws__follow_the_weights(weights, seed):
 
 
 def test_draws__do_not_depend_on_each_other():
-    """Neighbouring places of an epoch, and the same place in neighbouring epochs, are uncorrelated."""
+    """Draws at neighboring positions, and in consecutive epochs, are uncorrelated."""
     weights = Weights(np.ones(20_000))
     first, second = weights.draw(0, 0), weights.draw(0, 1)
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
@@ -66,11 +78,13 @@ def test_draws__do_not_depend_on_each_other():
 
 
 @given(
-    weights=st.lists(st.sampled_from([0.0, 5e-324, 1e-9, 1.0, 3.0, 1e308]), min_size=1, max_size=50).filter(any),
+    weights=st.lists(
+        st.sampled_from([0.0, 5e-324, 1e-9, 1.0, 3.0, 1e308]), min_size=1, max_size=50
+    ).filter(any),
     seed=st.integers(0, 2**64 - 1),
 )
 def test_draws__never_give_a_weight_of_zero(weights, seed):
-    """Zeros anywhere, denormal weights and sums that overflow: only samples that have a weight are drawn."""
+    """With denormal weights and overflowing sums, no sample of weight 0 is drawn."""
     values = np.array(weights)
     positions = Weights(values).draw(seed, 0)
     assert len(positions) == len(values)
@@ -79,9 +93,15 @@ def test_draws__never_give_a_weight_of_zero(weights, seed):
 
 @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 1 / 3, 1 / 3, 1 / 3, 0], [3, 1e-30, 0]])
 def test_draws__at_the_edges_of_the_hash(weights, monkeypatch):
-    """The smallest hash draws the first sample that has a weight, the largest the last one that can be drawn."""
-    for bits, expected in ((0, np.flatnonzero(weights)[0]), (2**64 - 1, {3: 0, 5: 3}[len(weights)])):
-        monkeypatch.setattr("ffcv_ssl.loader.order.sampling.hashes", lambda *_, bits=bits: np.full(len(weights), bits, np.uint64))
+    """The smallest hash draws the first possible sample, the largest the last one."""
+    for bits, expected in (
+        (0, np.flatnonzero(weights)[0]),
+        (2**64 - 1, {3: 0, 5: 3}[len(weights)]),
+    ):
+        monkeypatch.setattr(
+            "ffcv_ssl.loader.order.sampling.hashes",
+            lambda *_, bits=bits: np.full(len(weights), bits, np.uint64),
+        )
         assert set(Weights(np.array(weights, float)).draw(0, 0)) == {expected}
 
 
@@ -94,24 +114,32 @@ PINNED = [5, 3, 3, 3, 5, 5]
 
 
 def test_weights__are_one_per_entry_of_indices(tail_file):
-    """A sample that stands twice in `indices` has two weights, and a mask selects before the weights count."""
+    """A sample that occurs twice in `indices` has two weights; a mask comes first."""
     indices = [7, 3, 7, 160]
     assert set(drawn_ids(tail_file, indices=indices, weights=[0, 1, 0, 1])) == {3, 160}
-    assert set(drawn_ids(tail_file, indices=np.isin(np.arange(166), indices), weights=[0, 0, 1])) == {160}
+    assert set(
+        drawn_ids(tail_file, indices=np.isin(np.arange(166), indices), weights=[0, 0, 1])
+    ) == {160}
 
 
-@pytest.mark.parametrize("make", [list, tuple, np.float16, torch.tensor, lambda weights: np.array(weights)[::1]])
+@pytest.mark.parametrize(
+    "make", [list, tuple, np.float16, torch.tensor, lambda weights: np.array(weights)[::1]]
+)
 def test_weights__of_any_kind(tail_file, make):
     """Lists, tuples, arrays and tensors of any number type weigh the same."""
     weights = [1, 2, 0, 4]
     expected = drawn_ids(tail_file, indices=range(4), weights=weights)
-    np.testing.assert_array_equal(drawn_ids(tail_file, indices=range(4), weights=make(weights)), expected)
+    np.testing.assert_array_equal(
+        drawn_ids(tail_file, indices=range(4), weights=make(weights)), expected
+    )
     assert 2 not in expected
 
 
 def test_balanced__makes_classes_equally_likely(tail_file):
     """Over fifty epochs the five classes come equally often, and within each its samples do."""
-    with Loader(tail_file, 166, pipelines={"blob": None, "weight": None}, balanced="label", **DRAWN) as loader:
+    with Loader(
+        tail_file, 166, pipelines={"blob": None, "weight": None}, balanced="label", **DRAWN
+    ) as loader:
         ids = np.concatenate([batch.ids for _ in range(50) for batch in loader])
     per_class = np.unique(LONG_TAIL[ids], return_counts=True)[1]
     assert stats.chisquare(per_class).pvalue > 1e-3
@@ -122,7 +150,7 @@ def test_balanced__makes_classes_equally_likely(tail_file):
 
 
 def test_balanced__is_what_its_weights_are(tail_file):
-    """It draws what weights of one over the size of the class draw, so a state of one fits the other."""
+    """`balanced` equals weights of 1 / class size, so both accept each other's states."""
     chosen = np.arange(90, 166)
     labels = LONG_TAIL[chosen]
     weights = 1 / np.array([(labels == label).sum() for label in labels])
@@ -136,7 +164,7 @@ def test_balanced__is_what_its_weights_are(tail_file):
 
 
 def test_quasi_random__sorts_the_draws_by_page(tail_file):
-    """The samples of an epoch are those that RANDOM draws, and each page of the file is read once."""
+    """QUASI_RANDOM draws the samples that RANDOM draws, and reads each page of the file once."""
     options = {"balanced": "label", "shuffle_bytes": 2 * PAGE}
     quasi = drawn_ids(tail_file, order=OrderOption.QUASI_RANDOM, **options)
     at_random = drawn_ids(tail_file, **options)
@@ -153,20 +181,34 @@ def test_quasi_random__sorts_the_draws_by_page(tail_file):
 def test_quasi_random__asks_only_for_pages_that_are_drawn_from(tail_file):
     """Pages whose samples have no weight are not read ahead."""
     weights = np.arange(166) < 20
-    with Loader(tail_file, 8, weights=weights, **{**DRAWN, "order": OrderOption.QUASI_RANDOM}) as loader:
-        drawn = loader._layout.drawn(loader._selection.weights.draw(5, 0))
+    with Loader(
+        tail_file, 8, weights=weights, **{**DRAWN, "order": OrderOption.QUASI_RANDOM}
+    ) as loader:
+        drawn = loader._file.layout.select(loader._file.selection.weights.draw(5, 0))
         assert set(np.concatenate([batch.ids for batch in loader])) <= set(range(20))
-    assert len(loader._layout.numbers) == 9
-    assert len(drawn.numbers) == 1
+    assert len(loader._file.layout.page_numbers) == 9
+    assert len(drawn.page_numbers) == 1
 
 
 @pytest.mark.parametrize("drop_last", [True, False])
-@pytest.mark.parametrize("how", [{"weights": np.arange(40)}, {"balanced": "label"}, {"indices": [3] * 17 + [5, 3, 8] * 8}])
+@pytest.mark.parametrize(
+    "how",
+    [{"weights": np.arange(40)}, {"balanced": "label"}, {"indices": [3] * 17 + [5, 3, 8] * 8}],
+)
 def test_draws__are_shared_by_ranks_and_resumed(raw_file, how, drop_last):
-    """Any rank layout, batch size, thread count and resume point gives the samples and pixels of one run, place by place."""
-    options = {**DRAWN, "drop_last": drop_last, "pipelines": {"image": views.simclr(16), "half": None}, **how}
+    """Ranks, batch size, threads and resume point change no sample and no pixel at any position."""
+    options = {
+        **DRAWN,
+        "drop_last": drop_last,
+        "pipelines": {"image": views.simclr(16), "half": None},
+        **how,
+    }
     with Loader(raw_file, 8, **options) as loader:
-        expected = [(int(i), view) for batch in loader for i, view in zip(batch.ids, batch.image.numpy(), strict=True)]
+        expected = [
+            (int(i), view)
+            for batch in loader
+            for i, view in zip(batch.ids, batch.image.numpy(), strict=True)
+        ]
     assert len({view.tobytes() for _, view in expected}) == len(expected)
     for threads, size, world_size in ((0, 8, 1), (2, 4, 2), (1, 2, 4)):
         found = {}
@@ -182,14 +224,21 @@ def test_draws__are_shared_by_ranks_and_resumed(raw_file, how, drop_last):
                 with Loader(raw_file, size, **shared) as resumed:
                     resumed.load_state_dict(state)
                     for step, batch in zip(steps, resumed, strict=False):
-                        for place, (i, view) in enumerate(zip(batch.ids, batch.image.numpy(), strict=True)):
-                            found[step * size * world_size + place * world_size + rank] = int(i), view
-        num_filled = -(-len(expected) // world_size) * world_size  # by ranks left over in the last step
+                        for position, (i, view) in enumerate(
+                            zip(batch.ids, batch.image.numpy(), strict=True)
+                        ):
+                            found[step * size * world_size + position * world_size + rank] = (
+                                int(i),
+                                view,
+                            )
+        num_filled = (
+            -(-len(expected) // world_size) * world_size
+        )  # by ranks left over in the last step
         assert set(range(len(expected))) <= set(found) <= set(range(num_filled))
         assert len({view.tobytes() for _, view in found.values()}) == len(found)
-        for place, (i, view) in enumerate(expected):
-            assert found[place][0] == i
-            np.testing.assert_array_equal(found[place][1], view)
+        for position, (i, view) in enumerate(expected):
+            assert found[position][0] == i
+            np.testing.assert_array_equal(found[position][1], view)
 
 
 def test_length__is_that_of_the_selection(tail_file):
@@ -211,7 +260,7 @@ def test_epochs__draw_anew_and_repeat(tail_file):
 
 
 def test_state__of_other_weights_is_refused(raw_file):
-    """A state goes on with the weights it was taken with: others, none, or another `balanced` raise."""
+    """A state is accepted only with the weights with which it was saved."""
     ways = [{"weights": np.arange(40)}, {"weights": np.arange(40)[::-1]}, {"balanced": "label"}, {}]
     loaders = [Loader(raw_file, 8, **DRAWN, **how) for how in ways]
     for i, loader in enumerate(loaders):
@@ -235,19 +284,24 @@ def test_filter__carries_the_weights(tail_file):
     ):
         for filtered, first in ((chosen, 81), (fewer, 121)):
             expected = drawn_ids(tail_file, indices=range(first, 166), weights=weights[first:])
-            np.testing.assert_array_equal(np.concatenate([batch.ids for batch in filtered]), expected)
+            np.testing.assert_array_equal(
+                np.concatenate([batch.ids for batch in filtered]), expected
+            )
     with (
         Loader(tail_file, 16, balanced="label", pipelines={"blob": None}, **DRAWN) as loader,
         loader.filter("weight", lambda values: values < 75) as chosen,
     ):
         ids = np.concatenate([batch.ids for batch in chosen])
     np.testing.assert_array_equal(ids, drawn_ids(tail_file, indices=range(150), balanced="label"))
-    with Loader(tail_file, 16, weights=np.arange(166) < 9, **DRAWN) as loader, pytest.raises(PipelineError, match="all 86 weights are 0"):
+    with (
+        Loader(tail_file, 16, weights=np.arange(166) < 9, **DRAWN) as loader,
+        pytest.raises(PipelineError, match="all 86 weights are 0"),
+    ):
         loader.filter("weight", lambda values: values >= 40)
 
 
 def test_weights__are_copied(raw_file):
-    """What the caller does to an array of weights or indices later changes nothing, nor in a filtered loader."""
+    """Later changes to weights or indices affect neither the loader nor a filtered loader."""
     weights, indices = np.ones(20), np.arange(20)
     with Loader(raw_file, 20, weights=weights, indices=indices, **DRAWN) as loader:
         first = next(iter(loader)).ids
@@ -262,37 +316,69 @@ def test_weights__are_copied(raw_file):
 def test_empty_selection__has_no_batch(raw_file):
     """No sample, no weight, no batch."""
     for how in ({"weights": []}, {"balanced": "label"}):
-        with pytest.warns(UserWarning, match="leave no batch"):
+        with pytest.warns(UserWarning, match="yields no batches"):
             loader = Loader(raw_file, 8, indices=[], **DRAWN, **how)
         with loader:
             assert list(loader) == []
 
 
 REFUSED = [
-    ({"weights": [1.0] * 39}, PipelineError, r"one number for each selected sample, \(40,\), got \(39,\)"),
-    ({"weights": [1.0] * 40, "indices": [1, 2]}, PipelineError, r"\(2,\), got \(40,\); with indices, give weights\[indices\]"),
+    (
+        {"weights": [1.0] * 39},
+        PipelineError,
+        r"one number for each selected sample, shape \(40,\), got \(39,\)",
+    ),
+    (
+        {"weights": [1.0] * 40, "indices": [1, 2]},
+        PipelineError,
+        r"\(2,\), got \(40,\); with indices, give weights\[indices\]",
+    ),
     ({"weights": np.ones((40, 1))}, PipelineError, r"got \(40, 1\)"),
     ({"weights": 1.0}, PipelineError, r"got \(\)"),
-    ({"weights": [1.0] * 20 + [-0.5] + [1.0] * 19}, PipelineError, r"got -0.5 at position 20 \(sample 20\)"),
-    ({"weights": [1.0, float("nan")], "indices": [7, 9]}, PipelineError, r"got nan at position 1 \(sample 9\)"),
+    (
+        {"weights": [1.0] * 20 + [-0.5] + [1.0] * 19},
+        PipelineError,
+        r"got -0.5 at position 20 \(sample 20\)",
+    ),
+    (
+        {"weights": [1.0, float("nan")], "indices": [7, 9]},
+        PipelineError,
+        r"got nan at position 1 \(sample 9\)",
+    ),
     ({"weights": [1.0, float("inf")], "indices": [7, 9]}, PipelineError, "got inf"),
     ({"weights": np.zeros(40)}, PipelineError, "all 40 weights are 0"),
-    ({"weights": ["many"] * 40}, PipelineError, "weights are an array of numbers, got <U4"),
-    ({"weights": [None] * 40}, PipelineError, "weights are an array of numbers, got object"),
-    ({"weights": [[1], [2, 3]]}, PipelineError, "weights are an array of numbers"),
+    ({"weights": ["many"] * 40}, PipelineError, "weights must be an array of numbers, got <U4"),
+    ({"weights": [None] * 40}, PipelineError, "weights must be an array of numbers, got object"),
+    ({"weights": [[1], [2, 3]]}, PipelineError, "weights must be an array of numbers"),
     ({"weights": torch.ones(40, requires_grad=True)}, PipelineError, "requires grad"),
     ({"weights": np.ones(40), "balanced": "label"}, PipelineError, "not both"),
-    ({"weights": np.ones(40), "order": OrderOption.SEQUENTIAL}, PipelineError, "use OrderOption.RANDOM"),
-    ({"balanced": "label", "order": OrderOption.SEQUENTIAL}, PipelineError, "balanced draws samples at random"),
+    (
+        {"weights": np.ones(40), "order": OrderOption.SEQUENTIAL},
+        PipelineError,
+        "use OrderOption.RANDOM",
+    ),
+    (
+        {"balanced": "label", "order": OrderOption.SEQUENTIAL},
+        PipelineError,
+        "balanced draws samples at random",
+    ),
     ({"balanced": "class"}, FieldNotFound, "Fields: image, label, half"),
-    ({"balanced": "half"}, PipelineError, "balanced counts integers, and field 'half' holds float64"),
-    ({"balanced": "image"}, PipelineError, "balanced reads scalar fields, and 'image' is a RGBImageField"),
+    (
+        {"balanced": "half"},
+        PipelineError,
+        "balanced needs a field of integers, but field 'half' contains float64",
+    ),
+    (
+        {"balanced": "image"},
+        PipelineError,
+        "balanced needs a scalar field, but 'image' is a RGBImageField",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("options", "error", "message"), REFUSED)
 def test_bad_weights__are_refused(raw_file, options, error, message):
-    """When the loader is built, with the file, what was given and what was wanted."""
+    """The constructor raises; the message names the file, the given and the expected value."""
     with pytest.raises(error, match=message) as caught:
         Loader(raw_file, 8, **{**DRAWN, **options})
     assert isinstance(caught.value, FfcvSslError)

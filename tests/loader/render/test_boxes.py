@@ -1,4 +1,4 @@
-"""What is decoded of each image."""
+"""The part of each image to decode."""
 
 import numpy as np
 import pytest
@@ -19,21 +19,28 @@ def rows_of(*crops):
 
 
 def test_exact__decodes_the_box_around_all_views():
-    """The box holds every crop of every tensor, and no row or column more."""
+    """The box is the bounding box of all crops of all tensors."""
     rows = [rows_of((10, 20, 30, 25), (5, 40, 8, 11)), rows_of((12, 3, 40, 7))]
     boxes = plan_boxes("exact", rows, SIZES)
     np.testing.assert_array_equal(boxes, [[[5, 3, 47, 48, 1]]] * 2)
 
 
 def test_full__decodes_everything():
-    """The whole image, whatever the views show."""
+    """The box is the whole image, whatever the views need."""
     boxes = plan_boxes("full", [rows_of((10, 20, 30, 25))], SIZES)
     np.testing.assert_array_equal(boxes[:, 0], [[0, 0, 375, 500, 1], [0, 0, 61, 83, 1]])
 
 
 @pytest.mark.parametrize(
     ("crop", "denominator"),
-    [((0, 0, 31, 64), 1), ((0, 0, 32, 64), 2), ((0, 0, 63, 83), 2), ((0, 0, 64, 64), 4), ((0, 0, 128, 127), 4), ((100, 60, 128, 200), 8)],
+    [
+        ((0, 0, 31, 64), 1),
+        ((0, 0, 32, 64), 2),
+        ((0, 0, 63, 83), 2),
+        ((0, 0, 64, 64), 4),
+        ((0, 0, 128, 127), 4),
+        ((100, 60, 128, 200), 8),
+    ],
 )
 def test_fast__reads_the_smallest_scale_that_needs_no_enlargement(crop, denominator):
     """A view of 16 x 16 reads at 1 / d if its crop has at least 16 d pixels on both sides."""
@@ -57,7 +64,7 @@ def test_fast__chooses_for_each_view_alone():
 
 
 def test_fast__stays_inside_the_scaled_image():
-    """Scaled crops have a pixel at least, and lie in the image that libjpeg gives at their scale."""
+    """Scaled crops have at least one pixel and lie inside the image that libjpeg decodes."""
     generator = np.random.default_rng(0)
     sizes = generator.integers(1, 400, (500, 2))
     starts = generator.integers(0, sizes)

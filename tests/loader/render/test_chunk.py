@@ -1,4 +1,4 @@
-"""The compiled chunk: the same views as the ladder gives, and a status for every failure."""
+"""The compiled chunk: the same views as Python's decoders, and a status for each failure."""
 
 import ctypes
 import io
@@ -14,23 +14,36 @@ from ffcv_ssl.codecs.decode import decoder_name
 from ffcv_ssl.errors import PipelineError, SampleError
 from ffcv_ssl.kernels import rows as col
 from ffcv_ssl.loader import Loader, OrderOption
-from ffcv_ssl.loader.render import chunk, cpu, decode
+from ffcv_ssl.loader.render import chunk, cpu, decode, stored_images
 from ffcv_ssl.transforms import CenterCrop, MultiView, NormalizeImage, RandomResizedCrop
 from tests.reference.kernel import IDENTITY, render_rows
 
-OPTIONS = {"batch_size": 7, "num_workers": 2, "seed": 3, "drop_last": False, "with_ids": True, "order": OrderOption.RANDOM}
+OPTIONS = {
+    "batch_size": 7,
+    "num_workers": 2,
+    "seed": 3,
+    "drop_last": False,
+    "with_ids": True,
+    "order": OrderOption.RANDOM,
+}
 PIPELINES = {
     "simclr": views.simclr(16),
     "multi_crop": views.multi_crop(),
     "normalized": [RandomResizedCrop(9), NormalizeImage(mean=128, std=50, type=np.float16)],
-    "mixed dtypes": [MultiView([[RandomResizedCrop(9)], [CenterCrop(8), NormalizeImage(mean=128, std=50)]])],
+    "mixed dtypes": [
+        MultiView([[RandomResizedCrop(9)], [CenterCrop(8), NormalizeImage(mean=128, std=50)]])
+    ],
 }
-needs_shim = pytest.mark.skipif(decoder_name() != "native", reason="the native decoder is not built")
+needs_native = pytest.mark.skipif(
+    decoder_name() != "native", reason="the native decoder is not built"
+)
 
 
 def epoch(path, pipeline, **options):
     with Loader(path, pipelines={"image": pipeline}, **{**OPTIONS, **options}) as loader:
-        return [batch.image if isinstance(batch.image, tuple) else (batch.image,) for batch in loader]
+        return [
+            batch.image if isinstance(batch.image, tuple) else (batch.image,) for batch in loader
+        ]
 
 
 def assert_equal(a, b):
@@ -41,25 +54,29 @@ def assert_equal(a, b):
 
 @pytest.mark.parametrize("name", PIPELINES)
 @pytest.mark.parametrize("file", ["jpeg_file", "raw_file"])
-def test_compiled_and_ladder__give_the_same_views(request, monkeypatch, name, file):
-    """Compiled code, the ladder with boxes and the ladder with full decodes agree in every bit."""
+def test_compiled_and_python__give_the_same_views(request, monkeypatch, name, file):
+    """Compiled code, Python with boxes, and full decodes agree in every bit."""
     path = request.getfixturevalue(file)
     here = epoch(path, PIPELINES[name])
     assert_equal(here, epoch(path, PIPELINES[name], decode="full"))
-    monkeypatch.setattr(decode, "pread_address", lambda: 0)
+    monkeypatch.setattr(stored_images, "pread_address", lambda: 0)
     assert_equal(here, epoch(path, PIPELINES[name]))
 
 
-@needs_shim
+@needs_native
 def test_jpegs__are_decoded_in_compiled_code(jpeg_file, monkeypatch):
-    """With the shim no JPEG passes through Python."""
-    monkeypatch.setattr(decode.ImageDecoder, "_read_into", lambda *arguments: pytest.fail("a sample was decoded in Python"))
+    """With the native decoder, Python decodes no JPEG."""
+    monkeypatch.setattr(
+        decode.ImageDecoder,
+        "_read_into",
+        lambda *arguments: pytest.fail("a sample was decoded in Python"),
+    )
     assert len(epoch(jpeg_file, PIPELINES["simclr"])) == 4
 
 
-@needs_shim
+@needs_native
 def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
-    """A damaged sample is not decoded, one beyond the end of the file is not read, and the others are done."""
+    """A damaged sample and one beyond the end of the file have statuses of their own."""
     seen = {}
     original = cpu.CpuRenderer._render_chunk
 
@@ -71,15 +88,25 @@ def test_status__tells_reading_from_decoding(damaged_file, monkeypatch):
 
     monkeypatch.setattr(cpu.CpuRenderer, "_render_chunk", recorded)
     with pytest.raises(SampleError, match=r"sample (7|11), field 'image'"):
-        epoch(damaged_file, PIPELINES["simclr"], batch_size=23, num_workers=0, order=OrderOption.SEQUENTIAL)
-    with Loader(damaged_file, pipelines={"image": PIPELINES["simclr"]}, **{**OPTIONS, "on_error": "skip"}) as loader:
+        epoch(
+            damaged_file,
+            PIPELINES["simclr"],
+            batch_size=23,
+            num_workers=0,
+            order=OrderOption.SEQUENTIAL,
+        )
+    with Loader(
+        damaged_file, pipelines={"image": PIPELINES["simclr"]}, **{**OPTIONS, "on_error": "skip"}
+    ) as loader:
         assert sum(len(batch.image) for batch in loader) == 21
-    assert seen[7] == chunk.NOT_AS_WRITTEN
+    assert seen[7] == chunk.CHECKSUM_MISMATCH
     assert seen[11] == chunk.NOT_READ
-    assert all(status == chunk.DONE for sample_id, status in seen.items() if sample_id not in (7, 11))
+    assert all(
+        status == chunk.DONE for sample_id, status in seen.items() if sample_id not in (7, 11)
+    )
 
 
-@needs_shim
+@needs_native
 def test_interrupted_read__is_tried_again(jpeg_file, monkeypatch):
     """A sample that compiled code could not read once is rendered all the same."""
     expected = epoch(jpeg_file, PIPELINES["simclr"])
@@ -99,14 +126,17 @@ def test_interrupted_read__is_tried_again(jpeg_file, monkeypatch):
     assert failures == [5]
 
 
-@needs_shim
+@needs_native
 def test_fast__reads_images_scaled_in_the_dct(jpeg_file, jpeg_images):
-    """A view reads the image that Pillow's draft mode gives at its scale, the smallest that needs no enlargement."""
+    """A view reads the image of Pillow's draft mode at the smallest sufficient scale."""
     seen = set()
     with Loader(
-        jpeg_file, pipelines={"image": [MultiView([RandomResizedCrop(5, scale=(0.02, 1))], n=6)]}, decode="fast", **OPTIONS
+        jpeg_file,
+        pipelines={"image": [MultiView([RandomResizedCrop(5, scale=(0.02, 1))], n=6)]},
+        decode="fast",
+        **OPTIONS,
     ) as loader:
-        (renderer,) = loader._plan.images
+        (renderer,) = loader._file.plan.images
         for batch in loader:
             (rows,) = renderer.draw(3, 0, batch.ids).rows
             for position, sample_id in enumerate(batch.ids):
@@ -121,7 +151,7 @@ def test_fast__reads_images_scaled_in_the_dct(jpeg_file, jpeg_images):
     assert seen == {1, 2, 4}
 
 
-@needs_shim
+@needs_native
 def test_fast__does_not_depend_on_other_views(jpeg_file):
     """A view alone has the pixels that it has beside others."""
     small = [[RandomResizedCrop(3, scale=(0.5, 1))], [CenterCrop(5, ratio=1.0)]]
@@ -132,13 +162,16 @@ def test_fast__does_not_depend_on_other_views(jpeg_file):
 
 def test_fast__without_the_native_decoder_is_refused(jpeg_file, monkeypatch):
     """The message names the file, the field, and what to do."""
-    monkeypatch.setattr(decode, "native_decoder", lambda: 0)
-    with pytest.raises(PipelineError, match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'"):
+    monkeypatch.setattr(stored_images, "native_decoder", lambda: 0)
+    with pytest.raises(
+        PipelineError,
+        match=r"jpeg.beton: field 'image': decode='fast' needs the native decoder.*decode='exact'",
+    ):
         epoch(jpeg_file, PIPELINES["simclr"], decode="fast")
 
 
 def test_short_reads__are_continued(tmp_path):
-    """Where the system's `pread` gives half of what was asked, as network file systems may, compiled code reads on."""
+    """Compiled code continues after a short `pread`, which network file systems may return."""
     path = tmp_path / "bytes"
     path.write_bytes(bytes(range(256)) * 4)
     calls = []
@@ -150,7 +183,7 @@ def test_short_reads__are_continued(tmp_path):
         calls.append(len(data))
         return len(data)
 
-    read = njit(chunk.read.py_func)
+    read = njit(chunk.read_bytes.py_func)
     nothing = np.zeros(1, np.int64)
     out = np.zeros(1000, np.uint8)
     with path.open("rb") as file:

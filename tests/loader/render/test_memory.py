@@ -15,19 +15,22 @@ from ffcv_ssl.loader.engine.buffers import BufferPool
 from ffcv_ssl.writer import DatasetWriter
 from tests.reference.images import photo_like
 
-# What the process holds: bytes that Python allocated, resident kB, threads, open files. Marks are set when everything has had its turn.
+# Resources of the process: bytes that Python allocated, resident kB, threads, open files. The first
+# measurement follows some steps, after which everything has been allocated once.
 METER = """
 import gc, os, sys, threading, tracemalloc
 from ffcv_ssl import views
 from ffcv_ssl.loader import Loader, OrderOption
 
 path, pipelines = sys.argv[1], {"image": views.simclr(16)}
-options = {"batch_size": 4, "seed": 0, "num_workers": 2, "order": OrderOption.QUASI_RANDOM, "pipelines": pipelines, "drop_last": False}
+options = {"batch_size": 4, "seed": 0, "num_workers": 2, "drop_last": False}
+options |= {"order": OrderOption.QUASI_RANDOM, "pipelines": pipelines}
 
 def held():
     gc.collect()
     resident = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
-    return tracemalloc.get_traced_memory()[0], resident, threading.active_count(), len(os.listdir("/proc/self/fd"))
+    traced, files = tracemalloc.get_traced_memory()[0], len(os.listdir("/proc/self/fd"))
+    return traced, resident, threading.active_count(), files
 
 def compare(step, warm, count):
     for index in range(warm + count):
@@ -71,13 +74,17 @@ compare(step, 20, 80)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("loop", [EPOCHS, BREAKS, ERRORS, ABANDONED], ids=["epochs", "breaks", "errors", "abandoned"])
+@pytest.mark.parametrize(
+    "loop", [EPOCHS, BREAKS, ERRORS, ABANDONED], ids=["epochs", "breaks", "errors", "abandoned"]
+)
 def test_long_run__holds_no_more_at_its_end(jpeg_file, loop):
-    """Two hundred epochs, a hundred loops left after one batch or by an error, loaders dropped with and without close: nothing accumulates.
+    """Many epochs, interrupted loops and abandoned loaders accumulate nothing.
 
     The pool's free buffers come and go, 6 kB each; one leaked per step would be 360 kB or more.
     """
-    run = subprocess.run([sys.executable, "-c", METER + loop, jpeg_file], capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [sys.executable, "-c", METER + loop, jpeg_file], capture_output=True, text=True, timeout=100
+    )
     assert run.returncode == 0, run.stderr
     traced, resident_kb, threads, files = map(int, run.stdout.split())
     assert (threads, files) == (0, 0)
@@ -87,21 +94,30 @@ def test_long_run__holds_no_more_at_its_end(jpeg_file, loop):
 
 @pytest.mark.parametrize("batches_ahead", [1, 2, 4])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_batches__alive_at_once_are_those_ahead_and_two(raw_file, monkeypatch, batches_ahead, num_workers):
-    """The user holds one and is being handed the next, behind it stand those ahead; and no more memory was ever asked for."""
-    with Loader(raw_file, 4, seed=0, num_workers=num_workers, batches_ahead=batches_ahead, pipelines={"image": views.simclr(16)}) as loader:
-        take, alive, addresses, most = loader._delivery.pool.take, set(), set(), 0
+def test_batches__alive_at_once_are_those_ahead_and_two(
+    raw_file, monkeypatch, batches_ahead, num_workers
+):
+    """At most `batches_ahead` + 2 batches are alive: those ahead, the returned one and the next."""
+    with Loader(
+        raw_file,
+        4,
+        seed=0,
+        num_workers=num_workers,
+        batches_ahead=batches_ahead,
+        pipelines={"image": views.simclr(16)},
+    ) as loader:
+        allocate, alive, addresses, most = loader._context.pool.allocate, set(), set(), 0
 
         def counted(shape, dtype):
             nonlocal most
-            array, token = take(shape, dtype), object()
+            array, token = allocate(shape, dtype), object()
             alive.add(token)
             addresses.add(array.ctypes.data)
             weakref.finalize(array, alive.discard, token)
             most = max(most, len(alive))
             return array
 
-        monkeypatch.setattr(loader._delivery.pool, "take", counted)
+        monkeypatch.setattr(loader._context.pool, "allocate", counted)
         for _ in range(3):
             for _batch in loader:
                 pass
@@ -113,14 +129,14 @@ def test_batches__alive_at_once_are_those_ahead_and_two(raw_file, monkeypatch, b
 
 
 def test_pool__keeps_no_more_than_it_is_told():
-    """Of ten buffers that are let go at once two stay for the next batches, and the rest goes back to the system."""
-    pool = BufferPool(keep=2)
-    arrays = [pool.take((3, 5), np.uint8) for _ in range(10)]
-    places = {array.ctypes.data for array in arrays}
+    """Of ten buffers that are released at once, the pool keeps two and frees the others."""
+    pool = BufferPool(max_free=2)
+    arrays = [pool.allocate((3, 5), np.uint8) for _ in range(10)]
+    addresses = {array.ctypes.data for array in arrays}
     del arrays
-    assert [storage.ctypes.data in places for storage in pool._free[15]] == [True, True]
-    again = [pool.take((5, 3), np.uint8) for _ in range(2)]
-    assert {array.ctypes.data for array in again} <= places
+    assert [storage.ctypes.data in addresses for storage in pool._free[15]] == [True, True]
+    again = [pool.allocate((5, 3), np.uint8) for _ in range(2)]
+    assert {array.ctypes.data for array in again} <= addresses
     assert pool._free[15] == []
 
 
@@ -131,9 +147,11 @@ from ffcv_ssl.loader import Loader
 
 def peak_kb(indices):
     open("/proc/self/clear_refs", "w").write("5")  # forget the peak so far
-    with Loader(sys.argv[1], 32, seed=0, num_workers=2, indices=indices, pipelines={"image": views.simclr(24)}) as loader:
+    options = {"seed": 0, "num_workers": 2, "pipelines": {"image": views.simclr(24)}}
+    with Loader(sys.argv[1], 32, indices=indices, **options) as loader:
         assert sum(1 for batch in loader) == 2
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 peak_kb(range(64))
 small = peak_kb(range(64))
@@ -143,11 +161,17 @@ print(peak_kb(range(1, 65)) - small)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_large_image__costs_its_own_size_not_that_of_a_batch_of_such(tmp_path):
-    """One image of 4000 x 3000 among small ones takes a few times its 36 MB, once, not a batch or a view of it for every sample."""
-    images = [photo_like(20, 24, seed) for seed in range(64)] + [np.tile(photo_like(300, 400, 0), (10, 10, 1))]
+    """One image of 4000 x 3000 among small ones costs a few times its 36 MB."""
+    images = [photo_like(20, 24, seed) for seed in range(64)] + [
+        np.tile(photo_like(300, 400, 0), (10, 10, 1))
+    ]
     path = tmp_path / "large.beton"
-    writer = DatasetWriter(path, {"image": RGBImageField(write_mode="jpg")}, num_workers=0, progress=False)
+    writer = DatasetWriter(
+        path, {"image": RGBImageField(write_mode="jpg")}, num_workers=0, progress=False
+    )
     writer.from_indexed_dataset([(image,) for image in images])
-    run = subprocess.run([sys.executable, "-c", LARGEST, str(path)], capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [sys.executable, "-c", LARGEST, str(path)], capture_output=True, text=True, timeout=100
+    )
     assert run.returncode == 0, run.stderr
     assert 20_000 < int(run.stdout) < 6 * 36_000  # kB; a batch of such would be 1.1 million
