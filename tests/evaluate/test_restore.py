@@ -88,7 +88,7 @@ def test_restore__says_what_is_wrong_with_a_folder(tmp_path):
     with pytest.raises(ConfigError, match="no folder of a run"):
         read_run(tmp_path)
     config.write_text("a: [")
-    with pytest.raises(ConfigError, match="no valid YAML"):
+    with pytest.raises(ConfigError, match="not valid YAML"):
         read_run(tmp_path)
     config.write_text("model: {}")
     with pytest.raises(ConfigError, match="names no method"):

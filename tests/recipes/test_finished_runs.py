@@ -156,7 +156,7 @@ def test_commands__say_what_is_wrong_in_one_line(runs, tmp_path, capsys):
         (["probe", run, "--probe.protocol=knn"], "no protocol 'knn'"),
         (["probe", f"{run}/backbone.safetensors"], "give data.train and data.val"),
         (["finetune", f"{run}/backbone.safetensors"], "give data.train and data.val"),
-        (["export", f"{run}/backbone.safetensors"], "is exported already"),
+        (["export", f"{run}/backbone.safetensors"], "this is an exported backbone"),
     ):
         capsys.readouterr()
         assert main(arguments) == 2

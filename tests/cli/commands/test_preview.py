@@ -36,7 +36,7 @@ def test_preview__other_presets(run, tmp_path, shapes_files, flags):
         (("--view.preset=simclr2",), "Did you mean 'simclr'?"),
         (("--view.preset=byol", "--view.n=3"), "--view.n: byol does not take it; it takes size."),
         (("--view.size=0",), "size is one or two integers"),
-        (("--out=views",), "--out: the name of a .png, .pdf or .svg file, got 'views'."),
+        (("--out=views",), "--out: got 'views', wanted a .png, .pdf or .svg file."),
         (("--out=/nowhere/views.png",), "/nowhere: the folder to write to does not exist"),
     ],
 )

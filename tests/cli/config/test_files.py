@@ -23,7 +23,7 @@ def test_write__keeps_jpegs_and_converts_the_rest(run, tmp_path, image_folder):
     outcome, out = written(run, tmp_path, image_folder)
     assert outcome.status == 0
     assert "5 samples" in outcome.out
-    assert "3 JPEGs kept as they were" in outcome.out
+    assert "3 JPEGs kept unchanged" in outcome.out
     assert "2 other images encoded as JPEG" in outcome.out
     assert "image.jpeg_quality         = 90" in outcome.err
     with Reader(out) as reader:
@@ -88,7 +88,7 @@ def test_write__bad_input_leaves_one_line_and_no_file(run, tmp_path, image_folde
 
 def test_write__names_what_is_missing(run):
     """Without path and target both are asked for."""
-    assert run("write").err == "ffcv-ssl: missing: --data.path=…, --data.out=…. --help says what they mean.\n"
+    assert run("write").err == "ffcv-ssl: missing: --data.path=…, --data.out=…. --help describes them.\n"
 
 
 def test_write__skips_on_request(run, tmp_path, image_folder):
@@ -158,7 +158,7 @@ def test_info__shows_fields_sizes_and_origin(run, tmp_path, image_folder):
         "source=imagefolder",
         "converted=2",
         "kept=3",
-        "checksums         of every value",
+        "checksums         one per value",
         "classes           2: cat, dog",
         "image: RGBImageField",
         "jpeg_quality=90",
@@ -193,7 +193,7 @@ def test_verify__of_a_sound_file(run, shapes_files):
     """A sound file gives 0 and one line."""
     outcome = run("verify", shapes_files[0])
     assert outcome.status == 0
-    assert outcome.out == f"{shapes_files[0]}: 60 samples decoded, checksums compared: all good.\n"
+    assert outcome.out == f"{shapes_files[0]}: 60 samples decoded, checksums compared: no problems.\n"
 
 
 def test_verify__lists_what_is_broken(run, tmp_path, image_folder):
@@ -215,7 +215,7 @@ def test_verify__lists_what_is_broken(run, tmp_path, image_folder):
 def test_files__that_are_none_are_bad_input(run, tmp_path, command):
     """A missing path, a missing file and another format end with 2."""
     Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
-    assert run(command).err == "ffcv-ssl: missing: FILE. --help says what they mean.\n"
+    assert run(command).err == "ffcv-ssl: missing: FILE. --help describes them.\n"
     for path in ("nothing.beton", "image.png"):
         outcome = run(command, tmp_path / path)
         assert outcome.status == 2
@@ -228,10 +228,10 @@ def test_seal__adds_checksums_once(run, tmp_path, image_folder):
     rewrite(out, without_block)
     assert "checksums         none; `ffcv-ssl seal` adds one per value" in run("info", out).out
     outcome = run("seal", out)
-    assert (outcome.status, outcome.out) == (0, f"{out}: every value decodes and has a checksum now.\n")
-    assert "checksums         of every value" in run("info", out).out
+    assert (outcome.status, outcome.out) == (0, f"{out}: decoded every value and added its checksum.\n")
+    assert "checksums         one per value" in run("info", out).out
     assert run("verify", out).status == 0
-    assert run("seal", out).out == f"{out}: has checksums of its values already.\n"
+    assert run("seal", out).out == f"{out}: has a checksum for every value already.\n"
 
 
 def test_seal__of_a_broken_file_is_bad_input(run, tmp_path, image_folder):
@@ -258,5 +258,5 @@ def test_verify__warns_of_blemished_images(run, tmp_path, image_folder):
     outcome = run("verify", out)
     assert outcome.status == 0
     assert "sample 1, field 'image': " in outcome.out
-    assert "(warning: every pixel is there, and the image loads)" in outcome.out
-    assert outcome.out.endswith("all good, 1 warning(s).\n")
+    assert "(warning: the image decodes completely)" in outcome.out
+    assert outcome.out.endswith("no problems, 1 warning(s).\n")
