@@ -201,7 +201,7 @@ class Names:
     "dataset", [Dataset(DICTS, classes=NAMES), Table(DICTS, features={"label": Names(), "image": None})], ids=["dicts", "table"]
 )
 def test_indexed__takes_samples_that_are_dicts(dataset):
-    """Image and label are found by name, the classes in the features; other keys are passed over."""
+    """Image and label are found by name, the classes in the features; other keys are ignored."""
     source = indexed(dataset, classes=["cat", "bee"])
     assert source.class_names == ["cat", "bee"]
     assert len(source) == 8

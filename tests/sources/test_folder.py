@@ -45,7 +45,7 @@ def test_class_folders__take_listed_classes_in_their_order(tmp_path):
     (tmp_path / "empty").mkdir()
     source = class_folders(str(tmp_path), ["c", "a"])
     assert samples(source, tmp_path) == [("c/3.jpg", 0), ("a/1.jpg", 1)]
-    assert "passed over: class folders that are not in the class list: b, empty" in source.notes
+    assert "ignored: class folders that are not in the class list: b, empty" in source.notes
     assert samples(class_folders(str(tmp_path), ["b", ".net"]), tmp_path) == [("b/2.jpg", 0), (".net/4.jpg", 1)]
 
 
@@ -67,7 +67,7 @@ def test_class_folders__refuse_lists_of_other_classes(tmp_path):
     make_files(tmp_path, "Apple/1.jpg", "cafe\u0301/2.jpg", "pear/3.jpg")
     with pytest.raises(SourceError, match=r"none of the 2 listed classes is there: dog, cat\. It has 3: Apple, caf"):
         class_folders(str(tmp_path), ["dog", "cat"])
-    with pytest.raises(SourceError, match="the class list has 'apple', the class there is called 'Apple'"):
+    with pytest.raises(SourceError, match="the class list has 'apple', but the class is called 'Apple'"):
         class_folders(str(tmp_path), ["apple", "pear"])
     with pytest.raises(SourceError, match="capitals and accents count"):
         class_folders(str(tmp_path), ["caf\u00e9", "pear"])
@@ -90,7 +90,7 @@ def test_class_folders__without_any_image_are_refused(tmp_path):
     """Also where a list keeps the classes; what the folders hold is said."""
     make_files(tmp_path, "root/a/1.txt", "root/b/2.txt")
     (tmp_path / "classes.txt").write_text("a\nb\n")
-    with pytest.raises(SourceError, match=r"no samples of the listed classes\. Passed over: 2 files that are not images \(2 \.txt\)"):
+    with pytest.raises(SourceError, match=r"no samples of the listed classes\. Ignored: 2 files that are not images \(2 \.txt\)"):
         open_source(SourceConfig(path=str(tmp_path / "root"), classes=str(tmp_path / "classes.txt")))
 
 
@@ -119,8 +119,8 @@ def test_class_folders__name_images_beside_the_classes(tmp_path):
     """An image that lies in no class folder is not lost without a word."""
     make_files(tmp_path, "a/1.jpg", "b/2.jpg", "stray.jpg", "notes.txt", "classes")
     assert class_folders(str(tmp_path)).notes == (
-        "passed over: 2 files that are not images (1 .txt, 1 without extension)",
-        "passed over: 1 image beside the class folders (1 .jpg)",
+        "ignored: 2 files that are not images (1 .txt, 1 without extension)",
+        "ignored: 1 image next to the class folders (1 .jpg)",
     )
 
 
@@ -173,12 +173,12 @@ def test_flat_folder__takes_all_images_without_labels(tmp_path):
 def test_flat_folder__without_images_is_refused(tmp_path):
     """The extensions that were looked for are named, and what is there."""
     make_files(tmp_path, "a.txt")
-    with pytest.raises(SourceError, match=r"no images .*\.jpg.*Passed over: 1 file that is not an image \(1 \.txt\)\."):
+    with pytest.raises(SourceError, match=r"no images .*\.jpg.*Ignored: 1 file that is not an image \(1 \.txt\)\."):
         flat_folder(str(tmp_path))
 
 
 def test_image_files__follow_links_but_not_in_circles(tmp_path):
-    """Linked folders count under their own names, a link to a folder above is passed over, a broken link is kept to fail aloud."""
+    """Linked folders count under their own names, a link to a folder above is ignored, a broken link is kept to fail aloud."""
     make_files(tmp_path, "real/1.jpg", "real/sub/2.jpg")
     (tmp_path / "linked").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "sub" / "up").symlink_to(tmp_path / "real")

@@ -93,7 +93,7 @@ def test_tiny_imagenet__leaves_out_what_systems_leave(root):
     for split, count, hidden in (("train", 6, 4), ("test", 4, 2)):
         source = tiny_imagenet(str(root), split)
         assert len(source) == count
-        assert any(line.startswith(f"passed over: {hidden} hidden or system files and folders") for line in source.notes)
+        assert any(line.startswith(f"ignored: {hidden} hidden or system files and folders") for line in source.notes)
 
 
 def test_mutated_text_files__give_one_kind_of_error(root):

@@ -232,7 +232,7 @@ def _report_text(report: "WriteReport") -> str:
 
 def _source_text(source: "Source") -> str:
     """List the classes of a dataset and the files that were ignored."""
-    from ffcv_ssl.sources.listing import named
+    from ffcv_ssl.sources.ignored import named
 
     lines = list(source.notes)
     if source.class_names is not None:

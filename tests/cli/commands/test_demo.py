@@ -57,7 +57,7 @@ def test_demo__takes_a_folder(run, tmp_path):
     assert outcome.status == 0, outcome.err
     result = check_result(out)
     assert (result["train"], result["val"], result["chance"]) == (25, 5, 0.5)
-    assert "  passed over: 1 file that is not an image (1 .txt)\n" in outcome.out
+    assert "  ignored: 1 file that is not an image (1 .txt)\n" in outcome.out
     with Reader(out / "train.beton") as reader:
         assert reader.value(0, "image").shape == (14, 24, 3)
         assert set(reader.records["label"]) == {0, 1}

@@ -70,7 +70,7 @@ def test_write__npz_arrays(run, tmp_path):
     ("flags", "problem"),
     [
         (("--data.source=imagefoldr",), "Did you mean 'imagefolder'?"),
-        (("--data.fraction=0",), "fraction is a share in (0, 1], got 0.0."),
+        (("--data.fraction=0",), "fraction is in (0, 1], got 0.0."),
         (("--image.jpeg_quality=101",), "jpeg_quality"),
         (("--image.write_mode=smart",), "write_mode=smart needs smart_threshold"),
         (("--write.page_size=3",), "page_size"),
@@ -106,8 +106,8 @@ def test_write__skips_on_request(run, tmp_path, image_folder):
     assert f"1 skipped, listed in {out}.skipped.csv" in outcome.out
 
 
-def test_write__says_the_classes_and_what_it_passed_over(run, tmp_path, image_folder):
-    """The summary names the first classes, and counts what is no image, hidden, or taken for its content."""
+def test_write__names_the_classes_and_the_ignored_files(run, tmp_path, image_folder):
+    """The summary names the first classes, and counts what is no image, hidden, or recognized by its content."""
     folder = tmp_path / "images"
     shutil.copytree(image_folder, folder)
     for number in range(5):
@@ -119,9 +119,9 @@ def test_write__says_the_classes_and_what_it_passed_over(run, tmp_path, image_fo
     assert outcome.status == 0
     assert outcome.out.splitlines()[-4:] == [
         "  7 classes: cat, dog, ewe0, ewe1, ewe2 … and 2 more",
-        "  passed over: 1 file that is not an image (1 .txt)",
-        "  passed over: 1 hidden or system file or folder (1 Thumbs.db)",
-        "  1 file taken for its content (1 without extension)",
+        "  ignored: 1 file that is not an image (1 .txt)",
+        "  ignored: 1 hidden or system file or folder (1 Thumbs.db)",
+        "  1 file recognized by its content (1 without extension)",
     ]
     before = out.read_bytes()
     (folder / "cat" / "more.txt").touch()
