@@ -13,7 +13,14 @@ from typing import Any
 
 from ffcv_ssl.cli.status import exit_status
 from ffcv_ssl.errors import ConfigError
-from ffcv_ssl.recipes.report import Outcome, is_accuracy, pareto_frontier, summary, title_of, values_at
+from ffcv_ssl.recipes.report import (
+    Outcome,
+    is_accuracy,
+    pareto_frontier,
+    summary,
+    title_of,
+    values_at,
+)
 from ffcv_ssl.recipes.study import Label, Study
 from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.system.names import caption
@@ -50,11 +57,18 @@ def draw_study(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
     for ax, places in zip(axes, panels, strict=False):
         if ax is not axes[0]:
             ax.sharex(axes[0]) if not is_numeric else ax.sharey(axes[0])
-        _draw_panel(ax, study, outcomes, dict(zip(others, places, strict=True)), is_first=ax is axes[0])
+        _draw_panel(
+            ax, study, outcomes, dict(zip(others, places, strict=True)), is_first=ax is axes[0]
+        )
     if study.frontier:
         _draw_frontier(axes[-1], study, outcomes)
-    counts = {sum(outcome.cell.point == point for outcome in outcomes) for point in study.points()} - {0}
-    figure.suptitle(f"{caption(study.title)} (n = {' to '.join(map(str, sorted({min(counts), max(counts)})))})", fontsize=11)
+    counts = {
+        sum(outcome.cell.point == point for outcome in outcomes) for point in study.points()
+    } - {0}
+    figure.suptitle(
+        f"{caption(study.title)} (n = {' to '.join(map(str, sorted({min(counts), max(counts)})))})",
+        fontsize=11,
+    )
     figure.savefig(path)
 
 
@@ -82,10 +96,19 @@ def draw_convergence(runs: Mapping[str, Path], path: Path, score: str = "knn") -
     for number, (name, folder) in enumerate(runs.items()):
         rows = read_rows(folder / "eval.csv")
         if not rows or score not in rows[0]:
-            found = f"It has {', '.join(rows[0])}." if rows else "Evaluations are made where data.val and eval.times are given."
+            found = (
+                f"It has {', '.join(rows[0])}."
+                if rows
+                else "Evaluations are made where data.val and eval.times are given."
+            )
             raise ConfigError(f"{folder}: no '{score}' in eval.csv. {found}")
         values = [scale * row[score] for row in rows]
-        style = {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)], "markersize": 4, "linewidth": 1.5}
+        style = {
+            "color": f"C{number}",
+            "marker": MARKERS[number % len(MARKERS)],
+            "markersize": 4,
+            "linewidth": 1.5,
+        }
         by_epoch.plot([row["epoch"] for row in rows], values, label=caption(name), **style)
         by_minute.plot([row["seconds"] / 60 for row in rows], values, **style)
     by_epoch.set(xlabel="epochs", ylabel=title_of(key))
@@ -107,28 +130,59 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _draw_panel(ax: Any, study: Study, outcomes: Sequence[Outcome], fixed: Mapping[str, Label], is_first: bool) -> None:
+def _draw_panel(
+    ax: Any, study: Study, outcomes: Sequence[Outcome], fixed: Mapping[str, Label], is_first: bool
+) -> None:
     """One panel: a line (or a row of points) for each place of `lines` and each `y`; the first has their legend."""
-    lines = [(label, key) for label in (study.axes[study.lines] if study.lines else [None]) for key in study.y]
+    lines = [
+        (label, key)
+        for label in (study.axes[study.lines] if study.lines else [None])
+        for key in study.y
+    ]
     is_numeric = study.is_numeric(study.x)
     places = sorted(study.axes[study.x]) if is_numeric else list(study.axes[study.x])
     for number, (label, key) in enumerate(lines):
         where = {**fixed, **({study.lines: label} if study.lines else {})}
         found = [summary(values_at(outcomes, {**where, study.x: place}, key)) for place in places]
-        shown = [(i, item.mean, item.deviation) for i, item in enumerate(found) if item.mean is not None]
+        shown = [
+            (i, item.mean, item.deviation) for i, item in enumerate(found) if item.mean is not None
+        ]
         style = {"color": f"C{number}", "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
-        style["label"] = ", ".join([*([_name(study.lines, label)] if study.lines else []), *([title_of(key)] if len(study.y) > 1 else [])])
+        style["label"] = ", ".join(
+            [
+                *([_name(study.lines, label)] if study.lines else []),
+                *([title_of(key)] if len(study.y) > 1 else []),
+            ]
+        )
         if is_numeric:
             xs, means = [places[i] for i, _, _ in shown], [mean for _, mean, _ in shown]
             ax.plot(xs, means, linewidth=1.5, **style)
             spread = [deviation or 0.0 for _, _, deviation in shown]
-            low, high = ([mean + sign * s for mean, s in zip(means, spread, strict=True)] for sign in (-1, 1))
+            low, high = (
+                [mean + sign * s for mean, s in zip(means, spread, strict=True)] for sign in (-1, 1)
+            )
             ax.fill_between(xs, low, high, color=style["color"], alpha=0.2, linewidth=0)
         else:
             shift = 0.6 * ((number + 0.5) / len(lines) - 0.5)
-            means, spread = [mean for _, mean, _ in shown], [deviation or 0.0 for _, _, deviation in shown]
-            ax.errorbar(means, [i + shift for i, _, _ in shown], xerr=spread, linestyle="none", capsize=3, **style)
-    quantity = title_of(study.y[0]) if len(study.y) == 1 else "%" if all(map(is_accuracy, study.y)) else "value"
+            means, spread = (
+                [mean for _, mean, _ in shown],
+                [deviation or 0.0 for _, _, deviation in shown],
+            )
+            ax.errorbar(
+                means,
+                [i + shift for i, _, _ in shown],
+                xerr=spread,
+                linestyle="none",
+                capsize=3,
+                **style,
+            )
+    quantity = (
+        title_of(study.y[0])
+        if len(study.y) == 1
+        else "%"
+        if all(map(is_accuracy, study.y))
+        else "value"
+    )
     if is_numeric:
         _number_axis(ax, places, study.log_x)
         ax.set(xlabel=_words(study.x), ylabel=quantity if is_first else "")
@@ -151,7 +205,9 @@ def _draw_frontier(ax: Any, study: Study, outcomes: Sequence[Outcome]) -> None:
     whole = 100.0 if is_accuracy(key) else 1.0
     spots = []
     for point in study.points():
-        score, seconds = (summary(values_at(outcomes, point, name)).mean for name in (key, "seconds"))
+        score, seconds = (
+            summary(values_at(outcomes, point, name)).mean for name in (key, "seconds")
+        )
         if score is not None and seconds is not None:
             spots.append((point, (seconds / 60, whole - score)))
     kept = pareto_frontier([spot for _, spot in spots])
@@ -159,15 +215,28 @@ def _draw_frontier(ax: Any, study: Study, outcomes: Sequence[Outcome]) -> None:
     for number, label in enumerate(lines):
         own = [spot for point, spot in spots if not study.lines or point[study.lines] == label]
         marker = MARKERS[number % len(MARKERS)]
-        ax.plot(*zip(*own, strict=True), linestyle="none", marker=marker, markersize=6, color=f"C{number}") if own else None
+        ax.plot(
+            *zip(*own, strict=True),
+            linestyle="none",
+            marker=marker,
+            markersize=6,
+            color=f"C{number}",
+        ) if own else None
     if kept:
         ax.plot(
-            *zip(*(spots[i][1] for i in kept), strict=True), drawstyle="steps-post", color="0.3", linewidth=1, zorder=0, label="frontier"
+            *zip(*(spots[i][1] for i in kept), strict=True),
+            drawstyle="steps-post",
+            color="0.3",
+            linewidth=1,
+            zorder=0,
+            label="frontier",
         )
         ax.legend(fontsize=8)
     for i in kept:
         rest = [_name(axis, label) for axis, label in spots[i][0].items() if axis != study.lines]
-        ax.annotate(", ".join(rest), spots[i][1], textcoords="offset points", xytext=(5, 5), fontsize=7)
+        ax.annotate(
+            ", ".join(rest), spots[i][1], textcoords="offset points", xytext=(5, 5), fontsize=7
+        )
     devices = {str(outcome.result.get("device")) for outcome in outcomes}
     minutes = f"minutes of training{'' if len(devices) == 1 else ', on different devices'}"
     ax.set(xlabel=minutes, ylabel=f"error: {whole:g} - {title_of(key)}")
@@ -207,17 +276,25 @@ def program(argv: Sequence[str] | None = None) -> None:
     """Parse and draw."""
     parser = argparse.ArgumentParser(prog="figures", description="Pictures of finished runs.")
     commands = parser.add_subparsers(dest="command", required=True)
-    convergence = commands.add_parser("convergence", help="a score of several runs over epochs and over minutes")
-    convergence.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run, or NAME=FOLDER")
+    convergence = commands.add_parser(
+        "convergence", help="a score of several runs over epochs and over minutes"
+    )
+    convergence.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of a run, or NAME=FOLDER"
+    )
     convergence.add_argument("--out", required=True, type=expanded_path, help="the PNG to write")
     convergence.add_argument("--score", default="knn", help="a column of eval.csv (default: knn)")
     arguments = parser.parse_args(argv)
     runs: dict[str, Path] = {}
     for text in arguments.runs:
         name, equals, folder = text.partition("=")
-        name, folder = (name, folder) if equals and not Path(text).exists() else (Path(text).name, text)
+        name, folder = (
+            (name, folder) if equals and not Path(text).exists() else (Path(text).name, text)
+        )
         if name in runs:
-            raise ConfigError(f"{text}: two runs are called {name}; tell them apart with NAME=FOLDER.")
+            raise ConfigError(
+                f"{text}: two runs are called {name}; tell them apart with NAME=FOLDER."
+            )
         runs[name] = Path(expanded_path(folder))
     draw_convergence(runs, Path(arguments.out), arguments.score)
     print(f"written to {arguments.out}")

@@ -13,7 +13,11 @@ from ffcv_ssl.runs.measurements import write_whole
 from ffcv_ssl.system.names import printable
 
 COLUMNS = ("seconds", "images_per_s", "views", "epochs", "device")  # of result.json
-ACCURACIES = {"knn", "linear", "mlp"}  # a score with one of these words in its name is a share of samples
+ACCURACIES = {
+    "knn",
+    "linear",
+    "mlp",
+}  # a score with one of these words in its name is a share of samples
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ def summary(values: Sequence[float]) -> Summary:
     """Mean and sample standard deviation (n - 1)."""
     if not values:
         return Summary(None, None, 0)
-    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+    return Summary(
+        statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values)
+    )
 
 
 def pareto_frontier(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -84,9 +90,16 @@ def write_csv(study: Study, outcomes: Sequence[Outcome], path: Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*map(printable, study.axes), "seed", *scores, *COLUMNS, *others])
     for outcome in outcomes:
-        place = [label if isinstance(label := outcome.cell.point[axis], (int, float)) else printable(label) for axis in study.axes]
+        place = [
+            label
+            if isinstance(label := outcome.cell.point[axis], (int, float))
+            else printable(label)
+            for axis in study.axes
+        ]
         measured = [outcome.result["scores"].get(name, "") for name in scores]
-        rest = [outcome.result.get(name, "") for name in COLUMNS] + [value_of(outcome.result, key) for key in others]
+        rest = [outcome.result.get(name, "") for name in COLUMNS] + [
+            value_of(outcome.result, key) for key in others
+        ]
         writer.writerow([*place, outcome.cell.seed, *measured, *rest])
     write_whole(path, text.getvalue().encode())
 
@@ -97,11 +110,18 @@ def markdown_table(study: Study, outcomes: Sequence[Outcome]) -> str:
     lines = [f"# {printable(study.title)}", "", _row(columns), _row(["---"] * len(columns))]
     for point in study.points():
         n = sum(outcome.cell.point == point for outcome in outcomes)
-        cells = [_text(summary(values_at(outcomes, point, key)), 2 if is_accuracy(key) else 4) for key in study.y]
+        cells = [
+            _text(summary(values_at(outcomes, point, key)), 2 if is_accuracy(key) else 4)
+            for key in study.y
+        ]
         seconds = _text(summary(values_at(outcomes, point, "seconds")), 1)
         lines.append(_row([*map(str, point.values()), str(n), *cells, seconds]))
     devices = sorted({str(outcome.result.get("device")) for outcome in outcomes})
-    lines += ["", f"Mean ± standard deviation over n seeds (n - 1 in the denominator; none of one run). Devices: {'; '.join(devices)}.", ""]
+    lines += [
+        "",
+        f"Mean ± standard deviation over n seeds (n - 1 in the denominator; none of one run). Devices: {'; '.join(devices)}.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -113,4 +133,6 @@ def _text(found: Summary, digits: int) -> str:
     """`81.20 ± 0.31`; a dash where nothing was measured."""
     if found.mean is None:
         return "-"
-    return f"{found.mean:.{digits}f}" + (f" ± {found.deviation:.{digits}f}" if found.deviation is not None else "")
+    return f"{found.mean:.{digits}f}" + (
+        f" ± {found.deviation:.{digits}f}" if found.deviation is not None else ""
+    )

@@ -83,7 +83,9 @@ class Study:
 
     def points(self) -> list[dict[str, Label]]:
         """Every combination of places: axis → label; the first axis varies slowest."""
-        return [dict(zip(self.axes, labels, strict=True)) for labels in product(*self.axes.values())]
+        return [
+            dict(zip(self.axes, labels, strict=True)) for labels in product(*self.axes.values())
+        ]
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,12 @@ class Cell:
     @property
     def name(self) -> str:
         """The cell in words."""
-        return ", ".join([*(f"{axis.rpartition('.')[2]} {label}" for axis, label in self.point.items()), f"seed {self.seed}"])
+        return ", ".join(
+            [
+                *(f"{axis.rpartition('.')[2]} {label}" for axis, label in self.point.items()),
+                f"seed {self.seed}",
+            ]
+        )
 
 
 def study_names() -> list[str]:
@@ -130,37 +137,65 @@ def read_study(path: str) -> Study:
     file = Path(expanded_path(path))
     if not file.exists():
         if path not in study_names():
-            raise ConfigError(f"{path}: no such file or study. Studies: {', '.join(study_names())}.{did_you_mean(path, study_names())}")
+            raise ConfigError(
+                f"{path}: no such file or study. Studies: {', '.join(study_names())}.{did_you_mean(path, study_names())}"
+            )
         file = STUDIES / f"{path}.yaml"
     content = load_mapping(file)
     for key in content:
         if key not in KEYS:
-            raise ConfigError(f"{path}: a study has no '{key}'. It has: {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}")
+            raise ConfigError(
+                f"{path}: a study has no '{key}'. It has: {', '.join(KEYS)}.{did_you_mean(str(key), KEYS)}"
+            )
     for key in ("grid", "x", "y"):
         if not content.get(key):
             raise ConfigError(f"{path}: the study has no '{key}'.")
     if not isinstance(content["grid"], dict):
-        raise ConfigError(f"{path}: grid: got a {type(content['grid']).__name__}, wanted axes with their values.")
-    axes = {str(axis): _places(f"{path}: grid: {axis}", str(axis), places) for axis, places in content["grid"].items()}
+        raise ConfigError(
+            f"{path}: grid: got a {type(content['grid']).__name__}, wanted axes with their values."
+        )
+    axes = {
+        str(axis): _places(f"{path}: grid: {axis}", str(axis), places)
+        for axis, places in content["grid"].items()
+    }
     for key in ("x", "lines"):
         if not isinstance(content.get(key, ""), str):
-            raise ConfigError(f"{path}: {key}: got a {type(content[key]).__name__}, wanted the name of an axis.")
+            raise ConfigError(
+                f"{path}: {key}: got a {type(content[key]).__name__}, wanted the name of an axis."
+            )
         if content.get(key, content["x"]) not in axes:
-            raise ConfigError(f"{path}: {key}: '{content[key]}' is no axis of the grid. Axes: {', '.join(axes)}.")
+            raise ConfigError(
+                f"{path}: {key}: '{content[key]}' is no axis of the grid. Axes: {', '.join(axes)}."
+            )
     if content.get("lines") == content["x"]:
         raise ConfigError(f"{path}: lines: an axis cannot be x and lines at once.")
     seeds, scale, y = content.get("seeds", [0]), content.get("scale", "linear"), content["y"]
-    if not isinstance(seeds, list) or not seeds or len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):
-        raise ConfigError(f"{path}: seeds: got {seeds!r}, wanted a list of different whole numbers.")
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or len(set(seeds)) < len(seeds)
+        or not all(type(seed) is int for seed in seeds)
+    ):
+        raise ConfigError(
+            f"{path}: seeds: got {seeds!r}, wanted a list of different whole numbers."
+        )
     if scale not in ("log", "linear"):
         raise ConfigError(f"{path}: scale: got {scale!r}, wanted log or linear.")
     if type(content.get("frontier", False)) is not bool:
         raise ConfigError(f"{path}: frontier: got {content['frontier']!r}, wanted true or false.")
-    if scale == "log" and not all(isinstance(label, (int, float)) and label > 0 for label in axes[content["x"]]):
-        raise ConfigError(f"{path}: scale: a log scale needs numbers above 0 on the axis '{content['x']}'.")
+    if scale == "log" and not all(
+        isinstance(label, (int, float)) and label > 0 for label in axes[content["x"]]
+    ):
+        raise ConfigError(
+            f"{path}: scale: a log scale needs numbers above 0 on the axis '{content['x']}'."
+        )
     base = str(content.get(BASE, ""))
-    if not base and not any(all(BASE in place for place in places.values()) for places in axes.values()):
-        raise ConfigError(f"{path}: the study has no '{BASE}', and no axis whose variants each bring one.")
+    if not base and not any(
+        all(BASE in place for place in places.values()) for places in axes.values()
+    ):
+        raise ConfigError(
+            f"{path}: the study has no '{BASE}', and no axis whose variants each bring one."
+        )
     return Study(
         name=file.stem,
         title=str(content.get("title", file.stem)),
@@ -176,7 +211,9 @@ def read_study(path: str) -> Study:
     )
 
 
-def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | None = None) -> list[Cell]:
+def make_cells(
+    study: Study, out: Path, base: str = "", overrides: Settings | None = None
+) -> list[Cell]:
     """Resolve every cell of a study, so that a wrong one is found before the first is trained.
 
     Parameters
@@ -197,11 +234,19 @@ def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | No
         is to replace several, or if two cells would share a folder.
     """
     overrides = dict(overrides or {})
-    seeds = str(overrides.pop("train.seed")).split(",") if "train.seed" in overrides else study.seeds
+    seeds = (
+        str(overrides.pop("train.seed")).split(",") if "train.seed" in overrides else study.seeds
+    )
     for axis, places in study.axes.items():
         for option in {option for place in places.values() for option in place} & overrides.keys():
-            raise ConfigError(f"--{option}: the study varies it on its axis '{axis}'; leave it out, or edit a copy of {study.name}.yaml.")
-    if base and "{method}" not in base and any(BASE in place for places in study.axes.values() for place in places.values()):
+            raise ConfigError(
+                f"--{option}: the study varies it on its axis '{axis}'; leave it out, or edit a copy of {study.name}.yaml."
+            )
+    if (
+        base
+        and "{method}" not in base
+        and any(BASE in place for places in study.axes.values() for place in places.values())
+    ):
         raise ConfigError(
             f"--sweep.base={base}: the study compares recipes; write --sweep.base={{method}}_cpu for the CPU's of each method."
         )
@@ -213,17 +258,30 @@ def make_cells(study: Study, out: Path, base: str = "", overrides: Settings | No
         path, method = _recipe(str(settings.pop(BASE)), base)
         for seed in seeds:
             folder = out / "cells" / _folder_name(point, seed)
-            flags = [f"--{option}={_flag_value(value)}" for option, value in {**settings, **overrides, "train.seed": seed}.items()]
+            flags = [
+                f"--{option}={_flag_value(value)}"
+                for option, value in {**settings, **overrides, "train.seed": seed}.items()
+            ]
             arguments = [f"--config-file={path}", *flags, f"--log.out={folder}"]
             try:
-                config = config_dict(parse(method, import_module(f"ffcv_ssl.recipes.{method}").RECIPE.sections, arguments))
+                config = config_dict(
+                    parse(
+                        method,
+                        import_module(f"ffcv_ssl.recipes.{method}").RECIPE.sections,
+                        arguments,
+                    )
+                )
             except ConfigError as error:
-                raise ConfigError(f"{study.name}, {', '.join(f'{axis} {label}' for axis, label in point.items())}: {error}") from error
+                raise ConfigError(
+                    f"{study.name}, {', '.join(f'{axis} {label}' for axis, label in point.items())}: {error}"
+                ) from error
             cells.append(Cell(point, config["train"]["seed"], folder, arguments, config))
     folders = [cell.folder for cell in cells]
     for folder in folders:
         if folders.count(folder) > 1:
-            raise ConfigError(f"{study.name}: two cells would share the folder {folder}; give their places clearer names.")
+            raise ConfigError(
+                f"{study.name}: two cells would share the folder {folder}; give their places clearer names."
+            )
     return cells
 
 
@@ -232,12 +290,19 @@ def _places(where: str, axis: str, places: Any) -> dict[Label, Settings]:
     found: dict[Label, Settings]
     if isinstance(places, list) and places:
         if "." not in axis:
-            raise ConfigError(f"{where}: a list is of values for an option 'section.field'; give names with settings instead.")
+            raise ConfigError(
+                f"{where}: a list is of values for an option 'section.field'; give names with settings instead."
+            )
         found = {_label(value): {axis: value} for value in places}
     elif isinstance(places, dict) and places:
-        found = {_label(name): _settings(f"{where}: {name}", settings or {}, may=(BASE,)) for name, settings in places.items()}
+        found = {
+            _label(name): _settings(f"{where}: {name}", settings or {}, may=(BASE,))
+            for name, settings in places.items()
+        }
     else:
-        raise ConfigError(f"{where}: got {places!r}, wanted a list of values, or names with their settings.")
+        raise ConfigError(
+            f"{where}: got {places!r}, wanted a list of values, or names with their settings."
+        )
     if len(found) < len(places):
         raise ConfigError(f"{where}: a value is given twice.")
     return found
@@ -258,7 +323,9 @@ def _settings(where: str, settings: Any, may: Sequence[str] = ()) -> Settings:
 def _label(value: Any) -> Label:
     """A number where the value is one, also if YAML took it for text (`1e-3` has no dot); else text."""
     try:
-        number = value if type(value) in (int, float) else float(value if type(value) is str else "")
+        number = (
+            value if type(value) in (int, float) else float(value if type(value) is str else "")
+        )
     except ValueError:
         return str(value)
     return number if math.isfinite(number) else str(value)
@@ -290,14 +357,21 @@ def _method(name: str) -> str:
     """The method that a recipe names."""
     if not Path(_recipe_path(name)).is_file():
         names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-        raise ConfigError(f"{name}: no such recipe. Recipes: {', '.join(names)}.{did_you_mean(name, names)}")
+        raise ConfigError(
+            f"{name}: no such recipe. Recipes: {', '.join(names)}.{did_you_mean(name, names)}"
+        )
     method = load_mapping(_recipe_path(name)).get(METHOD)
     if method not in METHODS:
-        raise ConfigError(f"{name}: the recipe's method is '{method}'. Methods: {', '.join(METHODS)}.")
+        raise ConfigError(
+            f"{name}: the recipe's method is '{method}'. Methods: {', '.join(METHODS)}."
+        )
     return method
 
 
 def _folder_name(point: Mapping[str, Label], seed: Any) -> str:
     """The cell as the name of a folder."""
-    words = [*(f"{axis.rpartition('.')[2]}={label}" for axis, label in point.items()), f"seed={seed}"]
+    words = [
+        *(f"{axis.rpartition('.')[2]}={label}" for axis, label in point.items()),
+        f"seed={seed}",
+    ]
     return ",".join(re.sub(r"[^\w.+=-]+", "", word) for word in words)

@@ -34,7 +34,10 @@ from ffcv_ssl.train import DataConfig, option
 from ffcv_ssl.train.stop import StopSignals
 
 # What does not decide a result: where and how watched the run is.
-FREE = {("train", name) for name in ("resume", "device", "threads", "checkpoint_minutes")} | {("data", "workers"), ("data", "cache")}
+FREE = {("train", name) for name in ("resume", "device", "threads", "checkpoint_minutes")} | {
+    ("data", "workers"),
+    ("data", "cache"),
+}
 POLL_S = 0.2
 Runner = Callable[[Cell, StopSignals], int]  # trains a cell and returns its exit status
 
@@ -43,9 +46,19 @@ Runner = Callable[[Cell, StopSignals], int]  # trains a cell and returns its exi
 class SweepConfig:
     """Which study, where to, and on which recipe."""
 
-    study: LocalPath = field(metadata={"help": "the study: a file, or the name of one in recipes/studies", "positional": "STUDY"})
-    out: LocalPath = option("folder of cells, table and picture; empty: runs/ and the study's name", "")
-    base: LocalPath = option("recipe instead of the study's; {method}_cpu: the one for CPUs of each method that the study trains", "")
+    study: LocalPath = field(
+        metadata={
+            "help": "the study: a file, or the name of one in recipes/studies",
+            "positional": "STUDY",
+        }
+    )
+    out: LocalPath = option(
+        "folder of cells, table and picture; empty: runs/ and the study's name", ""
+    )
+    base: LocalPath = option(
+        "recipe instead of the study's; {method}_cpu: the one for CPUs of each method that the study trains",
+        "",
+    )
 
 
 def train_cell(cell: Cell, stop: StopSignals) -> int:
@@ -53,9 +66,18 @@ def train_cell(cell: Cell, stop: StopSignals) -> int:
 
     In a session of its own: Ctrl-C would reach it twice else, from the terminal and from here, and the second is not polite: no checkpoint.
     """
-    command = [sys.executable, "-m", "ffcv_ssl.cli.main", "train", *cell.arguments, "--train.resume=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "ffcv_ssl.cli.main",
+        "train",
+        *cell.arguments,
+        "--train.resume=1",
+    ]
     with (cell.folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     is_asked = False
     try:
         while process.poll() is None:
@@ -73,7 +95,9 @@ def train_cell(cell: Cell, stop: StopSignals) -> int:
     return process.returncode
 
 
-def run(study: Study, cells: Sequence[Cell], out: Path, train: Runner = train_cell) -> dict[str, str]:
+def run(
+    study: Study, cells: Sequence[Cell], out: Path, train: Runner = train_cell
+) -> dict[str, str]:
     """Train what is not yet trained, then write cells.csv, table.md and figure.png.
 
     Returns
@@ -90,7 +114,9 @@ def run(study: Study, cells: Sequence[Cell], out: Path, train: Runner = train_ce
     with StopSignals() as stop:
         for number, cell in enumerate(cells, start=1):
             if stop.received is None:
-                outcome, failure = _finish_cell(cell, stop, train, f"[{number}/{len(cells)}] {cell.name}")
+                outcome, failure = _finish_cell(
+                    cell, stop, train, f"[{number}/{len(cells)}] {cell.name}"
+                )
             else:
                 outcome, failure = _finished(cell), ""
             if outcome is not None:
@@ -112,14 +138,21 @@ def run(study: Study, cells: Sequence[Cell], out: Path, train: Runner = train_ce
     return failures
 
 
-def _finish_cell(cell: Cell, stop: StopSignals, train: Runner, name: str) -> tuple[Outcome | None, str]:
+def _finish_cell(
+    cell: Cell, stop: StopSignals, train: Runner, name: str
+) -> tuple[Outcome | None, str]:
     """What the cell measured, trained if need be; or why there is nothing."""
     if difference := _difference(cell):
-        return None, f"{cell.folder} holds a run with {difference}. Delete it, or choose another --sweep.out."
+        return (
+            None,
+            f"{cell.folder} holds a run with {difference}. Delete it, or choose another --sweep.out.",
+        )
     if (outcome := _finished(cell)) is not None:
         print(f"{name}: finished before", flush=True)
         return outcome, ""
-    print(f"{name}: {'resumed' if (cell.folder / 'checkpoint.pt').exists() else 'begun'}", flush=True)
+    print(
+        f"{name}: {'resumed' if (cell.folder / 'checkpoint.pt').exists() else 'begun'}", flush=True
+    )
     cell.folder.mkdir(parents=True, exist_ok=True)
     status = train(cell, stop)
     outcome = _finished(cell)
@@ -151,7 +184,13 @@ def _difference(cell: Cell) -> str:
     """
     result = _read_result(cell.folder)
     try:
-        before = result["config"] if result else read_run(cell.folder)[1] if (cell.folder / "config.yaml").exists() else {}
+        before = (
+            result["config"]
+            if result
+            else read_run(cell.folder)[1]
+            if (cell.folder / "config.yaml").exists()
+            else {}
+        )
     except ConfigError as error:
         return f"a damaged configuration ({error})"
     for section, fields in cell.config.items():
@@ -192,7 +231,9 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
         elif not equals:
             raise ConfigError(f"{flag}: settings for every cell are written --section.field=value.")
         elif flag == "--log.out":
-            raise ConfigError("--log.out: every cell has its own folder; --sweep.out=… is where they lie.")
+            raise ConfigError(
+                "--log.out: every cell has its own folder; --sweep.out=… is where they lie."
+            )
         else:
             overrides[flag.removeprefix("--")] = value
     return own, overrides
@@ -213,11 +254,17 @@ def program(argv: Sequence[str] | None = None) -> int:
     study = read_study(config.study)
     out = Path(config.out or f"runs/{study.name}")
     cells = make_cells(study, out, config.base, overrides)
-    for file in dict.fromkeys(cell.config["data"][name] for cell in cells for name in ("train", "val")):
+    for file in dict.fromkeys(
+        cell.config["data"][name] for cell in cells for name in ("train", "val")
+    ):
         if file and not Path(file).exists():
             raise ConfigError(f"{file}: no such file; every cell would fail.")
-    if any(key.startswith("scores.") for key in study.y) and not all(cell.config["data"]["val"] for cell in cells):
-        raise ConfigError(f"give --data.val=…: {study.name} draws scores, which runs without a validation file do not have.")
+    if any(key.startswith("scores.") for key in study.y) and not all(
+        cell.config["data"]["val"] for cell in cells
+    ):
+        raise ConfigError(
+            f"give --data.val=…: {study.name} draws scores, which runs without a validation file do not have."
+        )
     examine_cells(cells)
     failures = run(study, cells, out)
     if (out / "table.md").exists():

@@ -24,7 +24,12 @@ from ffcv_ssl.writer import DatasetWriter
 
 HELD_OUT = 6  # every sixth image is for validation
 LARGEST_RAW_SIDE = 64  # larger images are stored as JPEG
-ROWS = {"raw": "raw pixels", "untrained": "untrained network", "simclr": "SimCLR", "emp_ssl": "EMP-SSL"}
+ROWS = {
+    "raw": "raw pixels",
+    "untrained": "untrained network",
+    "simclr": "SimCLR",
+    "emp_ssl": "EMP-SSL",
+}
 TRAINED = ("simclr", "emp_ssl")
 
 Scores = Mapping[str, float]
@@ -34,12 +39,21 @@ Scores = Mapping[str, float]
 class DemoConfig:
     """What is shown, and for how long."""
 
-    data: LocalPath | None = option("folder of images, a subfolder per class; none: a set is drawn", None)
-    size: int = option("side of the views in pixels, >= 16; images are stored with at most this side", 32)
+    data: LocalPath | None = option(
+        "folder of images, a subfolder per class; none: a set is drawn", None
+    )
+    size: int = option(
+        "side of the views in pixels, >= 16; images are stored with at most this side", 32
+    )
     samples: int = option("images to draw, >= 60; a sixth of them is held out", 12_000)
-    minutes: float = option("training time of each method, > 0; both train at once, each on its share of the cores", 3.5)
+    minutes: float = option(
+        "training time of each method, > 0; both train at once, each on its share of the cores", 3.5
+    )
     seed: int = option("of drawing, split and training, >= 0", 0)
-    workers: int = option("processes that write, and at most so many threads that load; -1: one per core, 0: none beside the main one", -1)
+    workers: int = option(
+        "processes that write, and at most so many threads that load; -1: one per core, 0: none beside the main one",
+        -1,
+    )
     out: LocalPath = option("folder of files, runs, result and picture", "demo")
 
     def __post_init__(self):
@@ -100,23 +114,33 @@ def write_files(config: DemoConfig) -> DemoFiles:
         order = np.random.default_rng(config.seed).permutation(len(source))
         num_val = len(source) // HELD_OUT
         if len(source.class_names or []) < 2 or num_val == 0:
-            raise SourceError(f"{config.data}: the demonstration needs two classes and {HELD_OUT} images, found {len(source)} images.")
+            raise SourceError(
+                f"{config.data}: the demonstration needs two classes and {HELD_OUT} images, found {len(source)} images."
+            )
         parts = [(source, np.sort(order[num_val:])), (source, np.sort(order[:num_val]))]
         title, notes = f"images of {config.data}, at most {config.size} pixels", source.notes
     train, val = folder / "train.beton", folder / "val.beton"
-    num_train, num_val = (_write(path, *part, config) for path, part in zip((train, val), parts, strict=True))
+    num_train, num_val = (
+        _write(path, *part, config) for path, part in zip((train, val), parts, strict=True)
+    )
     return DemoFiles(train, val, num_train, num_val, list(parts[0][0].class_names), title, notes)
 
 
 def _write(path: Path, dataset: Any, indices: np.ndarray | None, config: DemoConfig) -> int:
     """Write one file; return its number of samples."""
-    image = RGBImageField("raw" if config.size <= LARGEST_RAW_SIDE else "jpg", max_resolution=config.size)
+    image = RGBImageField(
+        "raw" if config.size <= LARGEST_RAW_SIDE else "jpg", max_resolution=config.size
+    )
     metadata = {"class_names": dataset.class_names, "source": dataset.describe()}
-    writer = DatasetWriter(path, dataset.fields(image), num_workers=config.workers, metadata=metadata, progress=False)
+    writer = DatasetWriter(
+        path, dataset.fields(image), num_workers=config.workers, metadata=metadata, progress=False
+    )
     return writer.from_indexed_dataset(dataset, indices).num_samples
 
 
-def baseline_scores(data: DataConfig, evaluation: EvalConfig, model: ModelConfig, train: TrainConfig, size: int) -> dict[str, Scores]:
+def baseline_scores(
+    data: DataConfig, evaluation: EvalConfig, model: ModelConfig, train: TrainConfig, size: int
+) -> dict[str, Scores]:
     """Score what training has to beat: the raw pixels, and the network with the weights that the seed draws.
 
     Parameters
@@ -135,15 +159,23 @@ def baseline_scores(data: DataConfig, evaluation: EvalConfig, model: ModelConfig
     backbone, normalize = build_backbone(model).to(device), build_normalize(model).to(device)
     encoders = {"raw": raw_pixels, "untrained": lambda images: backbone(normalize(images))}
     scores: dict[str, Scores] = {}
-    with Evaluation(data, evaluation, plain(size, ratio=1.0), device, precision) as judge, frozen(backbone):
+    with (
+        Evaluation(data, evaluation, plain(size, ratio=1.0), device, precision) as judge,
+        frozen(backbone),
+    ):
         for name, encoder in encoders.items():
             features = judge.features(encoder)
             knn = knn_accuracy(*features, k=evaluation.k, temperature=evaluation.temperature)
-            scores[name] = {"knn": knn, "linear": linear_probe(*features, epochs=evaluation.linear_epochs).last}
+            scores[name] = {
+                "knn": knn,
+                "linear": linear_probe(*features, epochs=evaluation.linear_epochs).last,
+            }
     return scores
 
 
-def demo_result(scores: Mapping[str, Scores], seconds: float, files: DemoFiles, config: DemoConfig) -> dict[str, Any]:
+def demo_result(
+    scores: Mapping[str, Scores], seconds: float, files: DemoFiles, config: DemoConfig
+) -> dict[str, Any]:
     """Put the numbers of all rows together, fit for JSON.
 
     Parameters
@@ -162,15 +194,28 @@ def demo_result(scores: Mapping[str, Scores], seconds: float, files: DemoFiles, 
     """
     best = max(TRAINED, key=lambda name: scores[name]["knn"])
     rows = {**{name: scores[name] for name in ROWS}, "trained": scores[best]}
-    result: dict[str, Any] = {f"{measure}_{name}": row[measure] for measure in ("knn", "linear") for name, row in rows.items()}
+    result: dict[str, Any] = {
+        f"{measure}_{name}": row[measure]
+        for measure in ("knn", "linear")
+        for name, row in rows.items()
+    }
     result |= {"seconds": seconds, "better_method": best, "chance": 1 / len(files.class_names)}
-    return result | {"images": files.title, "train": files.num_train, "val": files.num_val, "minutes": config.minutes, "seed": config.seed}
+    return result | {
+        "images": files.title,
+        "train": files.num_train,
+        "val": files.num_val,
+        "minutes": config.minutes,
+        "seed": config.seed,
+    }
 
 
 def demo_table(result: Mapping[str, Any]) -> str:
     """The one table: accuracies on the validation images, in percent."""
     lines = [f"{'accuracy, %':20}{'kNN':>8}{'linear':>8}"]
-    lines += [f"{title:20}{100 * result[f'knn_{name}']:8.1f}{100 * result[f'linear_{name}']:8.1f}" for name, title in ROWS.items()]
+    lines += [
+        f"{title:20}{100 * result[f'knn_{name}']:8.1f}{100 * result[f'linear_{name}']:8.1f}"
+        for name, title in ROWS.items()
+    ]
     lines.append(f"{'chance':20}{100 * result['chance']:8.1f}{100 * result['chance']:8.1f}")
     return "\n".join(lines)
 

@@ -170,10 +170,17 @@ class ShapesDataset:
 
     def describe(self) -> dict:
         """What the file is to remember of its origin, fit for JSON."""
-        return {"source": "shapes", "num_samples": self.num_samples, "seed": self.seed, "size": self.size}
+        return {
+            "source": "shapes",
+            "num_samples": self.num_samples,
+            "seed": self.seed,
+            "size": self.size,
+        }
 
 
-def draw(rng: np.random.Generator, silhouette: Silhouette, pattern: Pattern, size: int) -> np.ndarray:
+def draw(
+    rng: np.random.Generator, silhouette: Silhouette, pattern: Pattern, size: int
+) -> np.ndarray:
     """Draw one shape on a background of its own.
 
     Parameters
@@ -204,7 +211,9 @@ def draw(rng: np.random.Generator, silhouette: Silhouette, pattern: Pattern, siz
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
     """Clouds of a tinted grey under a few strokes, (size, size, 3) float32, roughly 0..255."""
     num_knots = int(rng.integers(3, 6))
-    knots = rng.normal(0, 22, (num_knots, num_knots, 1)) + rng.normal(0, 12, (num_knots, num_knots, 3))
+    knots = rng.normal(0, 22, (num_knots, num_knots, 1)) + rng.normal(
+        0, 12, (num_knots, num_knots, 3)
+    )
     knots += rng.uniform(30, 225) + rng.normal(0, TINT, 3)
     weights = _interpolation(num_knots, size)
     image = np.einsum("yi,xj,ijc->yxc", weights, weights, knots.astype(np.float32), optimize=True)
@@ -230,10 +239,19 @@ def _placement(rng: np.random.Generator) -> Placement:
     radius = rng.uniform(*RADIUS)
     margin = 0.8 * radius  # a shape may leave the image with its corners only
     center_x, center_y = rng.uniform(margin, 1 - margin, 2)
-    return Placement(center_x, center_y, radius, rng.uniform(0, 2 * np.pi), rng.uniform(*PERIOD), rng.uniform(0, 2 * np.pi))
+    return Placement(
+        center_x,
+        center_y,
+        radius,
+        rng.uniform(0, 2 * np.pi),
+        rng.uniform(*PERIOD),
+        rng.uniform(0, 2 * np.pi),
+    )
 
 
-def _own_frame(center_x: float, center_y: float, angle_rad: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _own_frame(
+    center_x: float, center_y: float, angle_rad: float, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of the pixels' centres from a point, turned by an angle, (size, size) float32 each, in sides of the image."""
     steps = _pixel_centers(size)
     right, down = steps - np.float32(center_x), (steps - np.float32(center_y))[:, None]

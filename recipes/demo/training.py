@@ -16,7 +16,9 @@ POLL_SECONDS = 0.5
 EXIT_SECONDS = 20.0  # what a run gets to save its checkpoint when the others have failed
 
 
-def train_at_once(configs: Mapping[str, Mapping[str, Any]], folders: Mapping[str, Path]) -> dict[str, Mapping[str, float]]:
+def train_at_once(
+    configs: Mapping[str, Mapping[str, Any]], folders: Mapping[str, Path]
+) -> dict[str, Mapping[str, float]]:
     """Train every method with its configuration; what earlier runs left in the folders is removed.
 
     One process with half of the cores each: small networks leave the threads of one process waiting for each other, the more so the
@@ -46,7 +48,10 @@ def train_at_once(configs: Mapping[str, Mapping[str, Any]], folders: Mapping[str
         _watch(processes, folders)
     finally:
         _stop(processes)
-    return {method: json.loads((folder / "result.json").read_text(encoding="utf-8"))["scores"] for method, folder in folders.items()}
+    return {
+        method: json.loads((folder / "result.json").read_text(encoding="utf-8"))["scores"]
+        for method, folder in folders.items()
+    }
 
 
 def _start(method: str, config: Mapping[str, Any], folder: Path) -> subprocess.Popen:
@@ -56,7 +61,9 @@ def _start(method: str, config: Mapping[str, Any], folder: Path) -> subprocess.P
     yaml.write_text(config_yaml(config, method), encoding="utf-8")
     command = [sys.executable, "-m", "ffcv_ssl.cli.main", "train", f"--config-file={yaml}"]
     with folder.with_suffix(".log").open("w", encoding="utf-8") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
 
 
 def _watch(processes: Mapping[str, subprocess.Popen], folders: Mapping[str, Path]) -> None:
@@ -71,10 +78,14 @@ def _watch(processes: Mapping[str, subprocess.Popen], folders: Mapping[str, Path
             if method in running and process.poll() is not None:
                 running.remove(method)
                 if process.returncode != 0:
-                    raise TrainingStopped(f"{method} ended with status {process.returncode}: {_last_line(folders[method])}")
+                    raise TrainingStopped(
+                        f"{method} ended with status {process.returncode}: {_last_line(folders[method])}"
+                    )
             for row in read_rows(folders[method] / "eval.csv")[reported[method] :]:
                 reported[method] += 1
-                say(f"  {method:8} after {row['seconds']:3.0f} s, {row['step']:.0f} steps: kNN {row['knn']:.1%}")
+                say(
+                    f"  {method:8} after {row['seconds']:3.0f} s, {row['step']:.0f} steps: kNN {row['knn']:.1%}"
+                )
 
 
 def _last_line(folder: Path) -> str:

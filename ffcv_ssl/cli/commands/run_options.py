@@ -37,7 +37,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class FilesConfig:
-    """Files to evaluate on; an option that is not set has the value it had in the run."""
+    """Files to use; an option that is not set has the value of the run."""
 
     train: LocalPath | None = option(
         "The .beton file to train classifiers on; to evaluate transfer, give another file than the "
