@@ -51,7 +51,7 @@ def test_convergence__says_what_is_missing(tmp_path, capsys):
     run = run_folder(tmp_path / "run", [(0, 0, 0, 0.1)])
     out = f"--out={tmp_path / 'a.png'}"
     for arguments, message in (
-        ([str(tmp_path)], "no 'knn' in eval.csv. Evaluations are made where data.val and eval.times are given."),
+        ([str(tmp_path)], "no 'knn' in eval.csv. Set data.val and eval.times to evaluate during training."),
         ([str(run), "--score=mlp"], "no 'mlp' in eval.csv. It has step, epoch, seconds, knn."),
         ([str(run), f"run={run}"], "two runs are called run"),
     ):

@@ -17,8 +17,9 @@ import yaml
 from ffcv_ssl.errors import ConfigError, TrainingStopped
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.recipes import sweep
+from ffcv_ssl.recipes.cells import make_cells
 from ffcv_ssl.recipes.report import is_accuracy, pareto_frontier, summary, title_of
-from ffcv_ssl.recipes.study import STUDIES, make_cells, read_study, study_names
+from ffcv_ssl.recipes.study import STUDIES, read_study, study_names
 from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 
@@ -142,14 +143,14 @@ def test_cells__variants_bring_their_own_recipe(tmp_path):
         ({"ys": "scores.knn"}, "no 'ys'.*Did you mean 'y'"),
         ({"y": None}, "no 'y'"),
         ({"base": None}, "no 'base'"),
-        ({"x": "loss.out"}, "'loss.out' is no axis"),
+        ({"x": "loss.out"}, "no axis 'loss.out'"),
         ({"lines": "loss.temperature"}, "x and lines at once"),
         ({"seeds": [0, 0]}, "different whole numbers"),
         ({"scale": "sqrt"}, "wanted log or linear"),
         ({"grid": {"loss.temperature": [0.1, 0.1]}}, "given twice"),
         ({"grid": {"loss.temperature": 0.1}}, "wanted a list"),
         ({"grid": {"temperature": [0.1]}, "x": "temperature"}, "section.field"),
-        ({"grid": {"kind": {"a": {"temperature": 1}}}, "x": "kind"}, "'temperature' is no option"),
+        ({"grid": {"kind": {"a": {"temperature": 1}}}, "x": "kind"}, "'temperature' is not an option"),
         ({"grid": {"kind": {"a": {}}}, "x": "kind", "scale": "log"}, "log scale needs numbers"),
     ],
 )
