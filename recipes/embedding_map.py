@@ -1,7 +1,7 @@
 """Draw a t-SNE map of the embeddings of validation images, for several runs side by side.
 
 Command    python recipes/embedding_map.py RUN RUN … --out=map.png
-           RUN is the folder of a run or an exported backbone.safetensors; --help lists every option.
+           RUN is the folder of a run or an exported backbone.safetensors; --help lists the options.
 Needs      scikit-learn: pip install 'ffcv_ssl[viz]'
 Sources    t-SNE: van der Maaten and Hinton, JMLR 9 (2008). The sizes of clusters and the distances
            between them have no meaning.

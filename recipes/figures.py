@@ -96,7 +96,7 @@ def draw_convergence(runs: Mapping[str, Path], path: Path, score: str = "knn") -
                 advice = "Set data.val and eval.times to evaluate during training."
             raise ConfigError(f"{folder}: no '{score}' in eval.csv. {advice}")
         values = [scale * row[score] for row in rows]
-        style = {**_style(number), "markersize": 4, "linewidth": 1.5}
+        style: dict[str, Any] = {**_style(number), "markersize": 4, "linewidth": 1.5}
         by_epoch.plot([row["epoch"] for row in rows], values, label=caption(name), **style)
         by_minute.plot([row["seconds"] / 60 for row in rows], values, **style)
     by_epoch.set(xlabel="epochs", ylabel=title_of(key))
@@ -134,7 +134,7 @@ def _draw_panel(
     if is_numeric:
         x_labels.sort()
     for number, (label, key) in enumerate(lines):
-        point = {**fixed, **({study.lines: label} if study.lines else {})}
+        point: dict[str, Any] = {**fixed, **({study.lines: label} if study.lines else {})}
         found = [summary(values_at(outcomes, {**point, study.x: x}, key)) for x in x_labels]
         shown = [
             (i, item.mean, item.deviation or 0.0)
@@ -144,7 +144,7 @@ def _draw_panel(
         means, spread = [mean for _, mean, _ in shown], [deviation for *_, deviation in shown]
         names = [_name(study.lines, label)] if study.lines else []
         names += [title_of(key)] if len(study.y) > 1 else []
-        style = {**_style(number), "markersize": 5, "label": ", ".join(names)}
+        style: dict[str, Any] = {**_style(number), "markersize": 5, "label": ", ".join(names)}
         if is_numeric:
             xs = [x_labels[i] for i, *_ in shown]
             ax.plot(xs, means, linewidth=1.5, **style)

@@ -5,7 +5,8 @@ Command    python recipes/supervised.py --config-file recipes/supervised_cifar10
            (`ffcv-ssl train` runs the same program; --help lists every option.)
 Hardware   one GPU, or a CPU with recipes/supervised_cpu.yaml
 Sources    ResNet-18 with a 3x3 stem, SGD, weight decay 5e-4 and a cosine schedule: the usual
-           CIFAR-10 recipe, which reaches 94 to 95 % with padded crops. Here crops are random and resized.
+           CIFAR-10 recipe, which reaches 94 to 95 % with padded crops. Here crops are random and
+           resized.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The picture of the demonstration: augmented views, loss and accuracy curves."""
+"""Figure of the demonstration: augmented views, loss curves and accuracy curves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.preview import PreviewedSample, preview_samples
 from ffcv_ssl.recipes.demo.files import ROWS, TRAINED
@@ -29,22 +30,22 @@ def draw_demo(
     result: Mapping[str, Any],
     seed: int = 0,
 ) -> None:
-    """Draw images beside their views, and how both methods learned, to a PNG.
+    """Draw images next to their views, and the learning curves of both methods, to a PNG.
 
     Parameters
     ----------
     path
-        The picture to write.
+        File to write.
     train_path
-        The .beton file to show samples of.
+        The .beton file with the samples to draw.
     pipelines
         "simclr" and "emp_ssl" → view pipeline.
     runs
         "simclr" and "emp_ssl" → folder of the run, with train.csv and eval.csv.
     result
-        As from `demo_result`.
+        As returned by `demo_result`.
     seed
-        Of the samples and views.
+        Seed that selects the samples and draws the views, >= 0.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -85,8 +86,25 @@ def draw_demo(
     figure.savefig(path)
 
 
-def mosaic(images: list[np.ndarray], columns: int = MOSAIC_COLUMNS, gap: int = 1) -> np.ndarray:
-    """Lay equal (h, w, 3) uint8 images out in rows, on white."""
+def mosaic(
+    images: list[NDArray[np.uint8]], columns: int = MOSAIC_COLUMNS, gap: int = 1
+) -> NDArray[np.uint8]:
+    """Arrange images in rows on a white background.
+
+    Parameters
+    ----------
+    images
+        (H, W, 3) uint8 images of one size, at least one.
+    columns
+        Number of images per row, >= 1.
+    gap
+        Distance between images in pixels, >= 0.
+
+    Returns
+    -------
+    ndarray
+        (num_rows * (H + gap) - gap, columns * (W + gap) - gap, 3) uint8 image.
+    """
     height, width = images[0].shape[:2]
     num_rows = -(-len(images) // columns)
     out = np.full(
@@ -99,7 +117,7 @@ def mosaic(images: list[np.ndarray], columns: int = MOSAIC_COLUMNS, gap: int = 1
 
 
 def _draw_sample(axes: Any, contrasted: PreviewedSample, patched: PreviewedSample) -> None:
-    """One image with the boxes of its two SimCLR views, these views, and the patches of EMP-SSL."""
+    """Draw an image with the crop boxes of two SimCLR views, these views, and EMP-SSL patches."""
     from matplotlib.patches import Rectangle
 
     for ax, image in zip(
@@ -125,7 +143,7 @@ def _draw_sample(axes: Any, contrasted: PreviewedSample, patched: PreviewedSampl
 
 
 def _draw_accuracy(ax: Axes, runs: Mapping[str, Path], result: Mapping[str, Any]) -> None:
-    """kNN accuracy of both methods over their training time, with what they have to beat."""
+    """Draw the kNN accuracy of both methods over training time, and the baselines."""
     for name in TRAINED:
         points = [(row["seconds"], 100 * row["knn"]) for row in read_rows(runs[name] / "eval.csv")]
         last = max(row["seconds"] for row in read_rows(runs[name] / "train.csv"))
@@ -139,5 +157,7 @@ def _draw_accuracy(ax: Axes, runs: Mapping[str, Path], result: Mapping[str, Any]
         ax.axhline(
             100 * result[f"knn_{name}"], color="0.4", linestyle=style, linewidth=1, label=ROWS[name]
         )
-    ax.set(title="kNN accuracy on images held out, %", xlabel="seconds of training", ylim=(0, 100))
+    ax.set(
+        title="kNN accuracy on validation images, %", xlabel="seconds of training", ylim=(0, 100)
+    )
     ax.legend()

@@ -40,14 +40,14 @@ class DemoConfig:
         "Number of images to draw, >= 60; a sixth of them is for validation", 12_000
     )
     minutes: float = option(
-        "Training time of each method in minutes, > 0; both train at the same time, each on half of "
-        "the cores",
+        "Training time of each method in minutes, > 0; both train at the same time, each on half "
+        "of the cores",
         3.5,
     )
     seed: int = option("Seed for drawing, split and training, 0 to 2**61 - 1", 0)
     workers: int = option(
-        "Number of processes that write and maximum number of loader threads: -1 uses one per core, "
-        "0 writes in the main process",
+        "Number of processes that write and maximum number of loader threads: -1 uses one per "
+        "core, 0 writes in the main process",
         -1,
     )
     out: LocalPath = option("Folder for files, runs, result and figure", "demo")
@@ -134,9 +134,7 @@ def write_files(config: DemoConfig) -> DemoFiles:
     return DemoFiles(train, val, num_train, num_val, list(parts[0][0].class_names), title, notes)
 
 
-def _write(
-    path: Path, dataset: Any, indices: NDArray[np.int64] | None, config: DemoConfig
-) -> int:
+def _write(path: Path, dataset: Any, indices: NDArray[np.int64] | None, config: DemoConfig) -> int:
     """Write one file and return its number of samples."""
     write_mode = "raw" if config.size <= LARGEST_RAW_SIDE else "jpg"
     image = RGBImageField(write_mode, max_resolution=config.size)

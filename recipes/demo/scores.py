@@ -106,7 +106,9 @@ def demo_table(result: Mapping[str, Any]) -> str:
     }
     rows["chance"] = (result["chance"], result["chance"])
     lines = [f"{'accuracy, %':20}{'kNN':>8}{'linear':>8}"]
-    lines += [f"{title:20}{100 * knn:8.1f}{100 * linear:8.1f}" for title, (knn, linear) in rows.items()]
+    lines += [
+        f"{title:20}{100 * knn:8.1f}{100 * linear:8.1f}" for title, (knn, linear) in rows.items()
+    ]
     return "\n".join(lines)
 
 

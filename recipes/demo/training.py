@@ -29,7 +29,8 @@ def train_at_once(
     configs
         Method → configuration of its recipe.
     folders
-        Method → folder of its run. Next to it are written NAME.yaml, to repeat the run, and NAME.log.
+        Method → folder of its run. NAME.yaml, to repeat the run, and NAME.log are written
+        next to it.
 
     Returns
     -------
@@ -67,9 +68,7 @@ def _start(method: str, config: Mapping[str, Any], folder: Path) -> "subprocess.
         )
 
 
-def _watch(
-    processes: "Mapping[str, subprocess.Popen[bytes]]", folders: Mapping[str, Path]
-) -> None:
+def _watch(processes: "Mapping[str, subprocess.Popen[bytes]]", folders: Mapping[str, Path]) -> None:
     """Print evaluations until all runs have ended; raise TrainingStopped when one fails."""
     from ffcv_ssl.runs.record import read_rows
 
