@@ -328,6 +328,7 @@ def two_tones(rng: np.random.Generator) -> FloatArray:
 
 
 def _placement(rng: np.random.Generator) -> Placement:
+    """Draw a placement."""
     radius = rng.uniform(*RADIUS)
     margin = 0.8 * radius  # a shape may leave the image with its corners only
     center_x, center_y = rng.uniform(margin, 1 - margin, 2)
@@ -365,6 +366,7 @@ def _coverage(distance: FloatArray, size: int) -> FloatArray:
 
 @lru_cache(maxsize=8)
 def _pixel_centers(size: int) -> FloatArray:
+    """Return (size,) coordinates of pixel centers as fractions of the image side."""
     return ((np.arange(size) + 0.5) / size).astype(np.float32)
 
 
@@ -372,11 +374,12 @@ def _pixel_centers(size: int) -> FloatArray:
 def _interpolation(num_knots: int, size: int) -> FloatArray:
     """Return (size, num_knots) weights of linear interpolation between equally spaced knots."""
     position = _pixel_centers(size)[:, None] * (num_knots - 1)
-    weights = np.maximum(0, 1 - np.abs(position - np.arange(num_knots)))
+    weights: FloatArray = np.maximum(0, 1 - np.abs(position - np.arange(num_knots)))
     return weights.astype(np.float32)
 
 
 def _at_least(name: str, value: int, lowest: int) -> int:
+    """Return an argument as an int; raise SourceError if it is not one or is too small."""
     try:
         number = operator.index(value)
     except TypeError:

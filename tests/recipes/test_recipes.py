@@ -212,7 +212,7 @@ def test_yaml__is_accepted_by_its_program(path):
 def test_yaml__opens_with_its_command(path):
     """The first line is the command that uses the file, and the run goes to a folder of its own name."""
     content = yaml.safe_load(path.read_text())
-    command = f"# python recipes/{content['method']}.py --config-file recipes/{path.name} --data.train=train.beton --data.val=val.beton"
+    command = f"# ffcv-ssl train --config-file={path.stem} --data.train=train.beton --data.val=val.beton"
     assert path.read_text().splitlines()[0] == command
     assert content["log"]["out"] == f"runs/{path.stem}"
 

@@ -441,15 +441,14 @@ def test_study__every_cell_is_accepted_by_its_program(name, tmp_path):
 
 @pytest.mark.parametrize("name", study_names())
 def test_study__opens_with_its_command_and_its_cost(name):
-    """The first line is the command; then come what it redoes, what it costs with the right number of runs, and what it found."""
-    command = f"# python recipes/sweep.py --config-file=recipes/studies/{name}.yaml --data.train=train.beton --data.val=val.beton"
+    """The first line is the command; then come the source, the cost with the right number of runs, the result and the CPU recipe."""
     head, study = comments_of(name), read_study(name)
-    assert head[0] == command
-    assert head[1].startswith("# redoes: ")
-    assert f"({len(study.points()) * len(study.seeds)} runs" in head[2]
-    assert "cost: " in head[2]
-    assert "result: " in head[2]
-    assert name.endswith("_cpu") or head[3].startswith("# on a CPU: --sweep.base=")
+    assert head[0] == f"# ffcv-ssl sweep {name} --data.train=train.beton --data.val=val.beton"
+    assert head[1].startswith("# reproduces: ")
+    _, cost = "".join(line.removeprefix("#") for line in head).split(" cost: ")
+    cost, result = cost.split("; result: ")
+    assert f"({len(study.points()) * len(study.seeds)} runs" in cost
+    assert name.endswith("_cpu") or " on a CPU: --sweep.base=" in result
 
 
 def comments_of(name):
