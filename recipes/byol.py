@@ -1,11 +1,13 @@
-"""BYOL: predict, from one view, what a slowly following copy of the network sees in another.
+"""BYOL: predict the output of a moving-average network for one view from another view.
 
-Command    python recipes/byol.py --config-file recipes/byol_cifar10.yaml --data.train=train.beton --data.val=val.beton
+Command    python recipes/byol.py --config-file recipes/byol_cifar10.yaml
+               --data.train=train.beton --data.val=val.beton
            (`ffcv-ssl train` runs the same program; --help lists every option.)
 Hardware   one GPU, or a CPU with recipes/byol_cpu.yaml
 Sources    arXiv 2006.07733 and github.com/google-deepmind/deepmind-research, byol/.
-           Deviations: the loss is computed over all ordered pairs of views, which for two is the paper's symmetric sum; batch
-           normalization's running statistics of the target are its own, as released.
+Details    The loss is computed over all ordered pairs of views, which for two views is the
+           symmetric sum of the paper. The target network has its own running statistics of batch
+           normalization, as in the released code.
 """
 
 import sys
@@ -23,25 +25,29 @@ from ffcv_ssl.train import build_backbone, build_normalize, option, views_of
 class LossConfig:
     """The projector, the predictor and the target network."""
 
-    momentum: float = option("share of itself that the target network keeps at a step, at the start; rises to 1, in [0, 1]", 0.99)
-    layers: int = option("linear layers of the projector, >= 1", 2)
-    hidden: int = option("width of the hidden layers of projector and predictor", 4096)
-    out: int = option("length of the embeddings", 256)
+    momentum: float = option(
+        "Initial momentum of the target network, in [0, 1]; it rises to 1 during training", 0.99
+    )
+    layers: int = option("Number of linear layers of the projector, >= 1", 2)
+    hidden: int = option("Width of the hidden layers of projector and predictor", 4096)
+    out: int = option("Length of the embeddings", 256)
 
 
 def method(c: Configs) -> BYOL:
-    """The network and its loss."""
+    """Build the network and its loss from the configuration."""
     backbone = build_backbone(c.model)
     projector = simclr_projector(backbone.num_features, c.loss.hidden, c.loss.out, c.loss.layers)
     predictor = byol_predictor(c.loss.out, c.loss.hidden)
     return BYOL(backbone, projector, predictor, build_normalize(c.model), c.loss.momentum)
 
 
-RECIPE = Recipe("byol", "Train BYOL and evaluate its features.", method, LossConfig, views_of(BYOL_VIEWS))
+RECIPE = Recipe(
+    "byol", "Train BYOL and evaluate its features.", method, LossConfig, views_of(BYOL_VIEWS)
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit status."""
+    """Run the program with these arguments and return its exit status."""
     return run_recipe(RECIPE, argv)
 
 

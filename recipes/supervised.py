@@ -1,10 +1,12 @@
-"""Supervised training: the yardstick, and the check that network, loader and loop are sound.
+"""Supervised baseline, which also checks that network, loader and training loop work.
 
-Command    python recipes/supervised.py --config-file recipes/supervised_cifar10.yaml --data.train=train.beton --data.val=val.beton
+Command    python recipes/supervised.py --config-file recipes/supervised_cifar10.yaml
+               --data.train=train.beton --data.val=val.beton
            (`ffcv-ssl train` runs the same program; --help lists every option.)
 Hardware   one GPU, or a CPU with recipes/supervised_cpu.yaml
-Sources    ResNet-18 with a 3x3 stem, SGD, weight decay 5e-4 and a cosine: the usual CIFAR-10 recipe, which is known to reach 94 to 95 %
-           with padded crops; here crops are random and resized.
+Sources    ResNet-18 with a 3x3 stem, SGD, weight decay 5e-4 and a cosine schedule: the usual
+           CIFAR-10 recipe, which reaches 94 to 95 % with padded crops. Here crops are random and
+           resized.
 """
 
 import sys
@@ -16,7 +18,7 @@ import torch
 from ffcv_ssl.cli.recipe import run_recipe
 from ffcv_ssl.evaluate import Evaluation, share_right
 from ffcv_ssl.recipe import Configs, Recipe
-from ffcv_ssl.ssl import Supervised
+from ffcv_ssl.ssl import Method, Supervised
 from ffcv_ssl.train import build_backbone, build_normalize, option
 
 
@@ -24,19 +26,24 @@ from ffcv_ssl.train import build_backbone, build_normalize, option
 class LossConfig:
     """The classifier and its loss."""
 
-    classes: int = option("number of classes, at least as many as occur in the training file", 10)
-    label_smoothing: float = option("share of the target that is spread over all classes, in [0, 1)", 0.0)
+    classes: int = option("Number of classes, at least that of the training file", 10)
+    label_smoothing: float = option(
+        "Probability mass of the target that is spread evenly over all classes, in [0, 1)", 0.0
+    )
 
 
 def method(c: Configs) -> Supervised:
-    """The network and its loss."""
+    """Build the network and its loss from the configuration."""
     backbone = build_backbone(c.model)
     normalize = build_normalize(c.model)
-    return Supervised(backbone, backbone.num_features, c.loss.classes, normalize, c.loss.label_smoothing)
+    return Supervised(
+        backbone, backbone.num_features, c.loss.classes, normalize, c.loss.label_smoothing
+    )
 
 
-def accuracy(trained: Supervised, c: Configs, device: torch.device, precision: str) -> dict[str, float]:
-    """Share of the validation images that the classifier itself gets right."""
+def accuracy(trained: Method, c: Configs, device: torch.device, precision: str) -> dict[str, float]:
+    """Return the accuracy of the trained classifier on the validation images, 0 to 1."""
+    assert isinstance(trained, Supervised)
     with Evaluation(c.data, c.eval, c.view.whole(), device, precision) as evaluation:
         if not evaluation.loaders:
             return {}
@@ -44,11 +51,13 @@ def accuracy(trained: Supervised, c: Configs, device: torch.device, precision: s
     return {"accuracy": share_right(found.val, found.val_labels)}
 
 
-RECIPE = Recipe("supervised", "Train a classifier with labels.", method, LossConfig, more_scores=accuracy)
+RECIPE = Recipe(
+    "supervised", "Train a classifier with labels.", method, LossConfig, more_scores=accuracy
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit status."""
+    """Run the program with these arguments and return its exit status."""
     return run_recipe(RECIPE, argv)
 
 

@@ -1,1 +1,1 @@
-"""The command line: one module per command, and the only room that knows fastargs."""
+"""The command line: one module per command in `commands/`, their options in `config/`."""

@@ -1,4 +1,4 @@
-"""The console command `ffcv-ssl`: finds the command's module and runs it."""
+"""The console command `ffcv-ssl`: find the module of a command and run it."""
 
 import sys
 from collections.abc import Sequence
@@ -10,29 +10,64 @@ from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.system.names import did_you_mean
 
 PROGRAM = "ffcv-ssl"
-COMMANDS = {  # each is a module of `ffcv_ssl.cli.commands` with main(argv) -> int; imported only when it is asked for
-    "write": "convert images of a folder, an archive or an array file into one .beton file",
-    "info": "show what a .beton file holds and how it was written",
-    "verify": "check every checksum and decode every image of a .beton file",
-    "seal": "add checksums to a .beton file that has none, after decoding all of it",
-    "preview": "draw samples of a .beton file beside their augmented views",
-    "train": "train SimCLR, EMP-SSL or one of their relatives",
-    "probe": "judge a finished run by the published protocols, on its own files or on others",
-    "finetune": "train a run's backbone on with labels, all or few",
-    "export": "write a run's backbone for other programs",
-    "sweep": "train every cell of a study and draw what came out",
-    "bench": "measure images per second, against FFCV, DALI, torchvision and plain decode",
-    "demo": "draw images, write, train and compare, in about five minutes on two cores",
+# Each command is a module of `ffcv_ssl.cli.commands`, imported only when it runs.
+COMMANDS = {
+    "write": "convert an image folder, an archive or an array file to a .beton file",
+    "info": "show what a .beton file contains and how it was written",
+    "verify": "check every checksum of a .beton file and decode every image",
+    "seal": "decode a .beton file that has no checksums and add them",
+    "preview": "draw samples of a .beton file next to their augmented views",
+    "train": "train a network with SimCLR, EMP-SSL or another method",
+    "probe": "evaluate a finished run with published protocols (kNN, linear probe, ...)",
+    "finetune": "fine-tune the backbone of a run on all labels or a fraction of them",
+    "export": "export the backbone of a run for torchvision and timm",
+    "sweep": "train every configuration of a study; write a table and a figure",
+    "bench": "measure images per second; compare with FFCV, DALI and torchvision",
+    "demo": "draw images, train two methods and compare them, in about five minutes",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `ffcv-ssl` with its arguments and return the exit status."""
+    """Run `ffcv-ssl` and report errors as one line on standard error.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name. None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit status, see `ffcv_ssl.cli.status.exit_status`.
+
+    Examples
+    --------
+    >>> from ffcv_ssl.cli.main import main
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    ffcv-ssl ...
+    0
+    """
     return exit_status(PROGRAM, run_command, argv)
 
 
 def run_command(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first argument names; errors pass to the caller."""
+    """Run the command named by the first argument; let its errors propagate.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name. None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit status of the command.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such command.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help", "help"):
@@ -42,17 +77,28 @@ def run_command(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{PROGRAM} {__version__}\n")
         return 0
     if command not in COMMANDS:
-        raise ConfigError(f"no command '{command}'. Commands: {', '.join(COMMANDS)}.{did_you_mean(command, COMMANDS)}")
-    return import_module(f"ffcv_ssl.cli.commands.{command}").main(arguments[1:])
+        known = ", ".join(COMMANDS)
+        hint = did_you_mean(command, COMMANDS)
+        raise ConfigError(f"no command '{command}'. Commands: {known}.{hint}")
+    status: int = import_module(f"ffcv_ssl.cli.commands.{command}").main(arguments[1:])
+    return status
 
 
 def overview() -> str:
-    """The text of `ffcv-ssl --help`."""
+    """Return the text of `ffcv-ssl --help`."""
     width = max(map(len, COMMANDS))
-    lines = [f"usage: {PROGRAM} COMMAND [--section.field=value …] [--config-file=FILE]", "", "commands:"]
-    lines += [f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()]
-    lines += ["", f"{PROGRAM} COMMAND --help lists a command's options; {PROGRAM} --version prints the version.", ""]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND [--section.field=value …] [--config-file=FILE]",
+            "",
+            "commands:",
+            *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items()),
+            "",
+            f"Run `{PROGRAM} COMMAND --help` to list the options of a command,",
+            f"and `{PROGRAM} --version` to print the version.",
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From exceptions to what a shell sees: one line on standard error, and an exit status."""
+"""Turn exceptions into a line on standard error and an exit status."""
 
 import io
 import os
@@ -16,50 +16,73 @@ INTERRUPTED = 130  # 128 + SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-def exit_status(program: str, main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+def exit_status(
+    program: str,
+    main: Callable[[Sequence[str] | None], int | None],
+    argv: Sequence[str] | None = None,
+) -> int:
     """Run a program and return its exit status.
 
     Parameters
     ----------
     program
-        The name that opens an error line.
+        Name that starts every error line.
     main
-        Takes the arguments; returns the status, None for success.
+        Function that takes the arguments and returns the status, or None for success.
     argv
-        The arguments without the program's name; None takes those of the process.
+        Arguments without the program's name. None takes those of the process.
 
     Returns
     -------
     int
-        What `main` returned; after a `FfcvSslError` or `OSError` its `exit_status` where it has one, else 2; 130 after Ctrl-C,
-        141 when the reader of a pipe left.
-        Any other exception is a bug and passes.
+        The status that `main` returned. After a `FfcvSslError` or an `OSError`, the exception's
+        `exit_status` if it has one, else 2. 130 after Ctrl-C. 141 if standard output is a pipe
+        whose reader has exited. Any other exception is a bug and propagates.
 
     Raises
     ------
     SystemExit
-        After SIGTERM, SIGHUP or SIGQUIT, with 128 + the signal's number, when every `finally` block has run.
+        After SIGTERM, SIGHUP or SIGQUIT, once every `finally` block has run. The status is 128 +
+        the number of the signal.
     """
     _prepare_streams()
     try:
         with unwinding_on_signals(), _short_warnings(program):
             status = main(argv) or OK
-            sys.stdout.flush()  # what cannot be written is an error of this program, not of the interpreter's end
+            sys.stdout.flush()  # report a failed write here, not when the interpreter exits
             return status
     except BrokenPipeError:
-        _settle_output()
+        _discard_unwritable_output()
         return BROKEN_PIPE
     except (FfcvSslError, OSError) as error:
-        _settle_output()
+        _discard_unwritable_output()
         sys.stderr.write(f"{program}: {one_line(error)}\n")
-        return getattr(error, "exit_status", BAD_INPUT)
+        status = getattr(error, "exit_status", BAD_INPUT)
+        return status
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted.\n")
         return INTERRUPTED
 
 
 def one_line(error: Exception) -> str:
-    """The error's text as one printable line; for an `OSError`, file and reason without the number."""
+    """Return the text of an error as one printable line.
+
+    Parameters
+    ----------
+    error
+        Any exception. An `OSError` gives the file name and the reason, without the error number.
+
+    Returns
+    -------
+    str
+        One line without line breaks and control characters.
+
+    Examples
+    --------
+    >>> from ffcv_ssl.cli.status import one_line
+    >>> one_line(FileNotFoundError(2, "No such file or directory", "train.beton"))
+    'train.beton: No such file or directory'
+    """
     if isinstance(error, OSError) and error.strerror and not isinstance(error, FfcvSslError):
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
@@ -69,19 +92,33 @@ def one_line(error: Exception) -> str:
 
 @contextmanager
 def _short_warnings(program: str) -> Iterator[None]:
-    """A warning is one line too, without the line of code that gave it."""
+    """Print each warning as one line, without the line of code that issued it."""
     usual = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_: f"{program}: warning: {printable(' '.join(str(message).split()))}\n"
+
+    def one_line_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        return f"{program}: warning: {printable(' '.join(str(message).split()))}\n"
+
+    warnings.formatwarning = one_line_warning
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # a box in the picture says as much
+            # The box that Matplotlib draws for a missing glyph tells as much.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
             yield
     finally:
         warnings.formatwarning = usual
 
 
-def _settle_output() -> None:
-    """Write out what waits for standard output, or give it a place to go: Python flushes once more at its end."""
+def _discard_unwritable_output() -> None:
+    """Flush standard output; redirect it to the null device if that fails.
+
+    Python flushes the stream again when it exits and would report the same error.
+    """
     try:
         sys.stdout.flush()
     except OSError:
@@ -89,10 +126,10 @@ def _settle_output() -> None:
 
 
 def _prepare_streams() -> None:
-    """Let standard output and error take any text in any locale, and be there even where the shell closed them."""
+    """Make standard output and error accept any text in any locale, and replace closed streams."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # lives as long as the process
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ESCAPING)

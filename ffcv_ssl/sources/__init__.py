@@ -1,4 +1,4 @@
-"""Finds samples in other people's formats."""
+"""Datasets to convert: image folders, CIFAR, `.npz` files, Tiny ImageNet and indexable objects."""
 
 from ffcv_ssl.sources.catalog import open_source
 from ffcv_ssl.sources.config import SourceConfig

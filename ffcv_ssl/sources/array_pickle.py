@@ -1,7 +1,8 @@
-"""Read a pickle of plain values and uint8 arrays, and of nothing else: what CIFAR's files are.
+"""Read pickles of plain values and uint8 arrays, such as the files of CIFAR, without running code.
 
-Nothing that a file asks for is called or built: the three names that its arrays need lead to stand-ins, which
-check what they get. NumPy's own `__setstate__` would believe a file, and read past an array whose dtype lies.
+The three names that such arrays refer to resolve to stand-ins, which check their arguments; any
+other name is rejected. NumPy's own `__setstate__` trusts a file and would read beyond an array
+whose dtype is wrong.
 
 References
 ----------
@@ -19,24 +20,36 @@ from typing import Any
 import numpy as np
 
 _OPCODES = """
-PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 STRING BINSTRING SHORT_BINSTRING
-BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST
-LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD GET BINGET LONG_BINGET PUT BINPUT
-LONG_BINPUT MEMOIZE
+PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 STRING
+BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE
+EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT DICT SETITEM
+SETITEMS GLOBAL STACK_GLOBAL REDUCE BUILD GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
 """
 OPCODES = frozenset(_OPCODES.split())
 MEMO_WRITES = ("PUT", "BINPUT", "LONG_BINPUT")
-UINT8_STATES = [(3, mark, None, None, None, -1, -1, 0) for mark in ("|", b"|")]  # as NumPy writes it
+# State of the dtype uint8 as NumPy writes it.
+UINT8_STATES = [(3, mark, None, None, None, -1, -1, 0) for mark in ("|", b"|")]
 
 
 def load_arrays(data: bytes) -> Any:
-    """Return what a pickle holds, arrays as (…) uint8, read-only.
+    """Return the content of a pickle.
+
+    No code of the pickle runs, and no more memory is allocated than its size.
+
+    Parameters
+    ----------
+    data
+        The pickle.
+
+    Returns
+    -------
+    object
+        Plain values, and uint8 arrays of any shape, read-only.
 
     Raises
     ------
     pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, EOFError
-        If it holds anything else, or is damaged; no code of the file runs, and no more memory is taken than the
-        file is large.
+        If the pickle contains anything else, or is damaged.
     """
     _check_opcodes(data)
     content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
@@ -44,16 +57,20 @@ def load_arrays(data: bytes) -> Any:
 
 
 def _check_opcodes(data: bytes) -> None:
-    """Refuse opcodes that such files do not need, and places in the memo that would make it huge."""
+    """Reject opcodes that such files do not need, and memo indices that would allocate too much."""
     for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
         if opcode.name not in OPCODES:
-            raise pickle.UnpicklingError(f"opcode {opcode.name} at byte {position}, which no such file needs")
+            raise pickle.UnpicklingError(
+                f"opcode {opcode.name} at byte {position}, which no such file needs"
+            )
         if opcode.name in MEMO_WRITES and (not isinstance(argument, int) or argument > count):
-            raise pickle.UnpicklingError(f"opcode {opcode.name} at byte {position} writes to place {argument}")
+            raise pickle.UnpicklingError(
+                f"opcode {opcode.name} at byte {position} writes to memo index {argument}"
+            )
 
 
 class _StandIn:
-    """What a name of NumPy leads to."""
+    """Stands for a function or class of NumPy."""
 
     __slots__ = ("name",)
 
@@ -78,11 +95,13 @@ class _Uint8:
 
     def __setstate__(self, state: Any) -> None:
         if state not in UINT8_STATES:
-            raise pickle.UnpicklingError(f"it asks for a dtype of state {state!r:.80}, wanted plain uint8")
+            raise pickle.UnpicklingError(
+                f"it asks for a dtype of state {state!r:.80}, wanted plain uint8"
+            )
 
 
 class _Array:
-    """Stands for an array; `values` once its state is known."""
+    """Stands for an array; has the attribute `values` once its state is set."""
 
     __slots__ = ("values",)
 
@@ -92,13 +111,17 @@ class _Array:
                 pass
             case _:
                 raise pickle.UnpicklingError("an array whose state is not that of uint8")
-        if not all(type(side) is int and side >= 0 for side in shape) or math.prod(shape) != len(data):
-            raise pickle.UnpicklingError(f"an array of shape {shape!r:.80} with {len(data):,} bytes")
+        if not all(type(side) is int and side >= 0 for side in shape) or math.prod(shape) != len(
+            data
+        ):
+            raise pickle.UnpicklingError(
+                f"an array of shape {shape!r:.80} with {len(data):,} bytes"
+            )
         self.values = np.frombuffer(data, np.uint8).reshape(shape, order="F" if is_fortran else "C")
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the three names that an array needs."""
+    """Resolves the names that an array refers to."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (
@@ -112,7 +135,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _without_stand_ins(content: Any) -> Any:
-    """Put arrays in the place of what stands for them; only a dict's own values are arrays in such files."""
+    """Replace stand-ins by their arrays, which are values of the outer dict in such files."""
     if not isinstance(content, dict):
         return content
-    return {key: value.values if isinstance(value, _Array) else value for key, value in content.items()}
+    return {
+        key: value.values if isinstance(value, _Array) else value for key, value in content.items()
+    }

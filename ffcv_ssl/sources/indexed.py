@@ -1,4 +1,4 @@
-"""Any object with `__len__` and `__getitem__`, as PyTorch's datasets are."""
+"""Datasets with `__len__` and `__getitem__`, as in PyTorch, torchvision and Hugging Face."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.errors import SourceError
 from ffcv_ssl.sources.selection import select_classes, select_fraction
@@ -15,7 +16,16 @@ IMAGE, LABEL = "image", "label"  # keys of samples that are dicts
 
 
 class ImageColumn:
-    """The first value of each sample, its `image` where samples are dicts, or the sample itself."""
+    """The images of a dataset, without their labels.
+
+    The image of a sample is its value `image` if it is a dict, its first value if it is a tuple or
+    list, else the sample itself.
+
+    Parameters
+    ----------
+    dataset
+        Dataset with samples of one of these forms.
+    """
 
     def __init__(self, dataset: Indexable):
         self.dataset = dataset
@@ -31,36 +41,64 @@ class ImageColumn:
 
 
 def indexed(
-    dataset: Indexable, classes: list[str] | None = None, fraction: float = 1.0, seed: int = 0, class_names: list[str] | None = None
+    dataset: Indexable,
+    classes: list[str] | None = None,
+    fraction: float = 1.0,
+    seed: int = 0,
+    class_names: list[str] | None = None,
 ) -> Source:
-    """Wrap a dataset, to convert only some of its classes or a fraction of it. (All of it, `DatasetWriter` takes as it is.)
+    """Wrap a dataset in order to convert some of its classes or a fraction of its samples.
+
+    `DatasetWriter` accepts a whole dataset without this function.
 
     Parameters
     ----------
     dataset
-        Its samples are `(image, label)`, `(image,)`, the bare image, or dicts with `image` and perhaps
-        `label`, whose other keys are passed over. The labels come from its `targets`, as torchvision's
-        datasets have them, or from its column `label`, as Hugging Face's have it; a dataset without
-        either is read once to collect them.
+        Its samples are `(image, label)`, `(image,)`, a bare image, or dicts with `image` and
+        perhaps `label`, whose other keys are ignored. The labels come from the attribute `targets`
+        (torchvision) or the column `label` (Hugging Face). Without either, every sample is read
+        once to collect them.
     classes
-        Names of the classes to keep; their order defines the labels. Default: all, as they are.
+        Names of the classes to keep; their order defines the labels. None keeps all classes and
+        labels.
     fraction
-        Share of each class to keep, in (0, 1].
+        Fraction of the samples of each class to keep, in (0, 1].
     seed
-        Chooses the samples of the fraction, in [0, 2**64).
+        Seed that selects the samples kept by `fraction`, 0 to 2**64 - 1.
     class_names
-        By label. Default: the dataset's own `classes`, or the names in its `features`, if any.
+        Names in the order of the labels. None takes the attribute `classes` of the dataset, or the
+        names in its `features`, if there are any.
+
+    Returns
+    -------
+    Source
+        The selected samples.
 
     Raises
     ------
     SourceError
-        If samples are of another form, labels are not integers from 0, or the classes are not known.
+        If samples have another form, labels are not integers from 0, or a class is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ffcv_ssl.sources import indexed
+    >>> image = np.zeros((8, 8, 3), np.uint8)
+    >>> dataset = [(image, 0), (image, 1), (image, 2), (image, 1)]
+    >>> source = indexed(dataset, classes=["dog"], class_names=["cat", "dog", "owl"])
+    >>> len(source), source[0][1], source.class_names
+    (2, 0, ['dog'])
     """
     names = class_names if class_names is not None else _class_names(dataset)
     names = None if names is None else [str(name) for name in names]
     labels = _labels(dataset)
-    if labels is not None and len(labels) and (labels.min() < 0 or (names is not None and labels.max() >= len(names))):
-        raise SourceError(f"labels go from {labels.min()} to {labels.max()}, wanted 0 to {len(names) - 1 if names else '…'}.")
+    if labels is not None and len(labels):
+        highest = np.inf if names is None else len(names) - 1
+        if labels.min() < 0 or labels.max() > highest:
+            span = f"{labels.min()} to {labels.max()}"
+            raise SourceError(
+                f"labels go from {span}, wanted 0 to {len(names) - 1 if names else '…'}."
+            )
     description = {"source": type(dataset).__name__, "fraction": fraction, "seed": seed}
     source = Source(ImageColumn(dataset), labels, None if labels is None else names, description)
     if classes is not None:
@@ -69,18 +107,18 @@ def indexed(
 
 
 def _class_names(dataset: Any) -> Any:
-    """The names that a dataset of torchvision or of Hugging Face has for its labels, if any."""
+    """Return the names that a torchvision or Hugging Face dataset has for its labels, or None."""
     features = getattr(dataset, "features", None)
     label = features.get(LABEL) if isinstance(features, Mapping) else None
     return getattr(dataset, "classes", getattr(label, "names", None))
 
 
-def _labels(dataset: Indexable) -> np.ndarray | None:
-    """(N,) int64 labels of a dataset; None if its samples have none."""
+def _labels(dataset: Indexable) -> NDArray[np.int64] | None:
+    """Return the (N,) labels of a dataset; None if its samples have none."""
     num_samples = len(dataset)
     labels = getattr(dataset, "targets", None)
     if labels is None and LABEL in (getattr(dataset, "column_names", None) or ()):
-        labels = list(dataset[LABEL])  # type: ignore[index]  # without decoding the images
+        labels = list(dataset[LABEL])  # type: ignore[index]  # a column: no image is decoded
     if labels is None:
         labels = [_label(index, dataset[index]) for index in range(num_samples)]
         num_missing = sum(label is None for label in labels)
@@ -88,13 +126,15 @@ def _labels(dataset: Indexable) -> np.ndarray | None:
             return None
         if num_missing:
             raise SourceError(f"{num_missing} of {num_samples} samples have no label.")
-    labels = np.asarray(labels)
-    if labels.shape != (num_samples,) or (num_samples and labels.dtype.kind not in "iu"):
-        raise SourceError(f"labels are {labels.dtype} {labels.shape}, wanted ({num_samples},) integers.")
-    return labels.astype(np.int64)
+    values = np.asarray(labels)
+    if values.shape != (num_samples,) or (num_samples and values.dtype.kind not in "iu"):
+        kind = f"{values.dtype} {values.shape}"
+        raise SourceError(f"labels are {kind}, wanted ({num_samples},) integers.")
+    return values.astype(np.int64)
 
 
-def _image_and_label(index: int, sample: Mapping) -> tuple[ImageValue, Any]:
+def _image_and_label(index: int, sample: Mapping[Any, Any]) -> tuple[ImageValue, Any]:
+    """Return image and label of a dict; the label is None if there is none."""
     if IMAGE not in sample:
         keys = ", ".join(map(str, sample))
         advice = f"Rename one to {IMAGE!r} and the labels to {LABEL!r}."
@@ -103,10 +143,14 @@ def _image_and_label(index: int, sample: Mapping) -> tuple[ImageValue, Any]:
 
 
 def _label(index: int, sample: Any) -> Any:
+    """Return the label of a sample; None if there is none."""
     if isinstance(sample, Mapping):
         return _image_and_label(index, sample)[1]
     if not isinstance(sample, (tuple, list)) or len(sample) == 1:
         return None
     if len(sample) != 2:
-        raise SourceError(f"sample {index} has {len(sample)} values, wanted (image, label), (image,) or the image.")
+        raise SourceError(
+            f"sample {index} has {len(sample)} values, wanted (image, label), (image,) or a bare "
+            "image."
+        )
     return sample[1]

@@ -1,17 +1,16 @@
-"""Find the image files below a folder, and count what is passed over."""
+"""Find the image files below a folder and count the files that are ignored."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-from ffcv_ssl.codecs.formats import HEAD_BYTES, PLUGINS, format_of, plugin_of, readable_extensions
+from ffcv_ssl.codecs.formats import HEAD_BYTES, format_of, plugin_of, readable_extensions
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.system.names import printable, unicode_name
+from ffcv_ssl.sources.ignored import IgnoredFiles
+from ffcv_ssl.system.names import unicode_name
 
-# What file managers, archives and file servers put beside people's files.
+# Names that file managers, archives and file servers create next to the files of users.
 _SYSTEM = """
 @eaDir #recycle #snapshot @tmp @Recycle @Recently-Snapshot ~snapshot $RECYCLE.BIN RECYCLER __MACOSX
 lost+found desktop.ini Thumbs.db ehthumbs.db ehthumbs_vista.db __pycache__
@@ -19,88 +18,53 @@ lost+found desktop.ini Thumbs.db ehthumbs.db ehthumbs_vista.db __pycache__
 _WITH_BLANKS = ("System Volume Information", "Icon\r")
 SYSTEM_NAMES = {name.casefold(): name for name in (*_SYSTEM.split(), *_WITH_BLANKS)}
 
-# Extensions whose files are not looked into: they are no images to train on, whatever they begin
-# with. Raw photos begin as TIFF does and hold a thumbnail; backups and thumbnails would count an
-# image twice; torn downloads would end the conversion.
+# Extensions of files that are never training images, even if their first bytes look like one: raw
+# photos start as TIFF and contain a thumbnail, backups and thumbnails would count an image twice,
+# and incomplete downloads would stop the conversion.
 _OTHERS = """
 txt csv tsv json jsonl xml yaml yml toml md rst html htm log pdf doc docx xls xlsx py ipynb sh lst
-npy npz mat pkl pt pth h5 hdf5 tfrecord parquet arrow db sqlite lmdb zip tar gz tgz bz2 xz zst 7z rar
+npy npz mat pkl pt pth h5 hdf5 tfrecord parquet arrow db sqlite lmdb
+zip tar gz tgz bz2 xz zst 7z rar
 mp4 mov avi mkv webm mp3 wav flac svg eps
 3fr arw cr2 cr3 dcr dng erf fff iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f
 thm jpg_original bak tmp part crdownload download
 """
 NEVER_IMAGES = frozenset(f".{name}" for name in _OTHERS.split())
-# Formats that other files begin like: scans of slides and maps are TIFF, a text may begin as PPM
-# does. Such a file is an image only where its name does not say that it is something else.
+# Formats whose first bytes occur in other files too: slide scans and maps are TIFF, a text may
+# start like PPM. A file with such a start is an image only if it has no extension that says
+# otherwise.
 _AMBIGUOUS = ("TIFF", "PPM", "JXL")
 NO_EXTENSION = "without extension"
 SPECIAL = "not a regular file"
-_MOST_KINDS = 6  # named in a line
 
 
-@dataclass
-class PassedOver:
-    """What a listing left out, and what it took for its content alone.
+def image_files(root: str, below: str = "", ignored: IgnoredFiles | None = None) -> list[str]:
+    """List the image files in a folder and all folders below it.
 
-    Parameters
-    ----------
-    others
-        Files that are no images, by extension.
-    hidden
-        Hidden and system files and folders, by name.
-    beside
-        Images beside the class folders, which belong to no class, by extension.
-    links
-        Links back to a folder above.
-    unlisted
-        Class folders that the class list does not name.
-    by_content
-        Files taken as images for what they begin with, by extension.
-    """
-
-    others: Counter[str] = field(default_factory=Counter)
-    hidden: Counter[str] = field(default_factory=Counter)
-    beside: Counter[str] = field(default_factory=Counter)
-    links: int = 0
-    unlisted: list[str] = field(default_factory=list)
-    by_content: Counter[str] = field(default_factory=Counter)
-
-    def lines(self) -> list[str]:
-        """All of it in words, a short line each; nothing where nothing was left out."""
-        lines = [
-            _counted(self.others, "file that is not an image", "files that are not images"),
-            _counted(self.hidden, "hidden or system file or folder", "hidden or system files and folders"),
-            _counted(self.beside, "image beside the class folders", "images beside the class folders"),
-            f"class folders that are not in the class list: {named(self.unlisted)}" if self.unlisted else "",
-            f"{self.links:,} links back to a folder above" if self.links else "",
-        ]
-        passed_over = [f"passed over: {line}" for line in lines if line]
-        taken = _counted(self.by_content, "file taken for its content", "files taken for their content")
-        return passed_over + self.plugin_lines() + ([taken] if taken else [])
-
-    def plugin_lines(self) -> list[str]:
-        """What to install to read images that were left out."""
-        needed = {plugin.package: extension for extension, plugin in PLUGINS.items() if self.others[extension]}
-        return [f"to read {extension} files: pip install {package}" for package, extension in needed.items()]
-
-
-def image_files(root: str, below: str = "", passed_over: PassedOver | None = None) -> list[str]:
-    """Paths, relative to `root`, of the image files in `root/below` and its folders, sorted.
-
-    A file is an image by its extension, in any case. One of an unknown extension, or of none, is an
-    image if its first bytes are those of one. Hidden and system files and folders are left out.
+    A file is an image if it has a known extension, in upper or lower case. A file with an unknown
+    extension, or none, is an image if its first bytes are those of an image. Hidden and system
+    files and folders are ignored; links are followed.
 
     Parameters
     ----------
-    passed_over
-        Takes the counts.
+    root
+        Folder that the paths are relative to.
+    below
+        Folder to search, relative to `root`.
+    ignored
+        Counts of ignored files, updated in place. None counts nothing.
+
+    Returns
+    -------
+    list of str
+        Sorted paths relative to `root`.
 
     Raises
     ------
     SourceError
         If a folder cannot be read.
     """
-    passed_over = PassedOver() if passed_over is None else passed_over
+    ignored = IgnoredFiles() if ignored is None else ignored
     known = readable_extensions()
     files = []
     folders: list[tuple[str, frozenset[str]]] = [(below, frozenset())]
@@ -108,18 +72,40 @@ def image_files(root: str, below: str = "", passed_over: PassedOver | None = Non
         folder, ancestors = folders.pop()
         identity = os.path.realpath(os.path.join(root, folder))
         if identity in ancestors:
-            passed_over.links += 1
+            ignored.links += 1
             continue
-        for entry in visible_entries(os.path.join(root, folder), passed_over):
+        for entry in visible_entries(os.path.join(root, folder), ignored):
             if is_folder(entry):
                 folders.append((os.path.join(folder, entry.name), ancestors | {identity}))
-            elif is_image(entry, known, passed_over):
+            elif is_image(entry, known, ignored):
                 files.append(os.path.join(folder, entry.name))
     return sorted(files, key=unicode_name)
 
 
-def visible_entries(folder: str, passed_over: PassedOver, wanted: Iterable[str] = ()) -> list[os.DirEntry]:
-    """Entries of a folder that are neither hidden nor a system's, or are wanted by name."""
+def visible_entries(
+    folder: str, ignored: IgnoredFiles, wanted: Iterable[str] = ()
+) -> list[os.DirEntry[str]]:
+    """List the entries of a folder that are neither hidden nor system files.
+
+    Parameters
+    ----------
+    folder
+        Folder to list.
+    ignored
+        Counts of ignored files, updated in place.
+    wanted
+        Names of entries to list in any case.
+
+    Returns
+    -------
+    list of os.DirEntry
+        The entries, unsorted.
+
+    Raises
+    ------
+    SourceError
+        If the folder cannot be read.
+    """
     try:
         with os.scandir(folder) as entries:
             found = list(entries)
@@ -127,63 +113,90 @@ def visible_entries(folder: str, passed_over: PassedOver, wanted: Iterable[str] 
         raise SourceError(f"{folder}: not a folder that can be read: {error.strerror}.") from error
     visible = []
     for entry in found:
-        system = system_name(entry.name)
-        if system is None or unicode_name(entry.name) in wanted:
+        name = system_name(entry.name)
+        if name is None or unicode_name(entry.name) in wanted:
             visible.append(entry)
         else:
-            passed_over.hidden[system] += 1
+            ignored.hidden[name] += 1
     return visible
 
 
 def system_name(name: str) -> str | None:
-    """What to call a hidden or system file or folder; None for any other."""
+    """Return the name under which to count a hidden or system file.
+
+    Parameters
+    ----------
+    name
+        Name of a file or folder.
+
+    Returns
+    -------
+    str or None
+        The name, or the pattern that it matches; None for any other file.
+    """
     if name.startswith("._"):
-        return "._*"  # AppleDouble: one beside each file that a Mac copied
+        return "._*"  # AppleDouble: one for each file copied from a Mac
     if name.startswith("."):
         return name
     return SYSTEM_NAMES.get(name.casefold())
 
 
-def is_folder(entry: os.DirEntry) -> bool:
-    """Whether an entry is a folder or leads to one; a link in a circle leads nowhere."""
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one; a circular link is not."""
     try:
         return entry.is_dir()
     except OSError:
         return False
 
 
-def is_image(entry: os.DirEntry, known: frozenset[str], passed_over: PassedOver) -> bool:
-    """Whether an entry that is no folder is an image; counted if not, or if by its content alone."""
+def is_image(entry: os.DirEntry[str], known: frozenset[str], ignored: IgnoredFiles) -> bool:
+    """Return whether an entry that is not a folder is an image.
+
+    Parameters
+    ----------
+    entry
+        Entry of a folder.
+    known
+        Extensions of images, in lower case with the dot.
+    ignored
+        Counts, updated if the entry is not an image or is recognized by its content.
+
+    Returns
+    -------
+    bool
+        True for a link to a missing file with a known extension too, so that reading it raises an
+        error instead of losing the image silently.
+    """
     extension = extension_of(entry.name)
     try:
-        regular = entry.is_file()
-    except OSError:  # a link in a circle
-        regular = False
-    if extension in known and (regular or entry.is_symlink()):
-        return True  # a broken link too: it is better missed aloud, when it is read
-    may_be = regular and extension not in known and extension not in NEVER_IMAGES
-    if may_be and _begins_as_image(entry.path, extension):
-        passed_over.by_content[extension or NO_EXTENSION] += 1
+        is_regular = entry.is_file()
+    except OSError:  # a circular link
+        is_regular = False
+    if extension in known and (is_regular or entry.is_symlink()):
         return True
-    passed_over.others[(extension or NO_EXTENSION) if regular else SPECIAL] += 1
+    may_be = is_regular and extension not in known and extension not in NEVER_IMAGES
+    if may_be and _begins_as_image(entry.path, extension):
+        ignored.by_content[extension or NO_EXTENSION] += 1
+        return True
+    ignored.others[(extension or NO_EXTENSION) if is_regular else SPECIAL] += 1
     return False
 
 
 def extension_of(name: str) -> str:
-    """`.jpg` of `a.JPG`, in small letters; empty where there is none."""
+    """Return the extension of a file name in lower case, with the dot; empty if there is none.
+
+    Examples
+    --------
+    >>> from ffcv_ssl.sources.listing import extension_of
+    >>> extension_of("a.JPG"), extension_of("README")
+    ('.jpg', '')
+    """
     extension = os.path.splitext(name)[1].lower()
     return "" if extension == "." else extension
 
 
-def named(names: Iterable[str], most: int = _MOST_KINDS) -> str:
-    """The first few names, fit to be shown, and how many more there are."""
-    names = list(names)
-    more = f" … and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(printable, names[:most])) + more
-
-
 def _begins_as_image(path: str, extension: str) -> bool:
-    """Whether a file's first bytes are those of an image that can be read here."""
+    """Return whether the first bytes of a file are those of an image that can be decoded."""
     try:
         with open(path, "rb", buffering=0) as file:
             found = format_of(file.read(HEAD_BYTES))
@@ -193,13 +206,3 @@ def _begins_as_image(path: str, extension: str) -> bool:
         return False
     plugin = plugin_of(found)
     return plugin is None or plugin.installed()
-
-
-def _counted(kinds: Counter[str], one: str, many: str) -> str:
-    """`3 files that … (2 .txt, 1 .heic)`, the most frequent first; empty where there are none."""
-    total = kinds.total()
-    if not total:
-        return ""
-    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    shown = named(f"{count:,} {kind}" for kind, count in ordered)
-    return f"{total:,} {one if total == 1 else many} ({shown})"

@@ -1,4 +1,4 @@
-"""Which samples to take: a list of classes, and a seeded fraction of each class."""
+"""Select samples of a dataset: by a list of classes, and a seeded fraction of each class."""
 
 from __future__ import annotations
 
@@ -11,18 +11,28 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.errors import SourceError
 from ffcv_ssl.fields.hashing import index_hash
-from ffcv_ssl.sources.listing import named
+from ffcv_ssl.sources.ignored import named
 from ffcv_ssl.sources.source import Source
 from ffcv_ssl.system.names import printable
 
 
 def read_class_list(path: str) -> list[str]:
-    """Read class names, one per line; empty lines are skipped, the order defines the labels.
+    """Read class names from a text file, one per line.
 
-    Names of folders that are not UTF-8 are listed by their bytes.
+    Parameters
+    ----------
+    path
+        UTF-8 text, with or without a byte order mark. Empty lines are ignored. The name of a folder
+        that is not UTF-8 is listed with its bytes.
+
+    Returns
+    -------
+    list of str
+        The names in the order of the file, which defines the labels.
 
     Raises
     ------
@@ -32,24 +42,38 @@ def read_class_list(path: str) -> list[str]:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise SourceError(f"{path}: the class list cannot be read: {error.strerror or error}.") from error
+        reason = error.strerror or error
+        raise SourceError(f"{path}: the class list cannot be read: {reason}.") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
         raise SourceError(f"{path}: the class list is not UTF-8 text (UTF-16?); save it as UTF-8.")
-    lines = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape").splitlines()
-    names = [line.strip() for line in lines if line.strip()]
+    text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    names = [line.strip() for line in text.splitlines() if line.strip()]
     if not names:
         raise SourceError(f"{path}: the class list is empty; wanted one class name per line.")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise SourceError(f"{path}: the class list names {', '.join(map(repr, twice))} more than once.")
+        listed = ", ".join(map(repr, twice))
+        raise SourceError(f"{path}: the class list names {listed} more than once.")
     return names
 
 
 def select_classes(source: Source, names: list[str]) -> Source:
-    """Keep the samples of the named classes, in the order of the dataset, and label them by the order of the names.
+    """Keep the samples of the named classes and label them in the order of the names.
 
-    A class without samples keeps its label, and a warning names it: so a validation set that lacks a
-    class is written with the labels of the training set.
+    The samples keep their order. A class without samples keeps its label, with a warning, so that a
+    validation set that lacks a class is written with the labels of the training set.
+
+    Parameters
+    ----------
+    source
+        Dataset with class names.
+    names
+        Classes to keep.
+
+    Returns
+    -------
+    Source
+        The selected samples with their new labels.
 
     Raises
     ------
@@ -69,18 +93,27 @@ def select_classes(source: Source, names: list[str]) -> Source:
 
 
 def check_listed_classes(where: str, names: list[str], known: list[str]) -> None:
-    """Refuse a class list of which nothing is there, or a name that is there in another spelling.
+    """Check a class list against the classes of a dataset.
+
+    Parameters
+    ----------
+    where
+        Name of the dataset for the messages.
+    names
+        Classes of the list.
+    known
+        Classes of the dataset.
 
     Raises
     ------
     SourceError
-        Naming what is there.
+        If the dataset has none of the classes, or has one of them twice or in another spelling.
     """
     by_spelling = {_spelling(name): name for name in known if name not in set(names)}
     for name in set(names) - set(known):
         if other := by_spelling.get(_spelling(name)):
             raise SourceError(
-                f"{where}: the class list has {printable(name)!r}, the class there is called "
+                f"{where}: the class list has {printable(name)!r}, but the class is called "
                 f"{printable(other)!r}. Use the same letters (capitals and accents count)."
             )
     ambiguous = [name for name, count in Counter(known).items() if count > 1 and name in set(names)]
@@ -88,56 +121,77 @@ def check_listed_classes(where: str, names: list[str], known: list[str]) -> None
         raise SourceError(f"{where}: more than one class is called {named(map(repr, ambiguous))}.")
     if not set(names) & set(known):
         raise SourceError(
-            f"{where}: none of the {len(names)} listed classes is there: {named(names)}. It has {len(known)}: {named(known)}."
+            f"{where}: none of the {len(names)} listed classes is there: {named(names)}. "
+            f"It has {len(known)}: {named(known)}."
         )
 
 
 def _warn_of_absent_classes(names: list[str], present: set[int], known: list[str]) -> None:
-    absent = [f"{printable(name)} (label {label})" for label, name in enumerate(names) if label not in present]
+    """Issue a warning that names the listed classes without samples."""
+    absent = [
+        f"{printable(name)} (label {label})"
+        for label, name in enumerate(names)
+        if label not in present
+    ]
     if not absent:
         return
     others = [name for name in known if name not in set(names)]
-    beside = f" Classes that are not listed: {named(others)}." if others else ""
+    unlisted = f" Classes that are not listed: {named(others)}." if others else ""
     warnings.warn(
-        f"{len(absent)} of {len(names)} listed classes have no samples and keep their labels: {named(absent)}.{beside}",
+        f"{len(absent)} of {len(names)} listed classes have no samples and keep their labels: "
+        f"{named(absent)}.{unlisted}",
         stacklevel=3,
     )
 
 
 def _spelling(name: str) -> str:
-    """The name without regard to capitals, and to how accents are encoded (macOS splits them off)."""
+    """Return a name without case and with composed accents (macOS stores them decomposed)."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def select_fraction(source: Source, fraction: float, seed: int) -> Source:
-    """Keep a share of each class (of all samples where there are no labels), in the order of the dataset.
+    """Keep a fraction of the samples of each class, or of all samples if there are no labels.
 
-    Each class keeps `fraction` of its samples, rounded to the nearest number and at least 1: those whose number within the class hashes
-    lowest under the seed and the name of the class. So a smaller fraction is part of a larger one, and a class keeps the same samples
-    whatever other classes are listed.
+    The number of samples of a class is rounded to the nearest integer and is at least 1. The
+    samples whose index within the class has the smallest hashes under the seed and the name of the
+    class are kept, in the order of the dataset. So a smaller fraction is a subset of a larger one,
+    and the samples of a class do not depend on the other classes.
 
     Parameters
     ----------
+    source
+        Dataset to select from.
     fraction
-        In (0, 1].
+        Fraction to keep, in (0, 1].
     seed
-        In [0, 2**64).
+        Seed that selects the samples, 0 to 2**64 - 1.
+
+    Returns
+    -------
+    Source
+        The selected samples.
     """
     if fraction == 1:
         return source
     positions = np.arange(len(source.images)) if source.positions is None else source.positions
-    labels = np.zeros(len(positions), np.int64) if source.labels is None else source.labels[positions]
+    if source.labels is None:
+        labels = np.zeros(len(positions), np.int64)
+    else:
+        labels = source.labels[positions]
     kept = []
     for members in _by_class(labels):
         name = "" if source.labels is None else source.class_name(int(labels[members[0]]))
-        (class_seed,) = index_hash(seed, np.array([zlib.crc32(name.encode("utf-8", "surrogateescape"))]))
+        name_hash = zlib.crc32(name.encode("utf-8", "surrogateescape"))
+        (class_seed,) = index_hash(seed, np.array([name_hash]))
         num_kept = max(1, int(len(members) * fraction + 0.5))
-        chosen = np.argsort(index_hash(int(class_seed), np.arange(len(members))), kind="stable")[:num_kept]
-        kept.append(members[chosen])
-    return dataclasses.replace(source, positions=positions[np.sort(np.concatenate(kept))] if kept else positions)
+        hashes = index_hash(int(class_seed), np.arange(len(members)))
+        kept.append(members[np.argsort(hashes, kind="stable")[:num_kept]])
+    if kept:
+        positions = positions[np.sort(np.concatenate(kept))]
+    return dataclasses.replace(source, positions=positions)
 
 
-def _by_class(labels: np.ndarray) -> list[np.ndarray]:
+def _by_class(labels: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     """Split (N,) labels into the ascending positions of each class that occurs."""
     order = np.argsort(labels, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)

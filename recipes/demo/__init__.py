@@ -1,1 +1,1 @@
-"""The demonstration: drawn images or your own, written, trained on and compared in a few minutes."""
+"""Demonstration: write images to a file, train two methods and compare them, in a few minutes."""

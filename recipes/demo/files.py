@@ -1,48 +1,58 @@
-"""What the demonstration does besides training: its files, the numbers to beat, the table and the result."""
+"""Options of the demonstration, and the files that it writes."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.errors import SourceError
-from ffcv_ssl.evaluate.features import Evaluation, raw_pixels
 from ffcv_ssl.fields import RGBImageField
-from ffcv_ssl.pipeline.presets import plain
 from ffcv_ssl.recipes.demo.shapes import ShapesDataset
-from ffcv_ssl.runs.measurements import write_whole
 from ffcv_ssl.sources import SourceConfig, open_source
-from ffcv_ssl.ssl import knn_accuracy, linear_probe
 from ffcv_ssl.system.paths import LocalPath
-from ffcv_ssl.train.config import DataConfig, EvalConfig, ModelConfig, TrainConfig, option, require
-from ffcv_ssl.train.device import prepare_torch
-from ffcv_ssl.train.network import build_backbone, build_normalize, frozen
+from ffcv_ssl.train.config import option, require
 from ffcv_ssl.writer import DatasetWriter
 
 HELD_OUT = 6  # every sixth image is for validation
-LARGEST_RAW_SIDE = 64  # larger images are stored as JPEG
-ROWS = {"raw": "raw pixels", "untrained": "untrained network", "simclr": "SimCLR", "emp_ssl": "EMP-SSL"}
+LARGEST_RAW_SIDE = 64  # pixels; larger images are stored as JPEG
+ROWS = {  # of the table, with their titles
+    "raw": "raw pixels",
+    "untrained": "untrained network",
+    "simclr": "SimCLR",
+    "emp_ssl": "EMP-SSL",
+}
 TRAINED = ("simclr", "emp_ssl")
-
-Scores = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What is shown, and for how long."""
+    """The images, the training time and the output."""
 
-    data: LocalPath | None = option("folder of images, a subfolder per class; none: a set is drawn", None)
-    size: int = option("side of the views in pixels, >= 16; images are stored with at most this side", 32)
-    samples: int = option("images to draw, >= 60; a sixth of them is held out", 12_000)
-    minutes: float = option("training time of each method, > 0; both train at once, each on its share of the cores", 3.5)
-    seed: int = option("of drawing, split and training, >= 0", 0)
-    workers: int = option("processes that write, and at most so many threads that load; -1: one per core, 0: none beside the main one", -1)
-    out: LocalPath = option("folder of files, runs, result and picture", "demo")
+    data: LocalPath | None = option(
+        "Folder of images with one folder per class; none draws images", None
+    )
+    size: int = option(
+        "Side of the views in pixels, >= 16; stored images have at most this side", 32
+    )
+    samples: int = option(
+        "Number of images to draw, >= 60; a sixth of them is for validation", 12_000
+    )
+    minutes: float = option(
+        "Training time of each method in minutes, > 0; both train at the same time, each on half "
+        "of the cores",
+        3.5,
+    )
+    seed: int = option("Seed for drawing, split and training, 0 to 2**61 - 1", 0)
+    workers: int = option(
+        "Number of processes that write and maximum number of loader threads: -1 uses one per "
+        "core, 0 writes in the main process",
+        -1,
+    )
+    out: LocalPath = option("Folder for files, runs, result and figure", "demo")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(self.size >= 16, f"size is at least 16, got {self.size}.")
         require(self.samples >= 60, f"samples is at least 60, got {self.samples}.")
         require(self.minutes > 0, f"minutes must be positive, got {self.minutes}.")
@@ -59,13 +69,13 @@ class DemoFiles:
     train, val
         Paths of the .beton files.
     num_train, num_val
-        Their samples.
+        Number of samples in each.
     class_names
-        By label.
+        Names in the order of the labels.
     title
-        What they show, in words.
+        Description of the images.
     notes
-        What was passed over in the folder, a line each.
+        Sentences about files that were ignored in the folder.
     """
 
     train: Path
@@ -78,20 +88,31 @@ class DemoFiles:
 
 
 def write_files(config: DemoConfig) -> DemoFiles:
-    """Draw the images, or open the folder, and write training and validation file.
+    """Write a training and a validation file from drawn images or from a folder.
+
+    Parameters
+    ----------
+    config
+        Options of the demonstration.
+
+    Returns
+    -------
+    DemoFiles
+        The files, in the folder `config.out`.
 
     Raises
     ------
     SourceError
-        If the folder holds fewer than two classes, or so few images that none is left to validate on.
+        If the folder has fewer than two classes, or too few images for a validation file.
     """
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     notes: tuple[str, ...] = ()
     if config.data is None:
         num_val = config.samples // HELD_OUT
-        parts: list[tuple[Any, Any]] = [
-            (ShapesDataset(config.samples - num_val, 2 * config.seed, config.size), None),
+        num_train = config.samples - num_val
+        parts: list[tuple[Any, NDArray[np.int64] | None]] = [
+            (ShapesDataset(num_train, 2 * config.seed, config.size), None),
             (ShapesDataset(num_val, 2 * config.seed + 1, config.size), None),
         ]
         title = f"drawn images, {config.size} x {config.size}"
@@ -100,83 +121,29 @@ def write_files(config: DemoConfig) -> DemoFiles:
         order = np.random.default_rng(config.seed).permutation(len(source))
         num_val = len(source) // HELD_OUT
         if len(source.class_names or []) < 2 or num_val == 0:
-            raise SourceError(f"{config.data}: the demonstration needs two classes and {HELD_OUT} images, found {len(source)} images.")
+            raise SourceError(
+                f"{config.data}: the demonstration needs two classes and {HELD_OUT} images, found "
+                f"{len(source)} images."
+            )
         parts = [(source, np.sort(order[num_val:])), (source, np.sort(order[:num_val]))]
         title, notes = f"images of {config.data}, at most {config.size} pixels", source.notes
     train, val = folder / "train.beton", folder / "val.beton"
-    num_train, num_val = (_write(path, *part, config) for path, part in zip((train, val), parts, strict=True))
+    num_train, num_val = (
+        _write(path, *part, config) for path, part in zip((train, val), parts, strict=True)
+    )
     return DemoFiles(train, val, num_train, num_val, list(parts[0][0].class_names), title, notes)
 
 
-def _write(path: Path, dataset: Any, indices: np.ndarray | None, config: DemoConfig) -> int:
-    """Write one file; return its number of samples."""
-    image = RGBImageField("raw" if config.size <= LARGEST_RAW_SIDE else "jpg", max_resolution=config.size)
+def _write(path: Path, dataset: Any, indices: NDArray[np.int64] | None, config: DemoConfig) -> int:
+    """Write one file and return its number of samples."""
+    write_mode = "raw" if config.size <= LARGEST_RAW_SIDE else "jpg"
+    image = RGBImageField(write_mode, max_resolution=config.size)
     metadata = {"class_names": dataset.class_names, "source": dataset.describe()}
-    writer = DatasetWriter(path, dataset.fields(image), num_workers=config.workers, metadata=metadata, progress=False)
+    writer = DatasetWriter(
+        path,
+        dataset.fields(image),
+        num_workers=config.workers,
+        metadata=metadata,
+        progress=False,
+    )
     return writer.from_indexed_dataset(dataset, indices).num_samples
-
-
-def baseline_scores(data: DataConfig, evaluation: EvalConfig, model: ModelConfig, train: TrainConfig, size: int) -> dict[str, Scores]:
-    """Score what training has to beat: the raw pixels, and the network with the weights that the seed draws.
-
-    Parameters
-    ----------
-    data, evaluation, model, train
-        As in the run to compare with.
-    size
-        Side of the whole images in pixels.
-
-    Returns
-    -------
-    dict
-        "raw" and "untrained", each with its "knn" and "linear" accuracy, 0..1.
-    """
-    device, precision = prepare_torch(train)
-    backbone, normalize = build_backbone(model).to(device), build_normalize(model).to(device)
-    encoders = {"raw": raw_pixels, "untrained": lambda images: backbone(normalize(images))}
-    scores: dict[str, Scores] = {}
-    with Evaluation(data, evaluation, plain(size, ratio=1.0), device, precision) as judge, frozen(backbone):
-        for name, encoder in encoders.items():
-            features = judge.features(encoder)
-            knn = knn_accuracy(*features, k=evaluation.k, temperature=evaluation.temperature)
-            scores[name] = {"knn": knn, "linear": linear_probe(*features, epochs=evaluation.linear_epochs).last}
-    return scores
-
-
-def demo_result(scores: Mapping[str, Scores], seconds: float, files: DemoFiles, config: DemoConfig) -> dict[str, Any]:
-    """Put the numbers of all rows together, fit for JSON.
-
-    Parameters
-    ----------
-    scores
-        Row ("raw", "untrained", "simclr", "emp_ssl") → its "knn" and "linear" accuracy, 0..1.
-    seconds
-        Wall time of the whole demonstration.
-    files, config
-        What it was about.
-
-    Returns
-    -------
-    dict
-        `knn_…` and `linear_…` of every row and of "trained", the method with the better kNN; `seconds` and the circumstances.
-    """
-    best = max(TRAINED, key=lambda name: scores[name]["knn"])
-    rows = {**{name: scores[name] for name in ROWS}, "trained": scores[best]}
-    result: dict[str, Any] = {f"{measure}_{name}": row[measure] for measure in ("knn", "linear") for name, row in rows.items()}
-    result |= {"seconds": seconds, "better_method": best, "chance": 1 / len(files.class_names)}
-    return result | {"images": files.title, "train": files.num_train, "val": files.num_val, "minutes": config.minutes, "seed": config.seed}
-
-
-def demo_table(result: Mapping[str, Any]) -> str:
-    """The one table: accuracies on the validation images, in percent."""
-    lines = [f"{'accuracy, %':20}{'kNN':>8}{'linear':>8}"]
-    lines += [f"{title:20}{100 * result[f'knn_{name}']:8.1f}{100 * result[f'linear_{name}']:8.1f}" for name, title in ROWS.items()]
-    lines.append(f"{'chance':20}{100 * result['chance']:8.1f}{100 * result['chance']:8.1f}")
-    return "\n".join(lines)
-
-
-def write_result(result: Mapping[str, Any], folder: str | Path) -> Path:
-    """Write result.json into the folder of the demonstration."""
-    path = Path(folder) / "result.json"
-    write_whole(path, (json.dumps(result, indent=2) + "\n").encode())
-    return path

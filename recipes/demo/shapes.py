@@ -1,7 +1,8 @@
-"""A labelled image set that needs no download: ten kinds of textured shapes on cluttered backgrounds, drawn from a seed.
+"""A labeled image set that needs no download: ten kinds of patterned shapes on clutter.
 
-What makes the class is silhouette and pattern together. Colours, position, size, angle, phase of the pattern and background are drawn
-from the same distribution for all classes, so that no mean colour and no single pixel tells them apart.
+Silhouette and pattern together define the class. Colors, position, size, angle, phase of the
+pattern and background have the same distribution for all classes, so neither the mean color nor a
+single pixel distinguishes them.
 """
 
 from __future__ import annotations
@@ -9,23 +10,40 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.errors import SourceError
 from ffcv_ssl.fields import Field, IntField
 
-RADIUS = (0.32, 0.44)  # of the shapes, in sides of the image
-PERIOD = (0.155, 0.21)  # of the patterns, likewise
+FloatArray = NDArray[np.floating[Any]]
+
+RADIUS = (0.32, 0.44)  # range of the radius of a shape, as a fraction of the image side
+PERIOD = (0.155, 0.21)  # range of the period of a pattern, as a fraction of the image side
 LUMA = (20.0, 235.0)  # range of the two tones of a shape
-MIN_CONTRAST = 90.0  # between them
-TINT = 25.0  # standard deviation of a colour's channels around its luma
+MIN_CONTRAST = 90.0  # between the two tones
+TINT = 25.0  # standard deviation of the channels of a color around its luma
 MIN_SIZE = 8
 
 
 class Placement(NamedTuple):
-    """Where a shape stands; lengths in sides of the image."""
+    """Position, size and orientation of a shape; lengths are fractions of the image side.
+
+    Parameters
+    ----------
+    center_x, center_y
+        Center of the shape from the left and from the top.
+    radius
+        Radius of the shape.
+    angle_rad
+        Clockwise rotation in radians.
+    period
+        Period of the pattern.
+    phase_rad
+        Phase of the pattern in radians.
+    """
 
     center_x: float
     center_y: float
@@ -35,80 +53,102 @@ class Placement(NamedTuple):
     phase_rad: float
 
 
-# Silhouettes: signed distances from the outline, negative inside, in radii; x and y are (H, W) float32 in the shape's own frame.
+# Silhouettes: signed distance from the outline in units of the radius, negative inside. x and y are
+# (H, W) float32 coordinates in the frame of the shape.
 
 
-def disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.hypot(x, y) - 0.85
+def disc(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Disc."""
+    distance: FloatArray = np.hypot(x, y) - 0.85
+    return distance
 
 
-def ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.abs(np.hypot(x, y) - 0.7) - 0.27
+def ring(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Ring."""
+    distance: FloatArray = np.abs(np.hypot(x, y) - 0.7) - 0.27
+    return distance
 
 
-def square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(x), np.abs(y)) - 0.75
+def square(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Square."""
+    distance: FloatArray = np.maximum(np.abs(x), np.abs(y)) - 0.75
+    return distance
 
 
-def bar(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(x) - 1.0, np.abs(y) - 0.38)
+def bar(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Bar."""
+    distance: FloatArray = np.maximum(np.abs(x) - 1.0, np.abs(y) - 0.38)
+    return distance
 
 
-def cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def cross(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Cross."""
     x, y = np.abs(x), np.abs(y)
-    return np.maximum(np.minimum(x, y) - 0.3, np.maximum(x, y) - 0.95)
+    distance: FloatArray = np.maximum(np.minimum(x, y) - 0.3, np.maximum(x, y) - 0.95)
+    return distance
 
 
-def triangle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(-x, 0.5 * x + np.sqrt(0.75) * np.abs(y)) - 0.55
+def triangle(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Equilateral triangle."""
+    distance: FloatArray = np.maximum(-x, 0.5 * x + np.sqrt(0.75) * np.abs(y)) - 0.55
+    return distance
 
 
-def crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.maximum(np.hypot(x, y) - 0.9, 0.75 - np.hypot(x - 0.55, y))
+def crescent(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Disc without a second disc."""
+    distance: FloatArray = np.maximum(np.hypot(x, y) - 0.9, 0.75 - np.hypot(x - 0.55, y))
+    return distance
 
 
-def star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Five points of length 1, notches of length 0.42: fold the plane into half a point, then one edge is left."""
+def star(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Star with five points of radius 1 and notches of radius 0.42, folded to half a point."""
     half = np.pi / 5
     angle = np.abs((np.arctan2(y, x) + half) % (2 * half) - half)
     radius = np.hypot(x, y)
     along, across = radius * np.cos(angle), radius * np.sin(angle)
     edge_x, edge_y = 0.42 * np.cos(half) - 1, 0.42 * np.sin(half)
-    return ((along - 1) * edge_y - across * edge_x) / np.hypot(edge_x, edge_y)
+    distance: FloatArray = ((along - 1) * edge_y - across * edge_x) / np.hypot(edge_x, edge_y)
+    return distance
 
 
-# Patterns: share of the first tone, 0..1; u and v are (H, W) float32 angles that grow by 2π a period.
+# Patterns: weight of the first tone, 0 to 1. u and v are (H, W) float32 phases, 2π per period.
 
 
-def plain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def plain(u: FloatArray, v: FloatArray) -> FloatArray:
+    """One tone."""
     return np.ones_like(u)
 
 
-def stripes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def stripes(u: FloatArray, v: FloatArray) -> FloatArray:
+    """Parallel stripes."""
     return _sharpen(np.sin(u))
 
 
-def checks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def checks(u: FloatArray, v: FloatArray) -> FloatArray:
+    """Checkerboard."""
     return _sharpen(1.2 * np.sin(0.8 * u) * np.sin(0.8 * v))
 
 
-def dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def dots(u: FloatArray, v: FloatArray) -> FloatArray:
+    """Dots on a grid."""
     return _sharpen(0.34 * (1 + np.cos(0.8 * u)) * (1 + np.cos(0.8 * v)) - 0.56)
 
 
-def circles(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def circles(u: FloatArray, v: FloatArray) -> FloatArray:
+    """Concentric circles."""
     return _sharpen(np.sin(np.hypot(u, v)))
 
 
-def _sharpen(wave: np.ndarray) -> np.ndarray:
-    """A wave of -1..1 as a mask of 0..1 with soft edges."""
-    return np.clip(0.5 + 1.6 * wave, 0, 1)
+def _sharpen(wave: FloatArray) -> FloatArray:
+    """Convert a wave of -1 to 1 to a mask of 0 to 1 with soft edges."""
+    mask: FloatArray = np.clip(0.5 + 1.6 * wave, 0, 1)
+    return mask
 
 
-Silhouette = Callable[[np.ndarray, np.ndarray], np.ndarray]
-Pattern = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Silhouette = Callable[[FloatArray, FloatArray], FloatArray]
+Pattern = Callable[[FloatArray, FloatArray], FloatArray]
 
-# Most silhouettes and all patterns occur in two classes, so that neither alone is enough.
+# Most silhouettes and all patterns occur in two classes, so neither alone identifies a class.
 CLASSES: dict[str, tuple[Silhouette, Pattern]] = {
     "striped disc": (disc, stripes),
     "dotted square": (square, dots),
@@ -124,21 +164,31 @@ CLASSES: dict[str, tuple[Silhouette, Pattern]] = {
 
 
 class ShapesDataset:
-    """Drawn images with labels, as an indexable dataset; sample i depends on seed, size and i alone.
+    """Indexable dataset of drawn images with labels.
+
+    Sample i depends on seed, size and i only, and has class i mod 10.
 
     Parameters
     ----------
     num_samples
-        How many; sample i has class i mod 10.
+        Number of samples, >= 1.
     seed
-        Of the drawing, in [0, 2**64); two seeds share no image.
+        Seed of all random numbers, 0 to 2**64 - 1. Different seeds give different images.
     size
-        Side of the images in pixels, at least 8.
+        Side of the images in pixels, >= 8.
 
     Raises
     ------
     SourceError
         If an argument is out of its range.
+
+    Examples
+    --------
+    >>> from ffcv_ssl.recipes.demo.shapes import ShapesDataset
+    >>> dataset = ShapesDataset(100, seed=1)
+    >>> image, label = dataset[13]
+    >>> image.shape, dataset.class_names[label]
+    ((32, 32, 3), 'plain star')
     """
 
     def __init__(self, num_samples: int, seed: int = 0, size: int = 32):
@@ -150,14 +200,14 @@ class ShapesDataset:
 
     @property
     def class_names(self) -> list[str]:
-        """By label."""
+        """Names in the order of the labels."""
         return list(CLASSES)
 
     def __len__(self) -> int:
         return self.num_samples
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-        """Draw one sample: (size, size, 3) uint8 RGB, and its label."""
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int]:
+        """Draw one sample: a (size, size, 3) uint8 RGB image and its label."""
         if not 0 <= index < self.num_samples:
             raise IndexError(f"sample {index} of {self.num_samples}.")
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, index], np.uint64)))
@@ -165,49 +215,89 @@ class ShapesDataset:
         return draw(rng, *list(CLASSES.values())[label], self.size), label
 
     def fields(self, image_field: Field) -> dict[str, Field]:
-        """The fields to write: `image` as given, and `label`."""
+        """Return the fields of the file to write.
+
+        Parameters
+        ----------
+        image_field
+            Field that encodes the images.
+
+        Returns
+        -------
+        dict
+            `image` and `label`.
+        """
         return {"image": image_field, "label": IntField()}
 
-    def describe(self) -> dict:
-        """What the file is to remember of its origin, fit for JSON."""
-        return {"source": "shapes", "num_samples": self.num_samples, "seed": self.seed, "size": self.size}
+    def describe(self) -> dict[str, Any]:
+        """Return the origin of the images, serializable as JSON."""
+        return {
+            "source": "shapes",
+            "num_samples": self.num_samples,
+            "seed": self.seed,
+            "size": self.size,
+        }
 
 
-def draw(rng: np.random.Generator, silhouette: Silhouette, pattern: Pattern, size: int) -> np.ndarray:
-    """Draw one shape on a background of its own.
+def draw(
+    rng: np.random.Generator, silhouette: Silhouette, pattern: Pattern, size: int
+) -> NDArray[np.uint8]:
+    """Draw one shape on a random background.
 
     Parameters
     ----------
     rng
-        All random numbers; as many are taken for one shape as for any other.
+        Source of all random numbers. Every class takes the same number of them.
     silhouette, pattern
-        The class.
+        Functions that define the class.
     size
-        Side in pixels.
+        Side of the image in pixels.
 
     Returns
     -------
-    np.ndarray
+    ndarray
         (size, size, 3) uint8 RGB.
     """
     image = background(rng, size)
-    place = _placement(rng)
+    placement = _placement(rng)
     light, dark = two_tones(rng)
-    x, y = _own_frame(place.center_x, place.center_y, place.angle_rad, size)
-    coverage = _coverage(silhouette(x / place.radius, y / place.radius) * place.radius, size)
-    frequency = 2 * np.pi / place.period
-    share = pattern(frequency * x + place.phase_rad, frequency * y + place.phase_rad)[..., None]
-    image += coverage * (dark + share * (light - dark) - image)
-    return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    x, y = _own_frame(placement.center_x, placement.center_y, placement.angle_rad, size)
+    coverage = _coverage(
+        silhouette(x / placement.radius, y / placement.radius) * placement.radius, size
+    )
+    frequency = 2 * np.pi / placement.period
+    weight = pattern(frequency * x + placement.phase_rad, frequency * y + placement.phase_rad)[
+        ..., None
+    ]
+    image += coverage * (dark + weight * (light - dark) - image)
+    pixels: NDArray[np.uint8] = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    return pixels
 
 
-def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Clouds of a tinted grey under a few strokes, (size, size, 3) float32, roughly 0..255."""
+def background(rng: np.random.Generator, size: int) -> FloatArray:
+    """Draw a background of tinted gray clouds and a few strokes.
+
+    Parameters
+    ----------
+    rng
+        Source of all random numbers.
+    size
+        Side of the image in pixels.
+
+    Returns
+    -------
+    ndarray
+        (size, size, 3) float32, approximately 0 to 255.
+    """
     num_knots = int(rng.integers(3, 6))
-    knots = rng.normal(0, 22, (num_knots, num_knots, 1)) + rng.normal(0, 12, (num_knots, num_knots, 3))
+    knots = rng.normal(0, 22, (num_knots, num_knots, 1)) + rng.normal(
+        0, 12, (num_knots, num_knots, 3)
+    )
     knots += rng.uniform(30, 225) + rng.normal(0, TINT, 3)
     weights = _interpolation(num_knots, size)
-    image = np.einsum("yi,xj,ijc->yxc", weights, weights, knots.astype(np.float32), optimize=True)
+    image: FloatArray = np.einsum(
+        "yi,xj,ijc->yxc", weights, weights, knots.astype(np.float32), optimize=True
+    )
     for _ in range(int(rng.integers(3, 7))):
         x, y = _own_frame(rng.uniform(), rng.uniform(), rng.uniform(0, np.pi), size)
         half_length, half_width = rng.uniform(0.03, 0.22), rng.uniform(0.02, 0.045)
@@ -217,8 +307,19 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
     return image
 
 
-def two_tones(rng: np.random.Generator) -> np.ndarray:
-    """Two colours, (2, 3) float32, `MIN_CONTRAST` or more apart in luma; either may be the light one."""
+def two_tones(rng: np.random.Generator) -> FloatArray:
+    """Draw two colors whose luma differs by at least `MIN_CONTRAST`.
+
+    Parameters
+    ----------
+    rng
+        Source of all random numbers.
+
+    Returns
+    -------
+    ndarray
+        (2, 3) float32; either color may be the lighter one.
+    """
     contrast = rng.uniform(MIN_CONTRAST, LUMA[1] - LUMA[0])
     darker = rng.uniform(LUMA[0], LUMA[1] - contrast)
     lumas = np.array([[darker], [darker + contrast]])
@@ -227,38 +328,58 @@ def two_tones(rng: np.random.Generator) -> np.ndarray:
 
 
 def _placement(rng: np.random.Generator) -> Placement:
+    """Draw a placement."""
     radius = rng.uniform(*RADIUS)
     margin = 0.8 * radius  # a shape may leave the image with its corners only
     center_x, center_y = rng.uniform(margin, 1 - margin, 2)
-    return Placement(center_x, center_y, radius, rng.uniform(0, 2 * np.pi), rng.uniform(*PERIOD), rng.uniform(0, 2 * np.pi))
+    return Placement(
+        center_x,
+        center_y,
+        radius,
+        rng.uniform(0, 2 * np.pi),
+        rng.uniform(*PERIOD),
+        rng.uniform(0, 2 * np.pi),
+    )
 
 
-def _own_frame(center_x: float, center_y: float, angle_rad: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of the pixels' centres from a point, turned by an angle, (size, size) float32 each, in sides of the image."""
+def _own_frame(
+    center_x: float, center_y: float, angle_rad: float, size: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return the x and y coordinates of all pixel centers in a shifted and rotated frame.
+
+    Both are (size, size) float32 in fractions of the image side.
+    """
     steps = _pixel_centers(size)
     right, down = steps - np.float32(center_x), (steps - np.float32(center_y))[:, None]
     cos, sin = np.float32(np.cos(angle_rad)), np.float32(np.sin(angle_rad))
     return cos * right + sin * down, cos * down - sin * right
 
 
-def _coverage(distance: np.ndarray, size: int) -> np.ndarray:
-    """Share of each pixel inside an outline, (H, W, 1) in 0..1, from its signed distance in sides of the image."""
-    return np.clip(0.5 - distance * size, 0, 1)[..., None]
+def _coverage(distance: FloatArray, size: int) -> FloatArray:
+    """Return how much of each pixel is inside an outline, (H, W, 1), 0 to 1.
+
+    `distance` is the (H, W) signed distance from the outline in fractions of the image side.
+    """
+    coverage: FloatArray = np.clip(0.5 - distance * size, 0, 1)[..., None]
+    return coverage
 
 
 @lru_cache(maxsize=8)
-def _pixel_centers(size: int) -> np.ndarray:
+def _pixel_centers(size: int) -> FloatArray:
+    """Return (size,) coordinates of pixel centers as fractions of the image side."""
     return ((np.arange(size) + 0.5) / size).astype(np.float32)
 
 
 @lru_cache(maxsize=32)
-def _interpolation(num_knots: int, size: int) -> np.ndarray:
-    """Weights (size, num_knots) float32 of linear interpolation between equally spaced knots."""
+def _interpolation(num_knots: int, size: int) -> FloatArray:
+    """Return (size, num_knots) weights of linear interpolation between equally spaced knots."""
     position = _pixel_centers(size)[:, None] * (num_knots - 1)
-    return np.maximum(0, 1 - np.abs(position - np.arange(num_knots))).astype(np.float32)
+    weights: FloatArray = np.maximum(0, 1 - np.abs(position - np.arange(num_knots)))
+    return weights.astype(np.float32)
 
 
 def _at_least(name: str, value: int, lowest: int) -> int:
+    """Return an argument as an int; raise SourceError if it is not one or is too small."""
     try:
         number = operator.index(value)
     except TypeError:

@@ -42,7 +42,9 @@ def image_folder(tmp_path_factory):
     for (name, (width, height, suffix)), count in zip(sizes.items(), (3, 2), strict=True):
         (folder / name).mkdir()
         for index in range(count):
-            image = Image.fromarray(ShapesDataset(10, seed=index, size=64)[index][0]).resize((width, height))
+            image = Image.fromarray(ShapesDataset(10, seed=index, size=64)[index][0]).resize(
+                (width, height)
+            )
             image.save(folder / name / f"{index}.{suffix}")
     return folder
 
@@ -54,6 +56,12 @@ def shapes_files(tmp_path_factory):
     for name, num_samples, seed in (("train.beton", 60, 0), ("val.beton", 30, 1)):
         shapes = ShapesDataset(num_samples, seed)
         metadata = {"class_names": shapes.class_names, "source": shapes.describe()}
-        writer = DatasetWriter(folder / name, shapes.fields(RGBImageField("raw")), num_workers=0, metadata=metadata, progress=False)
+        writer = DatasetWriter(
+            folder / name,
+            shapes.fields(RGBImageField("raw")),
+            num_workers=0,
+            metadata=metadata,
+            progress=False,
+        )
         writer.from_indexed_dataset(shapes)
     return folder / "train.beton", folder / "val.beton"

@@ -83,7 +83,13 @@ def scene(tmp_path, monkeypatch, shapes_files):
         (*TRAIN, "--data.train=text.beton", "--log.out=new"),
         (*TRAIN, "--data.train=train.beton", "--log.out=new", "--data.val=nowhere"),
         (*TRAIN, "--data.train=train.beton", "--log.out=new", "--data.image=label"),
-        (*TRAIN, "--data.train=train.beton", "--log.out=new", "--data.val=val.beton", "--data.label=image"),
+        (
+            *TRAIN,
+            "--data.train=train.beton",
+            "--log.out=new",
+            "--data.val=val.beton",
+            "--data.label=image",
+        ),
         (*TRAIN, "--data.train=train.beton", "--log.out=new", "--train.device=tpu"),
         (*TRAIN, "--data.train=train.beton", "--log.out=new", f"--train.seed={10**30}"),
         (*TRAIN, "--data.train=train.beton", "--log.out=new", f"--train.threads={10**12}"),
@@ -124,7 +130,12 @@ def test_options__are_printed_when_the_work_begins(run, scene):
 def test_warning__is_one_line(capsys):
     """A warning bears the program's name and no line of code; afterwards warnings look as they did."""
     usual = warnings.formatwarning
-    exit_status("p", lambda argv: sys.stderr.write(warnings.formatwarning("few\n  images", UserWarning, "file.py", 3)) * 0)
+    exit_status(
+        "p",
+        lambda argv: (
+            sys.stderr.write(warnings.formatwarning("few\n  images", UserWarning, "file.py", 3)) * 0
+        ),
+    )
     assert capsys.readouterr().err == "p: warning: few images\n"
     assert warnings.formatwarning is usual
 
@@ -153,7 +164,8 @@ sys.exit(main(["info", sys.argv[1]]))
 
 
 @pytest.mark.parametrize(
-    ("redirection", "status", "message"), [("| true", 141, ""), ("> /dev/full", 2, "No space left on device"), (">&-", 0, "")]
+    ("redirection", "status", "message"),
+    [("| true", 141, ""), ("> /dev/full", 2, "No space left on device"), (">&-", 0, "")],
 )
 def test_output__that_nobody_takes(scene, redirection, status, message):
     """A reader that left, a full disk and a closed output end with a status of their own, in one line or none, also of short output."""
@@ -161,8 +173,12 @@ def test_output__that_nobody_takes(scene, redirection, status, message):
         pytest.skip("this system has no /dev/full")
     command = f'set -o pipefail; "$0" -c "$1" train.beton {redirection}'
     if redirection == "| true":  # which has ended before anything is written
-        command = '"$0" -c "import time; time.sleep(0.5); $1" train.beton | true; exit ${PIPESTATUS[0]}'
-    result = subprocess.run(["bash", "-c", command, sys.executable, PIPE], capture_output=True, text=True, timeout=60)
+        command = (
+            '"$0" -c "import time; time.sleep(0.5); $1" train.beton | true; exit ${PIPESTATUS[0]}'
+        )
+    result = subprocess.run(
+        ["bash", "-c", command, sys.executable, PIPE], capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == status
     assert result.stderr == (f"ffcv-ssl: {message}\n" if message else "")
 

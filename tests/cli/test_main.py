@@ -14,7 +14,9 @@ from ffcv_ssl.errors import SampleError
 
 
 def python(*arguments, **options):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, **options
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
@@ -43,12 +45,19 @@ def test_unknown_command__is_bad_input(run):
     """An unknown command leaves with 2 and a hint in one line."""
     outcome = run("wirte")
     assert outcome.status == 2
-    assert outcome.err == "ffcv-ssl: no command 'wirte'. Commands: " + ", ".join(COMMANDS) + ". Did you mean 'write'?\n"
+    assert (
+        outcome.err
+        == "ffcv-ssl: no command 'wirte'. Commands: "
+        + ", ".join(COMMANDS)
+        + ". Did you mean 'write'?\n"
+    )
 
 
 def test_overview__loads_nothing_heavy():
     """`ffcv-ssl --help` needs neither torch, numba, NumPy nor matplotlib."""
-    program = "import sys; from ffcv_ssl.cli.main import main; main(['--help']); print(*sys.modules)"
+    program = (
+        "import sys; from ffcv_ssl.cli.main import main; main(['--help']); print(*sys.modules)"
+    )
     modules = python("-c", program).stdout.split()
     assert "ffcv_ssl.cli.main" in modules
     assert not {"torch", "numba", "numpy", "matplotlib", "tensorboard", "cv2"} & set(modules)
@@ -57,8 +66,14 @@ def test_overview__loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (SampleError("a.beton: sample 3,\n  field 'image': broken"), "a.beton: sample 3, field 'image': broken"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.beton"), "a.beton: No such file or directory"),
+        (
+            SampleError("a.beton: sample 3,\n  field 'image': broken"),
+            "a.beton: sample 3, field 'image': broken",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "a.beton"),
+            "a.beton: No such file or directory",
+        ),
         (OSError("odd"), "odd"),
     ],
 )

@@ -40,7 +40,13 @@ def odd_folder(tmp_path):
 def test_odd_names__pass_through_every_command(run, tmp_path, odd_folder):
     """They are written, listed, shown and drawn; whatever is printed or listed is one line of valid UTF-8 each."""
     out = os.path.join(tmp_path, os.fsdecode(b"o\xe9.beton"))
-    written = run("write", f"--data.path={odd_folder}", f"--data.out={out}", "--write.workers=0", "--write.on_error=skip")
+    written = run(
+        "write",
+        f"--data.path={odd_folder}",
+        f"--data.out={out}",
+        "--write.workers=0",
+        "--write.on_error=skip",
+    )
     assert written.status == 0
     assert r"o\xe9.beton" in written.out
     with Reader(out) as reader:
@@ -62,7 +68,12 @@ def test_odd_names__pass_through_every_command(run, tmp_path, odd_folder):
 
 def test_odd_names__in_errors(run, tmp_path, odd_folder):
     """A file that is refused is named in one valid line."""
-    outcome = run("write", f"--data.path={odd_folder}", f"--data.out={tmp_path / 'x.beton'}", "--write.workers=0")
+    outcome = run(
+        "write",
+        f"--data.path={odd_folder}",
+        f"--data.out={tmp_path / 'x.beton'}",
+        "--write.workers=0",
+    )
     assert outcome.status == 2
     assert r"caf\xe9/br\xe9k .jpg: not an image" in outcome.err.splitlines()[-1]
 
@@ -74,9 +85,17 @@ def test_class_names__are_those_of_a_utf8_locale(tmp_path):
 
     listed = "日本語".encode().decode("ascii", "surrogateescape")
     metadata = {"class_names": [listed, os.fsdecode(b"caf\xe9")], "source": {"path": f"/{listed}"}}
-    DatasetWriter(tmp_path / "x.beton", {"label": IntField()}, num_workers=0, progress=False, metadata=metadata).from_indexed_dataset(
-        [(0,)]
-    )
+    DatasetWriter(
+        tmp_path / "x.beton",
+        {"label": IntField()},
+        num_workers=0,
+        progress=False,
+        metadata=metadata,
+    ).from_indexed_dataset([(0,)])
     with Reader(tmp_path / "x.beton") as reader:
-        assert reader.class_names == [unicode_name(listed), os.fsdecode(b"caf\xe9")] == ["日本語", "caf\udce9"]
+        assert (
+            reader.class_names
+            == [unicode_name(listed), os.fsdecode(b"caf\xe9")]
+            == ["日本語", "caf\udce9"]
+        )
         assert reader.metadata["source"] == {"path": "/日本語"}

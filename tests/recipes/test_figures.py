@@ -21,7 +21,11 @@ def run_folder(folder, rows, columns=("step", "epoch", "seconds", "knn")):
 def drawn(monkeypatch):
     """Figures, as they were when they were saved."""
     found, savefig = [], Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kwargs: (found.append(self), savefig(self, *args, **kwargs)))
+    monkeypatch.setattr(
+        Figure,
+        "savefig",
+        lambda self, *args, **kwargs: (found.append(self), savefig(self, *args, **kwargs)),
+    )
     return found
 
 
@@ -29,19 +33,33 @@ def test_convergence__draws_accuracy_over_epochs_and_minutes(tmp_path, drawn, ca
     """One line for each run in each panel: percent over epochs at the left, over minutes at the right."""
     fast = run_folder(tmp_path / "fast", [(0, 0, 0, 0.1), (50, 1, 60, 0.5)])
     slow = run_folder(tmp_path / "slow", [(0, 0, 0, 0.1), (50, 2, 600, 0.7)])
-    assert figures.main(["convergence", str(fast), f"Slow one={slow}", f"--out={tmp_path / 'a.png'}"]) == 0
+    assert (
+        figures.main(["convergence", str(fast), f"Slow one={slow}", f"--out={tmp_path / 'a.png'}"])
+        == 0
+    )
     assert (tmp_path / "a.png").read_bytes()[:8] == PNG
     by_epoch, by_minute = drawn[0].axes
     assert [line.get_label() for line in by_epoch.lines] == ["fast", "Slow one"]
-    assert [line.get_xydata().tolist() for line in by_epoch.lines] == [[[0, 10], [1, 50]], [[0, 10], [2, 70]]]
-    assert [line.get_xydata().tolist() for line in by_minute.lines] == [[[0, 10], [1, 50]], [[0, 10], [10, 70]]]
+    assert [line.get_xydata().tolist() for line in by_epoch.lines] == [
+        [[0, 10], [1, 50]],
+        [[0, 10], [2, 70]],
+    ]
+    assert [line.get_xydata().tolist() for line in by_minute.lines] == [
+        [[0, 10], [1, 50]],
+        [[0, 10], [10, 70]],
+    ]
     assert by_epoch.get_ylabel() == "kNN, %"
 
 
 def test_convergence__draws_other_columns_as_they_are(tmp_path, drawn):
     """A score that is no share of samples is not turned into percent."""
-    run = run_folder(tmp_path / "run", [(0, 0, 0, 0.1, 7)], ("step", "epoch", "seconds", "knn", "rankme"))
-    assert figures.main(["convergence", str(run), "--score=rankme", f"--out={tmp_path / 'a.png'}"]) == 0
+    run = run_folder(
+        tmp_path / "run", [(0, 0, 0, 0.1, 7)], ("step", "epoch", "seconds", "knn", "rankme")
+    )
+    assert (
+        figures.main(["convergence", str(run), "--score=rankme", f"--out={tmp_path / 'a.png'}"])
+        == 0
+    )
     assert drawn[0].axes[0].lines[0].get_xydata().tolist() == [[0, 7]]
     assert drawn[0].axes[0].get_ylabel() == "rankme"
 
@@ -51,7 +69,10 @@ def test_convergence__says_what_is_missing(tmp_path, capsys):
     run = run_folder(tmp_path / "run", [(0, 0, 0, 0.1)])
     out = f"--out={tmp_path / 'a.png'}"
     for arguments, message in (
-        ([str(tmp_path)], "no 'knn' in eval.csv. Evaluations are made where data.val and eval.times are given."),
+        (
+            [str(tmp_path)],
+            "no 'knn' in eval.csv. Set data.val and eval.times to evaluate during training.",
+        ),
         ([str(run), "--score=mlp"], "no 'mlp' in eval.csv. It has step, epoch, seconds, knn."),
         ([str(run), f"run={run}"], "two runs are called run"),
     ):

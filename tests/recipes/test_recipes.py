@@ -14,7 +14,15 @@ import yaml
 
 from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.fields import IntField, RGBImageField
-from ffcv_ssl.recipes import barlow_twins, byol, emp_ssl, simclr, simclr_instance, supervised, vicreg
+from ffcv_ssl.recipes import (
+    barlow_twins,
+    byol,
+    emp_ssl,
+    simclr,
+    simclr_instance,
+    supervised,
+    vicreg,
+)
 from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.ssl import Method
 from ffcv_ssl.train import load_checkpoint
@@ -22,10 +30,19 @@ from ffcv_ssl.writer import DatasetWriter
 from tests.reference.torchrun import torchrun
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-PROGRAMS = {module.RECIPE.name: module for module in (simclr, emp_ssl, barlow_twins, vicreg, byol, simclr_instance, supervised)}
+PROGRAMS = {
+    module.RECIPE.name: module
+    for module in (simclr, emp_ssl, barlow_twins, vicreg, byol, simclr_instance, supervised)
+}
 SMALL_HEAD = ["--loss.hidden=16", "--loss.out=8"]
 SMALL = {
-    "emp_ssl": ["--view.num_views=3", "--view.patch=8", "--view.image_size=16", "--bag.patches=4", *SMALL_HEAD],
+    "emp_ssl": [
+        "--view.num_views=3",
+        "--view.patch=8",
+        "--view.image_size=16",
+        "--bag.patches=4",
+        *SMALL_HEAD,
+    ],
     "simclr_instance": ["--view.num_views=3", *SMALL_HEAD],
     "supervised": ["--loss.classes=4"],
 }
@@ -47,9 +64,15 @@ class Stripes:
         label = index % 4
         along = np.arange(16)[:, None] if label % 2 else np.arange(16)[None, :]
         phase = generator.integers(0, 8)
-        bright = ((along + phase) // (2 if label < 2 else 4) % 2).astype(np.float32) * np.ones((16, 16), np.float32)
+        bright = ((along + phase) // (2 if label < 2 else 4) % 2).astype(np.float32) * np.ones(
+            (16, 16), np.float32
+        )
         colors = generator.uniform(0, 255, (2, 3))
-        image = bright[..., None] * colors[0] + (1 - bright[..., None]) * colors[1] + generator.normal(0, 10, (16, 16, 3))
+        image = (
+            bright[..., None] * colors[0]
+            + (1 - bright[..., None]) * colors[1]
+            + generator.normal(0, 10, (16, 16, 3))
+        )
         return image.clip(0, 255).astype(np.uint8), label
 
 
@@ -59,14 +82,31 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stripes")
     fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
     for name, num_samples, seed in (("train", 96, 0), ("val", 40, 1)):
-        DatasetWriter(folder / f"{name}.beton", fields, num_workers=1, progress=False).from_indexed_dataset(Stripes(num_samples, seed))
+        DatasetWriter(
+            folder / f"{name}.beton", fields, num_workers=1, progress=False
+        ).from_indexed_dataset(Stripes(num_samples, seed))
     return [f"--data.train={folder / 'train.beton'}", f"--data.val={folder / 'val.beton'}"]
 
 
 def arguments(name, files, out, *more):
-    small = ["--train.batch_size=16", "--train.epochs=2", "--train.device=cpu", "--train.threads=1", "--data.workers=0", "--log.every=1"]
+    small = [
+        "--train.batch_size=16",
+        "--train.epochs=2",
+        "--train.device=cpu",
+        "--train.threads=1",
+        "--data.workers=0",
+        "--log.every=1",
+    ]
     small += ["--view.size=16", "--model.width=4", *SMALL.get(name, SMALL_HEAD)]
-    return ["--config-file", str(RECIPES / f"{name}_cpu.yaml"), *files, *small, "--log.progress=0", f"--log.out={out}", *more]
+    return [
+        "--config-file",
+        str(RECIPES / f"{name}_cpu.yaml"),
+        *files,
+        *small,
+        "--log.progress=0",
+        f"--log.out={out}",
+        *more,
+    ]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -88,7 +128,9 @@ def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, 
     last = read_rows(out / "eval.csv")[-1]
     assert set(last) == {"step", "epoch", "seconds", "evaluation_seconds", "knn", "rankme"} | probes
     assert all(last[score] == result["scores"][score] for score in {"knn", "rankme"} | probes)
-    assert {f"{probe}_{value}" for probe in probes for value in ("loss", "accuracy")} < set(read_rows(out / "train.csv")[-1])
+    assert {f"{probe}_{value}" for probe in probes for value in ("loss", "accuracy")} < set(
+        read_rows(out / "train.csv")[-1]
+    )
     assert len(read_rows(out / "train.csv")) == 12
     assert result["view_epochs"] == 2 * result["views"] / result["images"]
     assert 0 < last["evaluation_seconds"] == result["evaluation_seconds"]
@@ -105,7 +147,12 @@ def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, 
 def test_recipe__resumes_with_the_real_loader(name, files, tmp_path):
     """Stopped by SIGTERM within an epoch, the continued run has the unbroken run's losses and scores, bit for bit, probes included."""
     main = PROGRAMS[name].main
-    more = ["--eval.linear_epochs=1", "--log.tensorboard=0", *PROBES, *(["--bag.patches=0"] if name == "emp_ssl" else [])]
+    more = [
+        "--eval.linear_epochs=1",
+        "--log.tensorboard=0",
+        *PROBES,
+        *(["--bag.patches=0"] if name == "emp_ssl" else []),
+    ]
     assert main(arguments(name, files, tmp_path / "unbroken", *more)) == 0
     calls, call = [], Method.__call__
 
@@ -122,7 +169,11 @@ def test_recipe__resumes_with_the_real_loader(name, files, tmp_path):
     assert main(arguments(name, files, tmp_path / "broken", *more, "--train.resume=1")) == 0
     rows, scores = [], []
     for run in (tmp_path / "unbroken", tmp_path / "broken"):
-        columns = [column for column in read_rows(run / "train.csv")[0] if column == "loss" or column.startswith("online")]
+        columns = [
+            column
+            for column in read_rows(run / "train.csv")[0]
+            if column == "loss" or column.startswith("online")
+        ]
         rows.append([[row[column] for column in columns] for row in read_rows(run / "train.csv")])
         scores.append(json.loads((run / "result.json").read_text())["scores"])
     assert len(rows[0]) == 12
@@ -146,8 +197,17 @@ def test_recipe__resumes_with_the_real_loader(name, files, tmp_path):
 def test_recipe__trains_on_a_gpu(name, options, files, tmp_path):
     """Every method trains and evaluates on a GPU, however the views get there and the network is run."""
     out = tmp_path / "run"
-    given = [argument for argument in arguments(name, files, out, *options) if argument != "--train.device=cpu"]
-    assert PROGRAMS[name].main([*given, "--train.device=cuda", "--eval.times=2", "--log.tensorboard=0"]) == 0
+    given = [
+        argument
+        for argument in arguments(name, files, out, *options)
+        if argument != "--train.device=cpu"
+    ]
+    assert (
+        PROGRAMS[name].main(
+            [*given, "--train.device=cuda", "--eval.times=2", "--log.tensorboard=0"]
+        )
+        == 0
+    )
     assert all(np.isfinite(row["loss"]) for row in read_rows(out / "train.csv"))
     assert len(read_rows(out / "train.csv")) == 12
 
@@ -165,7 +225,10 @@ def test_recipe__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("option", "problem"), [("view.patch=12.5", "whole number of pixels"), ("view.num_views=1", "at least 2")])
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [("view.patch=12.5", "whole number of pixels"), ("view.num_views=1", "at least 2")],
+)
 def test_emp_ssl__refuses_views_that_it_cannot_train_on(files, tmp_path, capsys, option, problem):
     """Half pixels and single patches end with status 2 before anything is trained."""
     assert emp_ssl.main(arguments("emp_ssl", files, tmp_path / "run", f"--{option}")) == 2
@@ -175,7 +238,12 @@ def test_emp_ssl__refuses_views_that_it_cannot_train_on(files, tmp_path, capsys,
 def test_recipe__trains_in_two_processes(files, tmp_path):
     """Under torchrun both processes take half of each batch; one result says so, and the folder is that of one run."""
     out = tmp_path / "run"
-    more = ["--train.precision=float32", "--eval.times=2", "--log.tensorboard=0", "--eval.linear_epochs=1"]
+    more = [
+        "--train.precision=float32",
+        "--eval.times=2",
+        "--log.tensorboard=0",
+        "--eval.linear_epochs=1",
+    ]
     done = torchrun("ffcv_ssl.recipes.simclr", *arguments("simclr", files, out, *more))
     assert done.returncode == 0, done.stderr
     result = json.loads((out / "result.json").read_text())
@@ -188,7 +256,11 @@ def test_recipe__trains_in_two_processes(files, tmp_path):
 def test_recipe__ctrl_c_ends_with_130_and_a_checkpoint(files, tmp_path):
     """`python recipes/simclr.py`, as a process of its own, stops on SIGINT with status 130, one line and a checkpoint that loads."""
     out = tmp_path / "run"
-    command = [sys.executable, str(RECIPES / "simclr.py"), *arguments("simclr", files, out, "--train.epochs=100000", "--log.tensorboard=0")]
+    command = [
+        sys.executable,
+        str(RECIPES / "simclr.py"),
+        *arguments("simclr", files, out, "--train.epochs=100000", "--log.tensorboard=0"),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and len(read_rows(out / "train.csv")) < 3:
@@ -204,15 +276,25 @@ def test_recipe__ctrl_c_ends_with_130_and_a_checkpoint(files, tmp_path):
 def test_yaml__is_accepted_by_its_program(path):
     """Each YAML file parses under the method it names."""
     name = yaml.safe_load(path.read_text())["method"]
-    configs = parse(name, PROGRAMS[name].RECIPE.sections, ["--config-file", str(path), "--data.train=train.beton", "--log.out=elsewhere"])
+    configs = parse(
+        name,
+        PROGRAMS[name].RECIPE.sections,
+        ["--config-file", str(path), "--data.train=train.beton", "--log.out=elsewhere"],
+    )
     assert configs["log"].out == "elsewhere"
 
 
-@pytest.mark.parametrize("path", [path for path in sorted(RECIPES.glob("*.yaml")) if "demo" not in path.stem], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(RECIPES.glob("*.yaml")) if "demo" not in path.stem],
+    ids=lambda path: path.stem,
+)
 def test_yaml__opens_with_its_command(path):
     """The first line is the command that uses the file, and the run goes to a folder of its own name."""
     content = yaml.safe_load(path.read_text())
-    command = f"# python recipes/{content['method']}.py --config-file recipes/{path.name} --data.train=train.beton --data.val=val.beton"
+    command = (
+        f"# ffcv-ssl train --config-file={path.stem} --data.train=train.beton --data.val=val.beton"
+    )
     assert path.read_text().splitlines()[0] == command
     assert content["log"]["out"] == f"runs/{path.stem}"
 

@@ -18,7 +18,9 @@ def drawn(num_samples, seed=0, size=32):
 
 def knn_accuracy(train, train_labels, test, test_labels, k=20):
     """Share of test rows whose k nearest training rows, by cosine, vote for their class."""
-    train, test = (features / np.linalg.norm(features, axis=1, keepdims=True) for features in (train, test))
+    train, test = (
+        features / np.linalg.norm(features, axis=1, keepdims=True) for features in (train, test)
+    )
     nearest = np.argsort(-(test @ train.T), axis=1)[:, :k]
     votes = (train_labels[nearest][..., None] == np.arange(len(CLASSES))).sum(axis=1)
     return (votes.argmax(axis=1) == test_labels).mean()
@@ -68,7 +70,9 @@ def test_shapes__indices_outside_are_errors():
 def test_shapes__every_class_draws_the_same_nuisance():
     """From equal generators two classes get equal backgrounds, and leave the generators in equal states."""
     generators = [np.random.default_rng(5) for _ in CLASSES]
-    images = [draw(rng, *parts, 32) for rng, parts in zip(generators, CLASSES.values(), strict=True)]
+    images = [
+        draw(rng, *parts, 32) for rng, parts in zip(generators, CLASSES.values(), strict=True)
+    ]
     assert len({rng.uniform() for rng in generators}) == 1
     common = np.all([(image == images[0]).all(axis=2) for image in images], axis=0)
     assert 0.2 < common.mean() < 0.8  # the background; the shapes differ
@@ -109,7 +113,10 @@ def test_shapes__raw_pixels_say_little(sets):
     assert linear_accuracy(pixels[0], train_labels, pixels[1], test_labels) < 0.25
 
 
-@pytest.mark.parametrize(("arguments", "problem"), [((0,), "num_samples"), ((3, -1), "seed"), ((3, 2**64), "seed"), ((3, 0, 4), "size")])
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [((0,), "num_samples"), ((3, -1), "seed"), ((3, 2**64), "seed"), ((3, 0, 4), "size")],
+)
 def test_shapes__arguments_out_of_range_are_errors(arguments, problem):
     """Each argument is checked when the set is made."""
     with pytest.raises(SourceError, match=problem):

@@ -17,8 +17,9 @@ import yaml
 from ffcv_ssl.errors import ConfigError, TrainingStopped
 from ffcv_ssl.fields import IntField, RGBImageField
 from ffcv_ssl.recipes import sweep
+from ffcv_ssl.recipes.cells import make_cells
 from ffcv_ssl.recipes.report import is_accuracy, pareto_frontier, summary, title_of
-from ffcv_ssl.recipes.study import STUDIES, make_cells, read_study, study_names
+from ffcv_ssl.recipes.study import STUDIES, read_study, study_names
 from ffcv_ssl.runs.record import read_rows
 from ffcv_ssl.writer import DatasetWriter
 
@@ -55,7 +56,9 @@ class Squares:
 
     def __getitem__(self, index):
         generator = np.random.default_rng(index)
-        return (generator.integers(0, 120, (16, 16, 3)) + 130 * (index % 2)).astype(np.uint8), index % 2
+        return (generator.integers(0, 120, (16, 16, 3)) + 130 * (index % 2)).astype(
+            np.uint8
+        ), index % 2
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,9 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("squares")
     fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
     for name, num_samples in (("train", 96), ("val", 40)):
-        DatasetWriter(folder / f"{name}.beton", fields, num_workers=1, progress=False).from_indexed_dataset(Squares(num_samples))
+        DatasetWriter(
+            folder / f"{name}.beton", fields, num_workers=1, progress=False
+        ).from_indexed_dataset(Squares(num_samples))
     return {"data.train": str(folder / "train.beton"), "data.val": str(folder / "val.beton")}
 
 
@@ -98,7 +103,13 @@ class FakeTraining:
             (cell.folder / "log.txt").write_text("starting\nsimclr: the loss is not finite.\n\n")
             return 1
         value = cell.config["loss"]["temperature"] + cell.seed / 10
-        numbers = {"seconds": 60.0 * value, "images_per_s": 5.0, "views": 10, "epochs": 1.0, "device": "cpu"}
+        numbers = {
+            "seconds": 60.0 * value,
+            "images_per_s": 5.0,
+            "views": 10,
+            "epochs": 1.0,
+            "device": "cpu",
+        }
         result = {"scores": dict.fromkeys(self.scores, value), **numbers, "config": cell.config}
         (cell.folder / "result.json").write_text(json.dumps(result))
         return 0
@@ -106,12 +117,27 @@ class FakeTraining:
 
 def test_cells__are_every_combination_of_places_and_seeds(tmp_path):
     """The grid's product, the recipe's settings under the study's under the place's under the command line's."""
-    grid = {"loss.temperature": [0.1, "2e-1"], "colour": {"grey": {"view.gray": 1.0, "optim.lr": 0.3}, "as it is": None}}
+    grid = {
+        "loss.temperature": [0.1, "2e-1"],
+        "colour": {"grey": {"view.gray": 1.0, "optim.lr": 0.3}, "as it is": None},
+    }
     study = study_of(tmp_path, grid=grid, set={"train.epochs": 7, "optim.lr": 0.1})
     cells = cells_of(study, tmp_path / "out", **{"train.batch_size": "64", "train.epochs": "9"})
-    found = [(cell.config["loss"]["temperature"], cell.config["view"]["gray"], cell.config["optim"]["lr"], cell.seed) for cell in cells]
-    assert found == [(t, *rest, seed) for t in (0.1, 0.2) for rest in ((1.0, 0.3), (0.2, 0.1)) for seed in (0, 1)]
-    assert {(cell.config["train"]["epochs"], cell.config["train"]["batch_size"]) for cell in cells} == {(9, 64)}
+    found = [
+        (
+            cell.config["loss"]["temperature"],
+            cell.config["view"]["gray"],
+            cell.config["optim"]["lr"],
+            cell.seed,
+        )
+        for cell in cells
+    ]
+    assert found == [
+        (t, *rest, seed) for t in (0.1, 0.2) for rest in ((1.0, 0.3), (0.2, 0.1)) for seed in (0, 1)
+    ]
+    assert {
+        (cell.config["train"]["epochs"], cell.config["train"]["batch_size"]) for cell in cells
+    } == {(9, 64)}
     assert len({cell.folder for cell in cells}) == 8
     assert [cell.folder for cell in cells] == [Path(cell.config["log"]["out"]) for cell in cells]
     assert cells[0].name == "temperature 0.1, colour grey, seed 0"
@@ -119,8 +145,12 @@ def test_cells__are_every_combination_of_places_and_seeds(tmp_path):
 
 def test_cells__seed_of_the_command_line_replaces_the_studys(tmp_path):
     """--train.seed=5 leaves one cell per point, with that seed; 5,7 two."""
-    assert [cell.seed for cell in cells_of(study_of(tmp_path), tmp_path, **{"train.seed": "5"})] == [5, 5]
-    assert [cell.seed for cell in cells_of(study_of(tmp_path), tmp_path, **{"train.seed": "5,7"})] == [5, 7, 5, 7]
+    assert [
+        cell.seed for cell in cells_of(study_of(tmp_path), tmp_path, **{"train.seed": "5"})
+    ] == [5, 5]
+    assert [
+        cell.seed for cell in cells_of(study_of(tmp_path), tmp_path, **{"train.seed": "5,7"})
+    ] == [5, 7, 5, 7]
 
 
 def test_cells__variants_bring_their_own_recipe(tmp_path):
@@ -131,7 +161,10 @@ def test_cells__variants_bring_their_own_recipe(tmp_path):
     assert few.config["loss"]["temperature"] == 0.5
     assert patches.config["view"]["num_views"] == 20
     small = make_cells(study, tmp_path, "{method}_cpu", {"data.train": "train.beton"})
-    assert [Path(cell.arguments[0]).name for cell in small] == ["simclr_cpu.yaml", "emp_ssl_cpu.yaml"]
+    assert [Path(cell.arguments[0]).name for cell in small] == [
+        "simclr_cpu.yaml",
+        "emp_ssl_cpu.yaml",
+    ]
     with pytest.raises(ConfigError, match=r"write --sweep\.base=\{method\}_cpu"):
         make_cells(study, tmp_path, "simclr_cpu", {"data.train": "train.beton"})
 
@@ -142,14 +175,17 @@ def test_cells__variants_bring_their_own_recipe(tmp_path):
         ({"ys": "scores.knn"}, "no 'ys'.*Did you mean 'y'"),
         ({"y": None}, "no 'y'"),
         ({"base": None}, "no 'base'"),
-        ({"x": "loss.out"}, "'loss.out' is no axis"),
+        ({"x": "loss.out"}, "no axis 'loss.out'"),
         ({"lines": "loss.temperature"}, "x and lines at once"),
         ({"seeds": [0, 0]}, "different whole numbers"),
         ({"scale": "sqrt"}, "wanted log or linear"),
         ({"grid": {"loss.temperature": [0.1, 0.1]}}, "given twice"),
         ({"grid": {"loss.temperature": 0.1}}, "wanted a list"),
         ({"grid": {"temperature": [0.1]}, "x": "temperature"}, "section.field"),
-        ({"grid": {"kind": {"a": {"temperature": 1}}}, "x": "kind"}, "'temperature' is no option"),
+        (
+            {"grid": {"kind": {"a": {"temperature": 1}}}, "x": "kind"},
+            "'temperature' is not an option",
+        ),
         ({"grid": {"kind": {"a": {}}}, "x": "kind", "scale": "log"}, "log scale needs numbers"),
     ],
 )
@@ -165,7 +201,11 @@ def test_read_study__refuses_what_it_does_not_understand(tmp_path, changes, mess
         ({"base": "simclr_cup"}, {}, "no such recipe.*Did you mean 'simclr_cpu'"),
         ({"set": {"loss.temprature": 1}}, {}, "temperature 0.1: unknown option --loss.temprature"),
         ({}, {"loss.temperature": "1"}, "varies it on its axis"),
-        ({"grid": {"view.num_views": [2, 0]}, "x": "view.num_views"}, {}, "num_views must be at least 1"),
+        (
+            {"grid": {"view.num_views": [2, 0]}, "x": "view.num_views"},
+            {},
+            "num_views must be at least 1",
+        ),
         ({"grid": {"kind": {"a b": {}, "a-b": {}, "ab": {}}}, "x": "kind"}, {}, "share the folder"),
     ],
 )
@@ -184,11 +224,30 @@ def test_read_study__unknown_names_list_the_known():
 def test_run__writes_rows_table_and_picture(tmp_path):
     """The CSV has a row per run with all digits, the table mean and sample deviation over seeds, the picture is a PNG."""
     study = study_of(tmp_path)
-    assert sweep.run(study, cells_of(study, tmp_path), tmp_path, FakeTraining(scores=("knn", "rankme"))) == {}
+    assert (
+        sweep.run(
+            study, cells_of(study, tmp_path), tmp_path, FakeTraining(scores=("knn", "rankme"))
+        )
+        == {}
+    )
     rows = rows_of(tmp_path)
-    assert rows[0] == ["loss.temperature", "seed", "knn", "rankme", "seconds", "images_per_s", "views", "epochs", "device"]
+    assert rows[0] == [
+        "loss.temperature",
+        "seed",
+        "knn",
+        "rankme",
+        "seconds",
+        "images_per_s",
+        "views",
+        "epochs",
+        "device",
+    ]
     assert rows[1] == ["0.1", "0", "0.1", "0.1", "6.0", "5.0", "10", "1.0", "cpu"]
-    assert [row[:3] for row in rows[2:]] == [["0.1", "1", "0.2"], ["0.5", "0", "0.5"], ["0.5", "1", "0.6"]]
+    assert [row[:3] for row in rows[2:]] == [
+        ["0.1", "1", "0.2"],
+        ["0.5", "0", "0.5"],
+        ["0.5", "1", "0.6"],
+    ]
     table = (tmp_path / "table.md").read_text()
     deviation = np.std([10, 20], ddof=1)
     assert f"| 0.1 | 2 | 15.00 ± {deviation:.2f} | 9.0 ± {np.std([6, 12], ddof=1):.1f} |" in table
@@ -204,7 +263,12 @@ def test_run__skips_what_is_finished(tmp_path):
     assert len(training.trained) == 4
     before = (tmp_path / "cells.csv").read_bytes()
     (tmp_path / "figure.png").unlink()
-    sweep.run(study, cells_of(study, tmp_path, **{"train.threads": "1", "log.every": "3"}), tmp_path, training)
+    sweep.run(
+        study,
+        cells_of(study, tmp_path, **{"train.threads": "1", "log.every": "3"}),
+        tmp_path,
+        training,
+    )
     assert len(training.trained) == 4
     assert (tmp_path / "cells.csv").read_bytes() == before
     assert (tmp_path / "figure.png").exists()
@@ -218,7 +282,9 @@ def test_run__refuses_cells_of_another_configuration(tmp_path):
     study = study_of(tmp_path)
     sweep.run(study, cells_of(study, tmp_path), tmp_path, FakeTraining())
     training = FakeTraining()
-    failures = sweep.run(study, cells_of(study, tmp_path, **{"optim.lr": "0.7"}), tmp_path, training)
+    failures = sweep.run(
+        study, cells_of(study, tmp_path, **{"optim.lr": "0.7"}), tmp_path, training
+    )
     assert training.trained == []
     assert len(failures) == 4
     assert "optim.lr=0.2, not 0.7" in failures["temperature 0.1, seed 0"]
@@ -240,7 +306,10 @@ def test_run__names_a_score_that_was_not_measured(tmp_path):
     """A cell whose result lacks what the study draws is a failure that says what there is, but keeps its row."""
     study = study_of(tmp_path, y=["scores.knn", "scores.mlp"])
     failures = sweep.run(study, cells_of(study, tmp_path), tmp_path, FakeTraining())
-    assert failures["temperature 0.1, seed 0"] == "its result.json has no scores.mlp. It has the scores knn."
+    assert (
+        failures["temperature 0.1, seed 0"]
+        == "its result.json has no scores.mlp. It has the scores knn."
+    )
     assert len(rows_of(tmp_path)) == 5
 
 
@@ -266,9 +335,25 @@ def test_run__a_stop_request_leaves_after_the_running_cell(tmp_path):
     "changes",
     [
         {"scale": "log", "frontier": True},
-        {"grid": {"kind": {"plain": {}, "grey": {"view.gray": 1.0}}, "loss.temperature": [0.1, 0.5]}, "lines": "kind"},
-        {"grid": {"kind": {"plain": {}, "grey": {"view.gray": 1.0}}, "loss.temperature": [0.1, 0.5]}, "x": "kind", "frontier": True},
-        {"grid": {"optim.lr": [0.1, 0.2], "loss.temperature": [0.1, 0.5]}, "y": ["scores.knn", "seconds"]},
+        {
+            "grid": {
+                "kind": {"plain": {}, "grey": {"view.gray": 1.0}},
+                "loss.temperature": [0.1, 0.5],
+            },
+            "lines": "kind",
+        },
+        {
+            "grid": {
+                "kind": {"plain": {}, "grey": {"view.gray": 1.0}},
+                "loss.temperature": [0.1, 0.5],
+            },
+            "x": "kind",
+            "frontier": True,
+        },
+        {
+            "grid": {"optim.lr": [0.1, 0.2], "loss.temperature": [0.1, 0.5]},
+            "y": ["scores.knn", "seconds"],
+        },
     ],
     ids=["frontier", "lines", "names", "panels"],
 )
@@ -322,7 +407,9 @@ def test_titles__percent_for_accuracies_alone(key, title):
 
 def test_split_arguments__parts_the_sweeps_own_from_the_cells():
     """The study, by place or --config-file, and --sweep options; all else goes to every cell."""
-    own, overrides = sweep.split_arguments(["--data.train=a=b", "-C", "s.yaml", "--sweep.out=o", "--train.epochs=1"])
+    own, overrides = sweep.split_arguments(
+        ["--data.train=a=b", "-C", "s.yaml", "--sweep.out=o", "--train.epochs=1"]
+    )
     assert own == ["s.yaml", "--sweep.out=o"]
     assert overrides == {"data.train": "a=b", "train.epochs": "1"}
     assert sweep.split_arguments(["--config-file=s.yaml"]) == (["s.yaml"], {})
@@ -333,14 +420,20 @@ def test_split_arguments__parts_the_sweeps_own_from_the_cells():
 
 def arguments(folder, files, **more):
     settings = {**SMALL, **files, "sweep.out": folder / "out", **more}
-    return [str(folder / "study.yaml"), *(f"--{option}={value}" for option, value in settings.items())]
+    return [
+        str(folder / "study.yaml"),
+        *(f"--{option}={value}" for option, value in settings.items()),
+    ]
 
 
 def test_sweep__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
     """A missing data file, an unknown option and an unknown study end with status 2 before anything is trained."""
     study_of(tmp_path)
     for given, message in (
-        (arguments(tmp_path, files, **{"data.val": "nowhere.beton"}), "nowhere.beton: no such file"),
+        (
+            arguments(tmp_path, files, **{"data.val": "nowhere.beton"}),
+            "nowhere.beton: no such file",
+        ),
         (arguments(tmp_path, files, **{"data.val": ""}), "give --data.val=…"),
         (arguments(tmp_path, files, **{"train.epoch": 1}), "Did you mean '--train.epochs'"),
         (["probe"], "Did you mean 'probes'"),
@@ -355,7 +448,9 @@ def test_sweep__examines_the_files_before_the_first_cell(files, tmp_path, capsys
     study_of(tmp_path)
     fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
     samples = [(image, 7 + label) for image, label in map(Squares(8).__getitem__, range(8))]
-    DatasetWriter(tmp_path / "other.beton", fields, num_workers=0, progress=False).from_indexed_dataset(samples)
+    DatasetWriter(
+        tmp_path / "other.beton", fields, num_workers=0, progress=False
+    ).from_indexed_dataset(samples)
     assert sweep.main(arguments(tmp_path, files, **{"data.val": tmp_path / "other.beton"})) == 2
     assert "no image of any class in" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
@@ -366,7 +461,17 @@ def test_sweep__examines_the_files_before_the_first_cell(files, tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1", "[" * 5000, "7", "[]", '{"scores": 1}', '{"scores": {}, "config": []}', '{"config": {"train": 3}}']
+    "text",
+    [
+        "",
+        "[1",
+        "[" * 5000,
+        "7",
+        "[]",
+        '{"scores": 1}',
+        '{"scores": {}, "config": []}',
+        '{"config": {"train": 3}}',
+    ],
 )
 def test_sweep__a_torn_result_is_trained_again(tmp_path, text):
     """A result.json that no run wrote counts as none: the cell is trained."""
@@ -397,7 +502,9 @@ def test_sweep__trains_for_real(files, tmp_path, capsys):
     wanted = "failed: batch too much, seed 0: status 2: simclr: train.batch_size: the training file has fewer than 97 images"
     assert wanted in capsys.readouterr().err
     ((place, seed, knn),) = [row[:3] for row in rows_of(tmp_path / "out")[1:]]
-    result = json.loads((tmp_path / "out" / "cells" / "batch=small,seed=0" / "result.json").read_text())
+    result = json.loads(
+        (tmp_path / "out" / "cells" / "batch=small,seed=0" / "result.json").read_text()
+    )
     assert (place, seed, float(knn)) == ("small", "0", result["scores"]["knn"])
     assert result["steps"] == 3
     study_of(tmp_path, grid={"batch": {"small": places["small"]}}, x="batch", seeds=[0])
@@ -405,10 +512,22 @@ def test_sweep__trains_for_real(files, tmp_path, capsys):
     assert "[1/1] batch small, seed 0: finished before" in capsys.readouterr().out
 
 
-def test_sweep__ctrl_c_stops_the_cell_politely_and_the_same_command_resumes_it(files, tmp_path, capsys):
+def test_sweep__ctrl_c_stops_the_cell_politely_and_the_same_command_resumes_it(
+    files, tmp_path, capsys
+):
     """SIGINT ends the sweep with 130, the cell with a checkpoint; the next sweep trains the remaining steps, each once."""
-    study_of(tmp_path, grid={"loss.temperature": [0.5]}, seeds=[0], set={"train.epochs": EPOCHS, "train.batch_size": 32})
-    command = [sys.executable, "-m", "ffcv_ssl.recipes.sweep", *arguments(tmp_path, files, **{"log.every": 1})]
+    study_of(
+        tmp_path,
+        grid={"loss.temperature": [0.5]},
+        seeds=[0],
+        set={"train.epochs": EPOCHS, "train.batch_size": 32},
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "ffcv_ssl.recipes.sweep",
+        *arguments(tmp_path, files, **{"log.every": 1}),
+    ]
     cell = tmp_path / "out" / "cells" / "temperature=0.5,seed=0"
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
@@ -432,27 +551,34 @@ def test_study__every_cell_is_accepted_by_its_program(name, tmp_path):
     """Each study's cells parse with its own recipes, and with the ones for CPUs that its comment names."""
     study = read_study(name)
     head = comments_of(name)
-    bases = [word.partition("=")[2] for word in " ".join(head).split() if word.startswith("--sweep.base=")]
+    bases = [
+        word.partition("=")[2]
+        for word in " ".join(head).split()
+        if word.startswith("--sweep.base=")
+    ]
     for chosen in ("", *bases):
-        cells = make_cells(study, tmp_path, chosen, {"data.train": "train.beton", "data.val": "val.beton"})
+        cells = make_cells(
+            study, tmp_path, chosen, {"data.train": "train.beton", "data.val": "val.beton"}
+        )
         assert len(cells) == len(study.points()) * len(study.seeds)
 
 
 @pytest.mark.parametrize("name", study_names())
 def test_study__opens_with_its_command_and_its_cost(name):
-    """The first line is the command; then come what it redoes, what it costs with the right number of runs, and what it found."""
-    command = f"# python recipes/sweep.py --config-file=recipes/studies/{name}.yaml --data.train=train.beton --data.val=val.beton"
+    """The first line is the command; then come the source, the cost with the right number of runs, the result and the CPU recipe."""
     head, study = comments_of(name), read_study(name)
-    assert head[0] == command
-    assert head[1].startswith("# redoes: ")
-    assert f"({len(study.points()) * len(study.seeds)} runs" in head[2]
-    assert "cost: " in head[2]
-    assert "result: " in head[2]
-    assert name.endswith("_cpu") or head[3].startswith("# on a CPU: --sweep.base=")
+    assert head[0] == f"# ffcv-ssl sweep {name} --data.train=train.beton --data.val=val.beton"
+    assert head[1].startswith("# reproduces: ")
+    _, cost = "".join(line.removeprefix("#") for line in head).split(" cost: ")
+    cost, result = cost.split("; result: ")
+    assert f"({len(study.points()) * len(study.seeds)} runs" in cost
+    assert name.endswith("_cpu") or " on a CPU: --sweep.base=" in result
 
 
 def comments_of(name):
-    return [line for line in (STUDIES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    return [
+        line for line in (STUDIES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")
+    ]
 
 
 def test_study__emp_batch_rescales_the_invariance_with_the_coding_rate():
@@ -464,7 +590,9 @@ def test_study__emp_batch_rescales_the_invariance_with_the_coding_rate():
 
     for batch_size, settings in read_study("emp_batch").axes["batch size"].items():
         assert settings["train.batch_size"] == batch_size
-        assert settings["loss.invariance"] == pytest.approx(200 * rate(batch_size) / rate(100), abs=0.05)
+        assert settings["loss.invariance"] == pytest.approx(
+            200 * rate(batch_size) / rate(100), abs=0.05
+        )
 
 
 def test_studies__stand_in_the_index_and_among_the_papers():

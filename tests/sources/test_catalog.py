@@ -56,7 +56,9 @@ def test_open_source__gives_indexable_picklable_samples(name, tmp_path):
     assert list(fields) == (["image"] if name == "flat" else ["image", "label"])
     copy = pickle.loads(pickle.dumps(source))
     for sample, again in ((source[index], copy[index]) for index in range(len(source))):
-        encoded = [field.encode(value, 0) for field, value in zip(fields.values(), sample, strict=True)]
+        encoded = [
+            field.encode(value, 0) for field, value in zip(fields.values(), sample, strict=True)
+        ]
         assert encoded[0].record == (1, 32, 32)
         np.testing.assert_array_equal(np.asarray(again[0]), np.asarray(sample[0]))
         assert again[1:] == sample[1:]
@@ -70,7 +72,14 @@ def test_open_source__selects_classes_and_fraction(name, tmp_path):
     """A class list and a fraction work alike for every source with labels."""
     (tmp_path / "classes.txt").write_text("cat\nant\n")
     path = MAKERS[name](tmp_path)
-    config = SourceConfig(source=name, path=str(path), split="train", classes=str(tmp_path / "classes.txt"), fraction=0.5, seed=3)
+    config = SourceConfig(
+        source=name,
+        path=str(path),
+        split="train",
+        classes=str(tmp_path / "classes.txt"),
+        fraction=0.5,
+        seed=3,
+    )
     source = open_source(config)
     labels = [label for _, label in (source[index] for index in range(len(source)))]
     assert source.class_names == ["cat", "ant"]
@@ -106,7 +115,13 @@ def test_open_source__refuses_class_lists_without_classes(tmp_path):
     """A flat folder has no classes to choose from."""
     (tmp_path / "classes.txt").write_text("ant\n")
     with pytest.raises(SourceError, match="class names"):
-        open_source(SourceConfig(source="flat", path=str(make_folder(tmp_path)), classes=str(tmp_path / "classes.txt")))
+        open_source(
+            SourceConfig(
+                source="flat",
+                path=str(make_folder(tmp_path)),
+                classes=str(tmp_path / "classes.txt"),
+            )
+        )
 
 
 def test_open_source__refuses_empty_datasets(tmp_path):
@@ -159,10 +174,16 @@ class Dataset:
 PAIRS = list(zip(IMAGES, LABELS, strict=True))
 
 
-@pytest.mark.parametrize("attributes", [{}, {"targets": LABELS.tolist()}, {"targets": LABELS}], ids=["read", "list", "array"])
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"targets": LABELS.tolist()}, {"targets": LABELS}],
+    ids=["read", "list", "array"],
+)
 def test_indexed__selects_from_any_dataset(attributes):
     """Labels come from `targets` or from the samples; classes and fraction are those of the named sources."""
-    source = indexed(Dataset(PAIRS, classes=NAMES, **attributes), classes=["cat", "bee"], fraction=0.5, seed=1)
+    source = indexed(
+        Dataset(PAIRS, classes=NAMES, **attributes), classes=["cat", "bee"], fraction=0.5, seed=1
+    )
     assert source.class_names == ["cat", "bee"]
     assert len(source) == 4
     for image, label in (source[index] for index in range(4)):
@@ -171,7 +192,9 @@ def test_indexed__selects_from_any_dataset(attributes):
     assert json.dumps(source.describe())
 
 
-@pytest.mark.parametrize("samples", [list(IMAGES), [(image,) for image in IMAGES]], ids=["bare", "tuples of one"])
+@pytest.mark.parametrize(
+    "samples", [list(IMAGES), [(image,) for image in IMAGES]], ids=["bare", "tuples of one"]
+)
 def test_indexed__takes_datasets_without_labels(samples):
     """Bare images and tuples of one have no label field."""
     source = indexed(Dataset(samples), fraction=0.5)
@@ -190,7 +213,11 @@ class Table(Dataset):
     column_names = ("image", "label", "caption")
 
     def __getitem__(self, index):
-        return [sample[index] for sample in self.samples] if isinstance(index, str) else self.samples[index]
+        return (
+            [sample[index] for sample in self.samples]
+            if isinstance(index, str)
+            else self.samples[index]
+        )
 
 
 class Names:
@@ -198,10 +225,12 @@ class Names:
 
 
 @pytest.mark.parametrize(
-    "dataset", [Dataset(DICTS, classes=NAMES), Table(DICTS, features={"label": Names(), "image": None})], ids=["dicts", "table"]
+    "dataset",
+    [Dataset(DICTS, classes=NAMES), Table(DICTS, features={"label": Names(), "image": None})],
+    ids=["dicts", "table"],
 )
 def test_indexed__takes_samples_that_are_dicts(dataset):
-    """Image and label are found by name, the classes in the features; other keys are passed over."""
+    """Image and label are found by name, the classes in the features; other keys are ignored."""
     source = indexed(dataset, classes=["cat", "bee"])
     assert source.class_names == ["cat", "bee"]
     assert len(source) == 8
@@ -214,7 +243,10 @@ def test_indexed__takes_samples_that_are_dicts(dataset):
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (Dataset([{"img": 1, "fine_label": 2}]), "sample 0 has no 'image'; it has the keys img, fine_label. Rename"),
+        (
+            Dataset([{"img": 1, "fine_label": 2}]),
+            "sample 0 has no 'image'; it has the keys img, fine_label. Rename",
+        ),
         (Dataset([(1, 2, 3)]), "sample 0 has 3 values"),
         (Dataset([(1, 0), (1,)]), "1 of 2 samples have no label"),
         (Dataset([(1, "cat")]), "wanted .* integers"),

@@ -59,7 +59,16 @@ def test_cifar10__joins_the_training_batches(tmp_path):
     write_folder(tmp_path / "x", files_of(CIFAR10))
     source = cifar(str(tmp_path / "x"), "train", CIFAR10)
     assert len(source) == 20
-    check(source, [*np.roll(range(4), 1), *np.roll(range(4), 2), *np.roll(range(4), 3), *range(4), *np.roll(range(4), 1)])
+    check(
+        source,
+        [
+            *np.roll(range(4), 1),
+            *np.roll(range(4), 2),
+            *np.roll(range(4), 3),
+            *range(4),
+            *np.roll(range(4), 1),
+        ],
+    )
 
 
 def test_cifar__pickles(layout, tmp_path):
@@ -102,7 +111,9 @@ def test_cifar__runs_no_code_of_a_file(function, protocol, tmp_path):
 def test_cifar__builds_arrays_of_bytes_only(dtype, tmp_path):
     """Arrays of objects, or of anything but uint8, are refused while unpickling."""
     write_folder(tmp_path / "x", files_of(CIFAR10))
-    data = make.python2_pickle({"data": IMAGES.reshape(4, -1)}).replace(b"U\x02u1", b"U" + bytes([len(dtype)]) + dtype.encode())
+    data = make.python2_pickle({"data": IMAGES.reshape(4, -1)}).replace(
+        b"U\x02u1", b"U" + bytes([len(dtype)]) + dtype.encode()
+    )
     (tmp_path / "x" / "test_batch").write_bytes(data)
     with pytest.raises(SourceError, match="wanted uint8"):
         cifar(str(tmp_path / "x"), "test", CIFAR10)
@@ -177,7 +188,13 @@ def test_cifar__refuses_broken_archives(layout, tmp_path):
     path = tmp_path / layout.archive
     make.write_archive(path, layout.folder, files_of(layout))
     whole = path.read_bytes()
-    for data in (whole[: len(whole) // 2], whole[:-1000], b"", b"not an archive at all", bytes(2000)):
+    for data in (
+        whole[: len(whole) // 2],
+        whole[:-1000],
+        b"",
+        b"not an archive at all",
+        bytes(2000),
+    ):
         path.write_bytes(data)
         with pytest.raises(SourceError, match=str(path)):
             cifar(str(path), "test", layout)

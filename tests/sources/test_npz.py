@@ -17,7 +17,12 @@ def save(path, **arrays):
 
 def test_npz__gives_images_labels_and_names(tmp_path):
     """Samples are the rows, labels are Python integers, class names are text."""
-    path = save(tmp_path / "a.npz", images=IMAGES, labels=np.arange(6, dtype=np.uint8) % 3, class_names=["x", "y", "z"])
+    path = save(
+        tmp_path / "a.npz",
+        images=IMAGES,
+        labels=np.arange(6, dtype=np.uint8) % 3,
+        class_names=["x", "y", "z"],
+    )
     source = npz_arrays(path, "train")
     assert len(source) == 6
     assert source.class_names == ["x", "y", "z"]
@@ -28,13 +33,24 @@ def test_npz__gives_images_labels_and_names(tmp_path):
 
 def test_npz__class_names_may_be_bytes(tmp_path):
     """Names stored as bytes are read as UTF-8."""
-    path = save(tmp_path / "a.npz", images=IMAGES, labels=np.zeros(6, int), class_names=np.array(["é".encode(), b"b"]))
+    path = save(
+        tmp_path / "a.npz",
+        images=IMAGES,
+        labels=np.zeros(6, int),
+        class_names=np.array(["é".encode(), b"b"]),
+    )
     assert npz_arrays(path, "train").class_names == ["é", "b"]
 
 
 def test_npz__split_names_go_first(tmp_path):
     """`test_images` serves the test split, `images` those without arrays of their own."""
-    path = save(tmp_path / "a.npz", images=IMAGES, labels=np.zeros(6, int), test_images=IMAGES[:2], test_labels=np.ones(2, int))
+    path = save(
+        tmp_path / "a.npz",
+        images=IMAGES,
+        labels=np.zeros(6, int),
+        test_images=IMAGES[:2],
+        test_labels=np.ones(2, int),
+    )
     assert len(npz_arrays(path, "train")) == 6
     source = npz_arrays(path, "test")
     assert [source[index][1] for index in range(len(source))] == [1, 1]
@@ -61,10 +77,16 @@ def test_npz__without_labels_gives_images_alone(tmp_path):
         ({"images": IMAGES, "labels": np.zeros(6)}, "float64"),
         ({"images": IMAGES, "labels": np.eye(6, dtype=int)}, r"\(6, 6\)"),
         ({"images": IMAGES, "labels": np.arange(6) - 1}, "from -1 to 4"),
-        ({"images": IMAGES, "labels": np.arange(6), "class_names": ["a"]}, "from 0 to 5, wanted 0 to 0"),
+        (
+            {"images": IMAGES, "labels": np.arange(6), "class_names": ["a"]},
+            "from 0 to 5, wanted 0 to 0",
+        ),
         ({"images": np.array([None] * 6)}, "plain arrays"),
         ({"images": IMAGES, "class_names": np.arange(3)}, r"class_names are int64 \(3,\)"),
-        ({"images": IMAGES, "class_names": np.array([["a", "b"]])}, r"class_names are <U1 \(1, 2\)"),
+        (
+            {"images": IMAGES, "class_names": np.array([["a", "b"]])},
+            r"class_names are <U1 \(1, 2\)",
+        ),
         ({"images": IMAGES, "class_names": np.array([b"caf\xe9"])}, "plain arrays"),
     ],
 )
@@ -100,12 +122,17 @@ def with_zip_header(path, offset, value):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize(("offset", "value", "message"), [(10, 97, "compression"), (8, 1, "encrypted"), (10, 99, "compression")])
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [(10, 97, "compression"), (8, 1, "encrypted"), (10, 99, "compression")],
+)
 def test_npz__refuses_zip_files_that_python_cannot_read(offset, value, message, tmp_path):
     """Another zip method and encryption raise NotImplementedError and RuntimeError in zipfile; here, what all do."""
     save(tmp_path / "a.npz", images=IMAGES)
     with_zip_header(tmp_path / "a.npz", offset, value)
-    with pytest.raises(SourceError, match=rf"a\.npz: not an \.npz file of plain arrays: .*{message}"):
+    with pytest.raises(
+        SourceError, match=rf"a\.npz: not an \.npz file of plain arrays: .*{message}"
+    ):
         npz_arrays(str(tmp_path / "a.npz"), "train")
 
 
@@ -116,7 +143,9 @@ def test_npz__refuses_arrays_shorter_than_their_bytes(tmp_path):
         content = archive.read("images.npy").replace(b"(6, 5, 7, 3)", b"(5, 5, 7, 3)")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("images.npy", content)
-    with pytest.raises(SourceError, match=r"array 'images' has more bytes than its shape \(5, 5, 7, 3\) takes"):
+    with pytest.raises(
+        SourceError, match=r"array 'images' has more bytes than its shape \(5, 5, 7, 3\) takes"
+    ):
         npz_arrays(str(tmp_path / "b.npz"), "train")
     data = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(data.replace(b"(6, 5, 7, 3)", b"(5, 5, 7, 3)"))
@@ -130,7 +159,12 @@ def test_npz__of_mutated_bytes_gives_one_kind_of_error(tmp_path):
     path = tmp_path / "a.npz"
     wholes = []
     for write in (np.savez, np.savez_compressed):
-        write(path, images=IMAGES, labels=np.arange(6), class_names=[str(number) for number in range(6)])
+        write(
+            path,
+            images=IMAGES,
+            labels=np.arange(6),
+            class_names=[str(number) for number in range(6)],
+        )
         wholes.append(path.read_bytes())
     refused = 0
     for number in range(1500):

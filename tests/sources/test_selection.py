@@ -63,7 +63,9 @@ def test_select_classes__relabels_by_the_order_of_the_list():
 
 def test_select_classes__keeps_the_labels_of_absent_classes():
     """A listed class that the dataset lacks keeps its label; a warning names it and what is not listed."""
-    with pytest.warns(UserWarning, match=r"1 of 3 .* cow \(label 1\)\. Classes that are not listed: bee, dog\.") as caught:
+    with pytest.warns(
+        UserWarning, match=r"1 of 3 .* cow \(label 1\)\. Classes that are not listed: bee, dog\."
+    ) as caught:
         source = select_classes(SOURCE, ["ant", "cow", "cat"])
     assert caught[0].filename == __file__
     assert source.class_names == ["ant", "cow", "cat"]
@@ -79,7 +81,10 @@ def test_select_classes__names_known_classes_without_samples():
 
 def test_select_classes__refuses_unknown_classes():
     """A list of which nothing is known is a mistake; some of the classes there are named."""
-    with pytest.raises(SourceError, match=r"none of the 1 listed classes is there: cow\. It has 4: ant, bee, cat, dog"):
+    with pytest.raises(
+        SourceError,
+        match=r"none of the 1 listed classes is there: cow\. It has 4: ant, bee, cat, dog",
+    ):
         select_classes(SOURCE, ["cow"])
     for source in (Source(np.arange(3), None, None), Source(np.arange(3), np.zeros(3, int), None)):
         with pytest.raises(SourceError, match="needs a dataset with class names"):
@@ -89,7 +94,8 @@ def test_select_classes__refuses_unknown_classes():
 
 
 @pytest.mark.parametrize(
-    ("fraction", "counts"), [(0.1, [10, 5, 1, 1]), (0.5, [50, 25, 4, 1]), (0.999, [100, 50, 7, 1]), (1e-9, [1, 1, 1, 1])]
+    ("fraction", "counts"),
+    [(0.1, [10, 5, 1, 1]), (0.5, [50, 25, 4, 1]), (0.999, [100, 50, 7, 1]), (1e-9, [1, 1, 1, 1])],
 )
 def test_fraction__is_taken_of_each_class(fraction, counts):
     """Each class gives its share, rounded, and at least one sample; the order is the dataset's."""
@@ -104,14 +110,18 @@ def test_fraction__depends_on_the_seed_alone():
     """The same seed gives the same samples, another seed others, a smaller fraction a part of them, 1 everything."""
     assert images_of(select_fraction(SOURCE, 0.3, 5)) == images_of(select_fraction(SOURCE, 0.3, 5))
     assert images_of(select_fraction(SOURCE, 0.3, 5)) != images_of(select_fraction(SOURCE, 0.3, 6))
-    assert set(images_of(select_fraction(SOURCE, 0.1, 5))) < set(images_of(select_fraction(SOURCE, 0.3, 5)))
+    assert set(images_of(select_fraction(SOURCE, 0.1, 5))) < set(
+        images_of(select_fraction(SOURCE, 0.3, 5))
+    )
     assert select_fraction(SOURCE, 1.0, 5) is SOURCE
 
 
 def test_fraction__of_a_class_does_not_depend_on_the_others():
     """A class keeps the same samples when only some classes are listed."""
     alone = select_fraction(select_classes(SOURCE, ["bee"]), 0.3, 1)
-    among_all = [image for image in images_of(select_fraction(SOURCE, 0.3, 1)) if LABELS[image] == 1]
+    among_all = [
+        image for image in images_of(select_fraction(SOURCE, 0.3, 1)) if LABELS[image] == 1
+    ]
     assert images_of(alone) == among_all
 
 

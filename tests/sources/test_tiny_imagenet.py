@@ -23,7 +23,9 @@ def root(tmp_path):
         lines.append(f"val_{number}.JPEG\t{wnid}\t0\t32\t44\t62\n")
     (root / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
     (root / "wnids.txt").write_text("\n".join(WNIDS) + "\n")
-    (root / "words.txt").write_text("n01\tgoldfish, Carassius auratus\nn02\ttarantula\nn03\tbanana\nn99\tsomething else\n")
+    (root / "words.txt").write_text(
+        "n01\tgoldfish, Carassius auratus\nn02\ttarantula\nn03\tbanana\nn99\tsomething else\n"
+    )
     return root
 
 
@@ -31,7 +33,10 @@ def test_train__labels_by_sorted_wordnet_id(root):
     """The folders' images, labelled as an image folder would; boxes are ignored."""
     source = tiny_imagenet(str(root), "train")
     assert source.class_names == ["n01", "n02", "n03"]
-    assert [(image.rsplit("/", 1)[1], label) for image, label in (source[index] for index in range(len(source)))] == [
+    assert [
+        (image.rsplit("/", 1)[1], label)
+        for image, label in (source[index] for index in range(len(source)))
+    ] == [
         ("n01_0.JPEG", 0),
         ("n01_1.JPEG", 0),
         ("n02_0.JPEG", 1),
@@ -39,14 +44,20 @@ def test_train__labels_by_sorted_wordnet_id(root):
         ("n03_0.JPEG", 2),
         ("n03_1.JPEG", 2),
     ]
-    assert source.describe()["class_words"] == {"n01": "goldfish, Carassius auratus", "n02": "tarantula", "n03": "banana"}
+    assert source.describe()["class_words"] == {
+        "n01": "goldfish, Carassius auratus",
+        "n02": "tarantula",
+        "n03": "banana",
+    }
 
 
 def test_validation__labels_come_from_the_annotations(root):
     """Each validation image has the label that the text file gives it, whatever the order of its lines."""
     source = tiny_imagenet(str(root.parent), "test")
     assert [source[index][1] for index in range(4)] == [1, 2, 2, 0]
-    assert [source[index][0][-10:] for index in range(4)] == [f"val_{number}.JPEG" for number in range(4)]
+    assert [source[index][0][-10:] for index in range(4)] == [
+        f"val_{number}.JPEG" for number in range(4)
+    ]
 
 
 def test_tiny_imagenet__without_words_is_fine(root):
@@ -59,12 +70,32 @@ def test_tiny_imagenet__without_words_is_fine(root):
     ("damage", "message"),
     [
         (lambda root: (root / "wnids.txt").unlink(), r"no wnids\.txt"),
-        (lambda root: (root / "val" / "val_annotations.txt").unlink(), r"val_annotations\.txt: cannot be read"),
-        (lambda root: (root / "val" / "images" / "val_2.JPEG").unlink(), r"1 are missing \['val_2\.JPEG'\]"),
-        (lambda root: (root / "val" / "images" / "val_9.JPEG").touch(), r"1 images have no label \['val_9\.JPEG'\]"),
-        (lambda root: (root / "wnids.txt").write_text("n01\nn02\n"), r"wnids\.txt does not name: n03"),
-        (lambda root: (root / "val" / "val_annotations.txt").write_text("val_0.JPEG n01\n"), "1 columns, wanted 2"),
-        (lambda root: (root / "val" / "val_annotations.txt").write_text("v.JPEG\tn01\nv.JPEG\tn02\n"), r"more than one class for v\.JPEG"),
+        (
+            lambda root: (root / "val" / "val_annotations.txt").unlink(),
+            r"val_annotations\.txt: cannot be read",
+        ),
+        (
+            lambda root: (root / "val" / "images" / "val_2.JPEG").unlink(),
+            r"1 are missing \['val_2\.JPEG'\]",
+        ),
+        (
+            lambda root: (root / "val" / "images" / "val_9.JPEG").touch(),
+            r"1 images have no label \['val_9\.JPEG'\]",
+        ),
+        (
+            lambda root: (root / "wnids.txt").write_text("n01\nn02\n"),
+            r"wnids\.txt does not name: n03",
+        ),
+        (
+            lambda root: (root / "val" / "val_annotations.txt").write_text("val_0.JPEG n01\n"),
+            "1 columns, wanted 2",
+        ),
+        (
+            lambda root: (root / "val" / "val_annotations.txt").write_text(
+                "v.JPEG\tn01\nv.JPEG\tn02\n"
+            ),
+            r"more than one class for v\.JPEG",
+        ),
     ],
 )
 def test_validation__refuses_other_layouts(root, damage, message):
@@ -80,7 +111,9 @@ def test_train__refuses_missing_classes(root):
     (root / "train" / "n01" / "images" / "n01_0.JPEG").unlink()
     (root / "train" / "n01" / "images" / "n01_1.JPEG").unlink()
     (root / "wnids.txt").write_text("n01\nn02\nn03\nn04\n")
-    with pytest.raises(SourceError, match=r"no images of classes that wnids\.txt names: n01, n04\."):
+    with pytest.raises(
+        SourceError, match=r"no images of classes that wnids\.txt names: n01, n04\."
+    ):
         tiny_imagenet(str(root), "train")
 
 
@@ -93,7 +126,10 @@ def test_tiny_imagenet__leaves_out_what_systems_leave(root):
     for split, count, hidden in (("train", 6, 4), ("test", 4, 2)):
         source = tiny_imagenet(str(root), split)
         assert len(source) == count
-        assert any(line.startswith(f"passed over: {hidden} hidden or system files and folders") for line in source.notes)
+        assert any(
+            line.startswith(f"ignored: {hidden} hidden or system files and folders")
+            for line in source.notes
+        )
 
 
 def test_mutated_text_files__give_one_kind_of_error(root):

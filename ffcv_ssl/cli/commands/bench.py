@@ -1,17 +1,18 @@
-"""`ffcv-ssl bench`: this loader and its peers on the same images and the same operations."""
+"""`ffcv-ssl bench`: compare this loader with others on the same images and operations."""
 
 from collections.abc import Sequence
 
 from ffcv_ssl.cli.config.parser import parse
 
 DESCRIPTION = (
-    "Measure images per second through this loader, through each peer that is installed, and through plain decode of the same JPEGs. "
-    "Peers run in processes of their own and take turns. benchmarks/README.md says what is compared and how to install the peers."
+    "Measure images per second of this loader, of every other loader that is installed, and of "
+    "JPEG decoding alone. Each loader runs in its own process and they take turns. "
+    "benchmarks/README.md describes the workloads and how to install the other loaders."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; errors pass to the caller."""
+    """Run the benchmark and return the exit status."""
     from ffcv_ssl.benchmarks.config import SECTIONS
     from ffcv_ssl.benchmarks.run import run
 

@@ -1,4 +1,4 @@
-"""`ffcv-ssl info`: what a .beton file holds, and how it was written."""
+"""`ffcv-ssl info`: show what a .beton file contains and how it was written."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.cli.config.sections import FileConfig
@@ -14,59 +15,68 @@ from ffcv_ssl.system.names import printable
 if TYPE_CHECKING:
     from ffcv_ssl.beton.reader import BetonReader
 
-DESCRIPTION = "Show the fields, samples, sizes, resolutions and class names of a .beton file, and how it was written."
-MOST_NAMES = 20  # class names shown; ImageNet has a thousand
+DESCRIPTION = (
+    "Show the fields, samples, sizes, resolutions and class names of a .beton file, and the "
+    "program and options that wrote it."
+)
+MAX_NAMES = 20  # class names to show; ImageNet has a thousand
 SCALAR_KINDS = "iuf"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; errors pass to the caller."""
+    """Describe the file and return the exit status."""
     from ffcv_ssl.reader import Reader
 
     path = parse("ffcv-ssl info", {"file": FileConfig}, argv, DESCRIPTION)["file"].path
     with Reader(path) as reader:
-        sys.stdout.write("".join(f"{printable(line)}\n" for line in file_lines(reader, path)))
+        lines = _file_lines(reader, path)
+        sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
     return 0
 
 
-def file_lines(reader: "BetonReader", path: str) -> Iterator[str]:
-    """Describe a whole file, line by line; `path` as the user gave it."""
-    size = os.fstat(reader.fileno()).st_size
-    yield f"{path}: {reader.num_samples:,} samples, {size_text(size)}, pages of {size_text(reader.page_size)}"
-    yield from aligned(origin(reader))
+def _file_lines(reader: "BetonReader", path: str) -> Iterator[str]:
+    """Yield the lines that describe a file; `path` is shown as the user gave it."""
+    size = _size_text(os.fstat(reader.fileno()).st_size)
+    page_size = _size_text(reader.page_size)
+    yield f"{path}: {reader.num_samples:,} samples, {size}, pages of {page_size}"
+    yield from _aligned(_origin(reader))
     for name, field in reader.fields.items():
         yield ""
         yield f"{name}: {type(field).__name__}"
         written = reader.metadata.get("fields", {}).get(name, {})
         options = {option: value for option, value in written.items() if option != "type"}
-        yield from aligned({**({"written with": listed(options)} if options else {}), **field_facts(reader, name)})
+        facts = {"written with": _listed(options)} if options else {}
+        yield from _aligned({**facts, **_field_facts(reader, name)})
 
 
-def origin(reader: "BetonReader") -> dict[str, str]:
-    """Who wrote the file, from what."""
+def _origin(reader: "BetonReader") -> dict[str, str]:
+    """Return the writer, the source, the checksums and the classes of a file."""
     metadata = reader.metadata
-    facts = {"written by": f"{metadata['writer']}, seed {metadata.get('seed')}" if "writer" in metadata else "unknown (FFCV?)"}
+    facts = {"written by": "unknown (FFCV?)"}
+    if "writer" in metadata:
+        facts["written by"] = f"{metadata['writer']}, seed {metadata.get('seed')}"
     if isinstance(metadata.get("source"), Mapping):
-        facts["source"] = listed(metadata["source"])
+        facts["source"] = _listed(metadata["source"])
     if isinstance(metadata.get("counts"), Mapping):
-        facts["counts"] = listed(metadata["counts"])
-    facts["checksums"] = checksums(reader)
+        facts["counts"] = _listed(metadata["counts"])
+    facts["checksums"] = _checksums(reader)
     if reader.class_names is not None:
         names = reader.class_names
-        more = f" … and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        facts["classes"] = f"{len(names)}: {', '.join(names[:MOST_NAMES])}{more}"
+        more = f" … and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        facts["classes"] = f"{len(names)}: {', '.join(names[:MAX_NAMES])}{more}"
     return facts
 
 
-def checksums(reader: "BetonReader") -> str:
-    """What the file has checksums of, and what to do where some are missing."""
+def _checksums(reader: "BetonReader") -> str:
+    """Return which parts of the file have checksums, and how to add the missing ones."""
     if reader.has_value_checksums:
-        return "of every value"
-    return f"{'of pages' if reader.has_checksums else 'none'}; `ffcv-ssl seal` adds one per value"
+        return "one per value"
+    present = "one per page" if reader.has_checksums else "none"
+    return f"{present}; `ffcv-ssl seal` adds one per value"
 
 
-def field_facts(reader: "BetonReader", name: str) -> dict[str, str]:
-    """What the values of one field are like."""
+def _field_facts(reader: "BetonReader", name: str) -> dict[str, str]:
+    """Describe the values of one field."""
     if not reader.num_samples:
         return {}
     from ffcv_ssl.fields import NDArrayField, RGBImageField
@@ -74,53 +84,59 @@ def field_facts(reader: "BetonReader", name: str) -> dict[str, str]:
     field, records = reader.fields[name], reader.records[name]
     facts = {}
     if isinstance(field, RGBImageField):
-        facts = image_facts(records)
+        facts = _image_facts(records)
     elif records.dtype.kind in SCALAR_KINDS and field.pointer_name is None:
         values, counts = np.unique(records, return_counts=True)
         facts["values"] = f"{values[0]:,} to {values[-1]:,}, {len(values):,} different"
         if records.dtype.kind != "f":
-            facts["samples per value"] = span(counts)
+            facts["samples per value"] = _span(counts)
     elif isinstance(field, NDArrayField):
         facts["array"] = f"{field.dtype} {tuple(field.shape)}"
     if field.pointer_name is not None:
         sizes = reader.extents(name)[1]
-        facts["stored"] = f"{size_text(int(sizes.sum()))}, {sizes.mean():,.0f} bytes per sample ({span(sizes)})"
+        per_sample = f"{sizes.mean():,.0f} bytes per sample ({_span(sizes)})"
+        facts["stored"] = f"{_size_text(int(sizes.sum()))}, {per_sample}"
     return facts
 
 
-def image_facts(records: np.ndarray) -> dict[str, str]:
-    """Formats and resolutions of the images of a file."""
+def _image_facts(records: NDArray[Any]) -> dict[str, str]:
+    """Describe the formats and the resolutions of (N,) image records."""
     from ffcv_ssl.fields.image import MODE_RAW
 
     num_raw = int((records["mode"] == MODE_RAW).sum())
-    formats = {"JPEG": len(records) - num_raw, "raw pixels": num_raw}
+    counts = {"JPEG": len(records) - num_raw, "raw pixels": num_raw}
     widths, heights = records["width"].astype(np.int64), records["height"].astype(np.int64)
     num_different = len(np.unique(widths << 16 | heights))
-    resolution = f"{widths[0]} x {heights[0]}, all the same"
-    if num_different > 1:
-        middle = f"{np.median(widths):.0f} x {np.median(heights):.0f}"
-        resolution = f"width {span(widths)}, height {span(heights)}, median {middle}, {num_different:,} different"
-    return {"images": ", ".join(f"{count:,} {name}" for name, count in formats.items() if count), "resolution": resolution}
+    if num_different == 1:
+        resolution = f"{widths[0]} x {heights[0]}, all the same"
+    else:
+        median = f"{np.median(widths):.0f} x {np.median(heights):.0f}"
+        resolution = (
+            f"width {_span(widths)}, height {_span(heights)}, median {median}, "
+            f"{num_different:,} different"
+        )
+    images = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    return {"images": images, "resolution": resolution}
 
 
-def aligned(facts: Mapping[str, str]) -> Iterator[str]:
-    """Facts as indented lines, the names in one column."""
+def _aligned(facts: Mapping[str, str]) -> Iterator[str]:
+    """Return an indented line per fact, with the names padded to one width."""
     return (f"  {name:<18}{value}" for name, value in facts.items())
 
 
-def listed(values: Mapping[str, Any]) -> str:
-    """A mapping in one line, without what was not set."""
+def _listed(values: Mapping[str, Any]) -> str:
+    """Return the values that are not None as one line."""
     return ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
 
-def span(values: np.ndarray) -> str:
-    """Smallest and largest value, or the one there is."""
+def _span(values: NDArray[Any]) -> str:
+    """Return the smallest and the largest value, or the only one."""
     low, high = values.min(), values.max()
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def size_text(size_bytes: int) -> str:
-    """Bytes in the unit that reads best."""
+def _size_text(size_bytes: int) -> str:
+    """Return a size in the largest unit in which it is at least 1."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size_bytes >= factor:
             return f"{size_bytes / factor:,.4g} {unit}"

@@ -1,4 +1,4 @@
-"""`ffcv-ssl preview`: samples of a file beside their augmented views, as a picture."""
+"""`ffcv-ssl preview`: draw samples of a file next to their augmented views."""
 
 import sys
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from ffcv_ssl.system.names import printable
 from ffcv_ssl.system.paths import LocalPath
 
 DESCRIPTION = (
-    "Draw samples of a .beton file beside their augmented views, with each view's crop box on the original. "
-    "With --config-file=RECIPE or --method=METHOD, the views are those that `ffcv-ssl train` renders with the same options."
+    "Draw samples of a .beton file next to their augmented views, and mark the crop box of each "
+    "view in the original. With --config-file=RECIPE or --method=METHOD, the views are those that "
+    "`ffcv-ssl train` renders with the same options."
 )
-# Which of the section's options each preset takes.
-OPTIONS = {
+OPTIONS = {  # options of the section that each preset accepts
     "simclr": ("size", "n", "strength"),
     "byol": ("size",),
     "barlow_twins": ("size",),
@@ -31,42 +31,73 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Which views; an option that is none keeps the preset's own value."""
+    """The views to draw; an option that is none has the default of the preset."""
 
-    preset: Literal["simclr", "byol", "barlow_twins", "vicreg", "emp_ssl", "multi_crop", "plain"] = field(
-        default="simclr", metadata={"help": "preset to preview; see ffcv_ssl.views"}
+    preset: Literal[
+        "simclr", "byol", "barlow_twins", "vicreg", "emp_ssl", "multi_crop", "plain"
+    ] = field(
+        default="simclr", metadata={"help": "View preset; `ffcv_ssl.views` describes each one"}
     )
-    size: int | None = field(default=None, metadata={"help": "side of a view in pixels, 1 to 4096 (not for multi_crop)"})
-    n: int | None = field(default=None, metadata={"help": "views of each image, >= 1 (simclr, emp_ssl)"})
-    patch: int | None = field(default=None, metadata={"help": "side of the patch of the image that a view shows, in pixels (emp_ssl)"})
-    strength: float | None = field(default=None, metadata={"help": "factor of the colour jitter, >= 0 (simclr)"})
-    ratio: float | None = field(default=None, metadata={"help": "share of the shorter side that the centre crop keeps, in (0, 1] (plain)"})
+    size: int | None = field(
+        default=None,
+        metadata={"help": "Side of a view in pixels, 1 to 4096 (all presets but multi_crop)"},
+    )
+    n: int | None = field(
+        default=None, metadata={"help": "Number of views per image, >= 1 (simclr, emp_ssl)"}
+    )
+    patch: int | None = field(
+        default=None,
+        metadata={"help": "Side of the image patch that a view shows, in pixels (emp_ssl)"},
+    )
+    strength: float | None = field(
+        default=None, metadata={"help": "Factor on the strength of the color jitter, >= 0 (simclr)"}
+    )
+    ratio: float | None = field(
+        default=None,
+        metadata={
+            "help": "Side of the center crop as a fraction of the shorter image side, in (0, 1] "
+            "(plain)"
+        },
+    )
 
     def options(self) -> dict[str, Any]:
-        """What the preset is called with.
+        """Return the keyword arguments for the preset.
+
+        Returns
+        -------
+        dict
+            The options that are not None.
 
         Raises
         ------
         ConfigError
-            If an option was given that the preset does not take.
+            If an option is set that the preset does not accept.
         """
-        given = {name: getattr(self, name) for name in ("size", "n", "patch", "strength", "ratio") if getattr(self, name) is not None}
+        names = ("size", "n", "patch", "strength", "ratio")
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
         for name in given:
             if name not in OPTIONS[self.preset]:
-                takes = ", ".join(OPTIONS[self.preset]) or "no options"
-                raise ConfigError(f"--view.{name}: {self.preset} does not take it; it takes {takes}.")
+                accepted = ", ".join(OPTIONS[self.preset]) or "no options"
+                raise ConfigError(
+                    f"--view.{name}: {self.preset} does not take it; it takes {accepted}."
+                )
         return given
 
 
 @dataclass(frozen=True)
 class PreviewConfig:
-    """What is drawn."""
+    """The samples to draw and the picture to write."""
 
-    out: LocalPath = field(default="views.png", metadata={"help": "the picture to write, .png, .pdf or .svg", "alias": "--out"})
-    samples: int = field(default=8, metadata={"help": "samples, chosen by the seed, >= 1"})
-    seed: int = field(default=0, metadata={"help": "of the choice and of the views, >= 0"})
-    epoch: int = field(default=0, metadata={"help": "draw the views of this epoch, >= 0"})
-    field: str = field(default="image", metadata={"help": "name of the image field"})
+    out: LocalPath = field(
+        default="views.png",
+        metadata={"help": "Path of the picture, .png, .pdf or .svg", "alias": "--out"},
+    )
+    samples: int = field(default=8, metadata={"help": "Number of samples, >= 1"})
+    seed: int = field(
+        default=0, metadata={"help": "Seed that selects the samples and draws the views, >= 0"}
+    )
+    epoch: int = field(default=0, metadata={"help": "Epoch whose views to draw, >= 0"})
+    field: str = field(default="image", metadata={"help": "Name of the image field"})
 
     def __post_init__(self) -> None:
         for name, lowest in (("samples", 1), ("seed", 0), ("epoch", 0)):
@@ -75,14 +106,14 @@ class PreviewConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; errors pass to the caller."""
+    """Draw the picture and return the exit status."""
     method, arguments = split_method(list(sys.argv[1:] if argv is None else argv))
     view_section = ViewConfig if method is None else load_recipe(method).view
     sections = {"file": FileConfig, "view": view_section, "preview": PreviewConfig}
     configs = parse("ffcv-ssl preview", sections, arguments, DESCRIPTION, recipe=method)
-    view, preview = configs["view"], configs["preview"]
+    path, view, preview = configs["file"].path, configs["view"], configs["preview"]
     if Path(preview.out).suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise ConfigError(f"--out: the name of a .png, .pdf or .svg file, got '{preview.out}'.")
+        raise ConfigError(f"--out: got '{preview.out}', wanted a .png, .pdf or .svg file.")
     options = view.options() if method is None else {}
 
     from ffcv_ssl import views
@@ -90,10 +121,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from ffcv_ssl.system.atomic import resolve_target
 
     resolve_target(preview.out)
-    pipeline = getattr(views, view.preset)(**options) if method is None else view.pipeline(view.size, view.num_views)
-    path = configs["file"].path
-    figure = preview_figure(path, pipeline, preview.samples, preview.seed, field=preview.field, epoch=preview.epoch)
+    if method is None:
+        pipeline = getattr(views, view.preset)(**options)
+        shown = view.preset
+    else:
+        pipeline = view.pipeline(view.size, view.num_views)
+        shown = f"the recipe {method}"
+    figure = preview_figure(
+        path, pipeline, preview.samples, preview.seed, field=preview.field, epoch=preview.epoch
+    )
     figure.savefig(preview.out)
-    shown = view.preset if method is None else f"the recipe {method}"
-    sys.stdout.write(printable(f"{preview.out}: {preview.samples} samples of {path}, views of {shown}") + "\n")
+    summary = f"{preview.out}: {preview.samples} samples of {path}, views of {shown}"
+    sys.stdout.write(f"{printable(summary)}\n")
     return 0

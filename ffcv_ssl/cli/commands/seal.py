@@ -7,16 +7,20 @@ from ffcv_ssl.cli.config.parser import parse
 from ffcv_ssl.cli.config.sections import FileConfig
 
 DESCRIPTION = (
-    "Decode every value of a .beton file of FFCV's, or of an older version of this package, and add a checksum "
-    "per value, so that later damage is noticed on every read. FFCV reads the file as before."
+    "Decode every value of a .beton file that FFCV or an older version of this package wrote, and "
+    "add a checksum per value, so that every later read detects damage. FFCV can still read the "
+    "file."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; errors pass to the caller."""
+    """Seal the file and return the exit status."""
     from ffcv_ssl.beton.seal import seal
 
     path = parse("ffcv-ssl seal", {"file": FileConfig}, argv, DESCRIPTION)["file"].path
-    done = "every value decodes and has a checksum now" if seal(path) else "has checksums of its values already"
-    sys.stdout.write(f"{path}: {done}.\n")
+    if seal(path):
+        outcome = "decoded every value and added its checksum"
+    else:
+        outcome = "has a checksum for every value already"
+    sys.stdout.write(f"{path}: {outcome}.\n")
     return 0

@@ -1,4 +1,4 @@
-"""`ffcv-ssl write`: convert a dataset into one .beton file."""
+"""`ffcv-ssl write`: convert a dataset to one .beton file."""
 
 import sys
 from collections.abc import Sequence
@@ -15,49 +15,89 @@ if TYPE_CHECKING:
     from ffcv_ssl.beton.writer.dataset_writer import DatasetWriter, WriteReport
     from ffcv_ssl.sources import Source
 
-DESCRIPTION = "Convert the images of a folder, an archive or an array file into one .beton file, whole or not at all."
-MOST_NAMES = 5  # class names shown
-NOTES = {  # what the image field counts, in words
-    "kept": "JPEGs kept as they were",
-    "reencoded": "JPEGs encoded again",
-    "repaired": "JPEGs encoded again because they decode with warnings only",
+DESCRIPTION = (
+    "Convert the images of a folder, an archive or an array file to one .beton file. The file "
+    "appears under its name only when it is complete."
+)
+MAX_NAMES = 5  # class names to show
+COUNT_TEXTS = {  # counts of the image field
+    "kept": "JPEGs kept unchanged",
+    "reencoded": "JPEGs re-encoded",
+    "repaired": "JPEGs re-encoded because they decode with warnings",
     "converted": "other images encoded as JPEG",
-    "raw": "images stored as pixels",
+    "raw": "images stored as raw pixels",
 }
 
 
 @dataclass(frozen=True)
 class DataConfig(SourceConfig):
-    """What to read, and where to write it."""
+    """The dataset to read and the file to write."""
 
-    path: LocalPath = field(kw_only=True, metadata={"help": "folder, archive or file of the dataset"})
-    out: LocalPath = field(kw_only=True, metadata={"help": "the .beton file to write; replaced only when everything is written"})
+    path: LocalPath = field(
+        kw_only=True, metadata={"help": "Folder, archive or file of the dataset"}
+    )
+    out: LocalPath = field(
+        kw_only=True,
+        metadata={
+            "help": "Path of the .beton file to write; an existing file is replaced when the new "
+            "one is complete"
+        },
+    )
 
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """How images are stored."""
+    """How to store images."""
 
     write_mode: Literal["jpg", "raw", "smart", "proportion"] = field(
         default="jpg",
         metadata={
-            "help": "jpg: all as JPEG; raw: all as pixels; smart: JPEG where the pixels take more than smart_threshold bytes; "
-            "proportion: JPEG for a share of compress_probability, chosen by seed and index"
+            "help": "jpg: store all images as JPEG; raw: store all as raw pixels; smart: store as "
+            "JPEG if the pixels take more than `image.smart_threshold` bytes; proportion: store a "
+            "random fraction `image.compress_probability` as JPEG, selected by `write.seed`"
         },
     )
-    max_resolution: int | None = field(default=None, metadata={"help": "longest side in pixels, >= 1; larger images are shrunk"})
-    jpeg_quality: int = field(default=90, metadata={"help": "quality of the JPEGs encoded here, 1 to 100"})
-    smart_threshold: int | None = field(default=None, metadata={"help": "for smart: bytes of pixels (3 x width x height), >= 0"})
-    compress_probability: float = field(default=0.5, metadata={"help": "for proportion: share of JPEGs, in [0, 1]"})
+    max_resolution: int | None = field(
+        default=None,
+        metadata={"help": "Longest side in pixels, >= 1; larger images are scaled down"},
+    )
+    jpeg_quality: int = field(
+        default=90, metadata={"help": "Quality of the JPEGs that are encoded, 1 to 100"}
+    )
+    smart_threshold: int | None = field(
+        default=None,
+        metadata={
+            "help": "For `image.write_mode=smart`: size limit of images stored as raw pixels, in "
+            "bytes (3 x width x height), >= 0"
+        },
+    )
+    compress_probability: float = field(
+        default=0.5,
+        metadata={
+            "help": "For `image.write_mode=proportion`: probability that an image is stored as "
+            "JPEG, in [0, 1]"
+        },
+    )
     reencode: Literal["auto", "always", "never"] = field(
         default="auto",
-        metadata={"help": "JPEGs of the dataset: auto keeps those that need no change; always encodes all again; never refuses the others"},
+        metadata={
+            "help": "Treatment of JPEGs of the dataset. auto: keep those that need no change; "
+            "always: re-encode all; never: fail if one needs a change"
+        },
     )
     check: Literal["decode", "header"] = field(
-        default="decode", metadata={"help": "decode: a JPEG is kept only if it decodes without a warning; header: its header is trusted"}
+        default="decode",
+        metadata={
+            "help": "Check of JPEGs that are kept. decode: decode each and re-encode it if there "
+            "are warnings; header: read the header only"
+        },
     )
     resample: Literal["bilinear", "area"] = field(
-        default="bilinear", metadata={"help": "filter for shrinking: bilinear (antialiased) or area (as FFCV; needs OpenCV)"}
+        default="bilinear",
+        metadata={
+            "help": "Filter for scaling down: bilinear (antialiased), or area (as in FFCV; needs "
+            "OpenCV)"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -67,33 +107,87 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class WriteConfig:
-    """How the conversion runs."""
+    """How to run the conversion."""
 
-    workers: int = field(default=-1, metadata={"help": "processes that encode; -1: as many as there are cores, 0: none beside this one"})
-    page_size: int = field(default=8, metadata={"help": "page size in MiB, a power of two from 2 to 1024"})
-    chunksize: int = field(default=100, metadata={"help": "samples handed to a process at a time, >= 1"})
-    shuffle: bool = field(default=False, metadata={"help": "write the samples in an order that depends on the seed alone"})
-    seed: int = field(default=0, metadata={"help": "of shuffle and of write_mode=proportion, in [0, 2**64)"})
+    workers: int = field(
+        default=-1,
+        metadata={
+            "help": "Number of worker processes that encode: -1 starts one per core, 0 encodes in "
+            "the main process"
+        },
+    )
+    page_size: int = field(
+        default=8, metadata={"help": "Page size in MiB, a power of two from 2 to 1024"}
+    )
+    chunksize: int = field(
+        default=100, metadata={"help": "Number of samples sent to a worker at a time, >= 1"}
+    )
+    shuffle: bool = field(
+        default=False,
+        metadata={"help": "Write the samples in a random order given by `write.seed`"},
+    )
+    seed: int = field(
+        default=0,
+        metadata={
+            "help": "Seed for `write.shuffle` and `image.write_mode=proportion`, 0 to 2**64 - 1"
+        },
+    )
     on_error: Literal["raise", "skip"] = field(
         default="raise",
-        metadata={"help": "a sample that fails: raise ends the conversion; skip leaves it out and lists it in OUT.skipped.csv"},
+        metadata={
+            "help": "Treatment of samples that cannot be encoded. raise: stop; skip: leave them "
+            "out and list them in OUT.skipped.csv"
+        },
     )
-    progress: bool = field(default=True, metadata={"help": "show a progress bar, where standard error is a terminal"})
+    progress: bool = field(
+        default=True, metadata={"help": "Show a progress bar if standard error is a terminal"}
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; errors pass to the caller."""
-    configs = parse("ffcv-ssl write", {"data": DataConfig, "image": ImageConfig, "write": WriteConfig}, argv, DESCRIPTION)
+    """Convert the dataset and return the exit status."""
+    sections = {"data": DataConfig, "image": ImageConfig, "write": WriteConfig}
+    configs = parse("ffcv-ssl write", sections, argv, DESCRIPTION)
     writer, source = prepare(**configs)
-    print_config(configs)  # once all that is quickly checked is found good: an error's line is not to be lost behind a table
+    print_config(configs)  # after the checks, so that no table hides an error
     write = configs["write"]
-    report = writer.from_indexed_dataset(source, chunksize=write.chunksize, shuffle_indices=write.shuffle)
-    sys.stdout.write(report_text(report) + source_text(source))
+    report = writer.from_indexed_dataset(
+        source, chunksize=write.chunksize, shuffle_indices=write.shuffle
+    )
+    sys.stdout.write(_report_text(report) + _source_text(source))
     return 0
 
 
-def prepare(data: DataConfig, image: ImageConfig, write: WriteConfig) -> tuple["DatasetWriter", "Source"]:
-    """The writer of the file, and the dataset that `data` names, both checked as far as can be without reading an image."""
+def prepare(
+    data: DataConfig, image: ImageConfig, write: WriteConfig
+) -> tuple["DatasetWriter", "Source"]:
+    """Create the writer and open the dataset, without reading an image.
+
+    Parameters
+    ----------
+    data
+        Dataset to read and file to write.
+    image
+        How to store images.
+    write
+        How to run the conversion.
+
+    Returns
+    -------
+    writer
+        Writer of the file.
+    source
+        Dataset to convert.
+
+    Raises
+    ------
+    ConfigError
+        If an option is out of its range.
+    FieldError
+        If the image options do not go together.
+    SourceError
+        If the dataset cannot be opened.
+    """
     from ffcv_ssl.fields import RGBImageField
     from ffcv_ssl.sources import open_source
     from ffcv_ssl.system.atomic import resolve_target
@@ -103,7 +197,8 @@ def prepare(data: DataConfig, image: ImageConfig, write: WriteConfig) -> tuple["
         raise ConfigError(f"--write.chunksize: at least 1, got {write.chunksize}.")
     resolve_target(data.out)
     image_field = RGBImageField(**asdict(image))
-    source = open_source(SourceConfig(**{part.name: getattr(data, part.name) for part in fields(SourceConfig)}))
+    options = {option.name: getattr(data, option.name) for option in fields(SourceConfig)}
+    source = open_source(SourceConfig(**options))
     metadata: dict[str, Any] = {"class_names": source.class_names, "source": source.describe()}
     writer = DatasetWriter(
         data.out,
@@ -118,25 +213,30 @@ def prepare(data: DataConfig, image: ImageConfig, write: WriteConfig) -> tuple["
     return writer, source
 
 
-def report_text(report: "WriteReport") -> str:
-    """What became of the samples, for people."""
+def _report_text(report: "WriteReport") -> str:
+    """Summarize the conversion."""
     rate = report.num_samples / max(report.seconds, 1e-9)
-    size_mib = report.size_bytes / 2**20
-    lines = [
-        f"{printable(report.path)}: {report.num_samples:,} samples, {size_mib:,.1f} MiB, {report.seconds:.1f} s, {rate:,.0f} samples/s"
+    size = f"{report.size_bytes / 2**20:,.1f} MiB"
+    speed = f"{report.seconds:.1f} s, {rate:,.0f} samples/s"
+    lines = [f"{printable(report.path)}: {report.num_samples:,} samples, {size}, {speed}"]
+    lines += [
+        f"  {count:,} {COUNT_TEXTS.get(name, name)}"
+        for name, count in report.counts.items()
+        if count
     ]
-    lines += [f"  {count:,} {NOTES.get(note, note)}" for note, count in report.counts.items() if count]
     if report.skipped:
-        lines.append(f"  {report.skipped:,} skipped, listed in {printable(report.skipped_path or '')}")
+        path = printable(report.skipped_path or "")
+        lines.append(f"  {report.skipped:,} skipped, listed in {path}")
     return "\n".join(lines) + "\n"
 
 
-def source_text(source: "Source") -> str:
-    """The classes of a dataset, and what was passed over, for people."""
-    from ffcv_ssl.sources.listing import named
+def _source_text(source: "Source") -> str:
+    """List the classes of a dataset and the files that were ignored."""
+    from ffcv_ssl.sources.ignored import named
 
     lines = list(source.notes)
     if source.class_names is not None:
         count = len(source.class_names)
-        lines.insert(0, f"{count:,} class{'' if count == 1 else 'es'}: {named(source.class_names, MOST_NAMES)}")
+        classes = "class" if count == 1 else "classes"
+        lines.insert(0, f"{count:,} {classes}: {named(source.class_names, MAX_NAMES)}")
     return "".join(f"  {line}\n" for line in lines)

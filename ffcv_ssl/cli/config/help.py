@@ -1,60 +1,82 @@
-"""The text of `--help`: one block per section, one entry per option, made to be read."""
+"""The text of `--help`: a block per section, an entry per option."""
 
 import dataclasses
 import shutil
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 from fastargs import Param
 
-CONFIG_FILE_HELP = "YAML file of 'section: {field: value}', or a recipe's name; may be given again, flags win over files."
+CONFIG_FILE_HELP = (
+    "YAML file with lines 'section: {field: value}', or the name of a recipe. May be given several "
+    "times: later files override earlier ones, and flags override files."
+)
 
 
-def command_help(command: str, description: str, sections: Mapping[str, type], entries: Mapping[tuple[str, str], Param]) -> str:
-    """Return the help text of one command.
+def command_help(
+    command: str,
+    description: str,
+    sections: Mapping[str, type],
+    entries: Mapping[tuple[str, str], Param],
+) -> str:
+    """Return the help text of a command.
 
     Parameters
     ----------
     command
         Name of the program for the usage line.
     description
-        What it does.
+        Summary of the command.
     sections
-        Section name → dataclass; the first line of its docstring heads the block.
+        Section name → dataclass. The first line of its docstring is the heading of the block.
     entries
-        (section, field) → fastargs parameter, with checker, default and description.
+        (section, field) → fastargs parameter with checker, default and description.
+
+    Returns
+    -------
+    str
+        The text, wrapped to the width of the terminal and to 100 columns at most, except for the
+        usage line.
     """
-    width = min(shutil.get_terminal_size().columns, 110)
-    blocks = [_usage(command, sections, entries), *([_wrap(description, "", width)] if description else [])]
+    width = min(shutil.get_terminal_size().columns, 100)
+    blocks = [_usage(command, sections, entries)]
+    if description:
+        blocks.append(_wrap(description, "", width))
     for name, section in sections.items():
-        lines = [f"{name}: {first_line(section)}"]
+        lines = [_wrap(f"{name}: {first_line(section)}", "", width)]
         for field in dataclasses.fields(section):
             lines += _entry(name, field, entries[name, field.name], width)
         blocks.append("\n".join(lines))
-    blocks.append("\n".join(["general:", "  --config-file=FILE", _wrap(CONFIG_FILE_HELP, " " * 6, width), "  --help"]))
+    config_file = ["  --config-file=FILE", _wrap(CONFIG_FILE_HELP, " " * 6, width)]
+    blocks.append("\n".join(["general:", *config_file, "  --help", "      Show this help."]))
     return "\n\n".join(blocks) + "\n"
 
 
 def first_line(section: type) -> str:
-    """The first line of a dataclass's docstring, unless it is the one that dataclass() generates."""
+    """Return the first line of a dataclass's docstring; empty if dataclass() generated it."""
     line = (section.__doc__ or "").strip().partition("\n")[0]
     return "" if line.startswith(f"{section.__name__}(") else line
 
 
-def _usage(command: str, sections: Mapping[str, type], entries: Mapping[tuple[str, str], Param]) -> str:
-    """The usage line: positional and required options by name, the rest as one word."""
+def _usage(
+    command: str, sections: Mapping[str, type], entries: Mapping[tuple[str, str], Param]
+) -> str:
+    """Return the usage line, which names positional and required options."""
     words = []
     for name, section in sections.items():
         for field in dataclasses.fields(section):
+            param = entries[name, field.name]
             if "positional" in field.metadata:
                 words.append(field.metadata["positional"])
-            elif entries[name, field.name].required:
-                words.append(f"--{name}.{field.name}={entries[name, field.name].checker.placeholder}")
-    return " ".join(["usage:", command, *words, "[--section.field=value …] [--config-file=FILE]"])
+            elif param.required:
+                words.append(f"--{name}.{field.name}={param.checker.placeholder}")
+    general = "[--section.field=value …] [--config-file=FILE]"
+    return " ".join(["usage:", command, *words, general])
 
 
-def _entry(section: str, field: dataclasses.Field, param: Param, width: int) -> list[str]:
-    """One option: its flag and what it takes, then meaning and default."""
+def _entry(section: str, field: "dataclasses.Field[Any]", param: Param, width: int) -> list[str]:
+    """Return the lines of one option: its flag and values, then its meaning and default."""
     flag = f"--{section}.{field.name}={param.checker.placeholder}"
     if "positional" in field.metadata:
         flag = f"{field.metadata['positional']} (or {flag})"
@@ -65,12 +87,23 @@ def _entry(section: str, field: dataclasses.Field, param: Param, width: int) -> 
 
 
 def _default(param: Param) -> str:
+    """Return the sentence about the default value."""
     if param.required:
         return "Required."
     value = param.default
-    shown = "none" if value is None else int(value) if isinstance(value, bool) else "(empty)" if value == "" else value
-    return f"Default: {shown}."
+    if value is None:
+        return "Default: none."
+    if isinstance(value, bool):
+        return f"Default: {int(value)}."
+    return f"Default: {'(empty)' if value == '' else value}."
 
 
 def _wrap(text: str, indent: str, width: int) -> str:
-    return textwrap.fill(" ".join(text.split()), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    """Fill a paragraph."""
+    return textwrap.fill(
+        " ".join(text.split()),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )

@@ -7,6 +7,6 @@ from ffcv_ssl.system.paths import LocalPath
 
 @dataclass(frozen=True)
 class FileConfig:
-    """Which file."""
+    """The file to work on."""
 
-    path: LocalPath = field(metadata={"help": "the .beton file", "positional": "FILE"})
+    path: LocalPath = field(metadata={"help": "Path of the .beton file", "positional": "FILE"})

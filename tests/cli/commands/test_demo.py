@@ -13,7 +13,11 @@ from ffcv_ssl.recipes.demo.files import TRAINED, DemoConfig, DemoFiles
 from ffcv_ssl.recipes.demo.program import recipe_config
 from ffcv_ssl.recipes.demo.training import train_at_once
 
-KEYS = {f"{measure}_{row}" for measure in ("knn", "linear") for row in ("raw", "untrained", "trained", "simclr", "emp_ssl")}
+KEYS = {
+    f"{measure}_{row}"
+    for measure in ("knn", "linear")
+    for row in ("raw", "untrained", "trained", "simclr", "emp_ssl")
+}
 SECONDS = 0.3 / 60  # of training, in minutes
 
 
@@ -31,9 +35,21 @@ def check_result(folder):
 
 def test_demo__draws_trains_and_compares(run, tmp_path):
     """One command leaves two files, two runs, a table, a result and a picture."""
-    outcome = run("demo", f"--demo.out={tmp_path}", "--demo.samples=120", f"--demo.minutes={SECONDS}", "--demo.workers=0")
+    outcome = run(
+        "demo",
+        f"--demo.out={tmp_path}",
+        "--demo.samples=120",
+        f"--demo.minutes={SECONDS}",
+        "--demo.workers=0",
+    )
     assert outcome.status == 0, outcome.err
-    for row in ("raw pixels", "untrained network", "SimCLR", "EMP-SSL", "chance                  10.0    10.0"):
+    for row in (
+        "raw pixels",
+        "untrained network",
+        "SimCLR",
+        "EMP-SSL",
+        "chance                  10.0    10.0",
+    ):
         assert row in outcome.out
     result = check_result(tmp_path)
     assert (result["train"], result["val"]) == (100, 20)
@@ -52,12 +68,18 @@ def test_demo__takes_a_folder(run, tmp_path):
             image.save(tmp_path / "images" / name / f"{index}.png")
     (tmp_path / "images" / "b" / "notes.txt").touch()
     out = tmp_path / "out"
-    flags = (f"--demo.data={tmp_path / 'images'}", "--demo.size=24", f"--demo.out={out}", f"--demo.minutes={SECONDS}", "--demo.workers=0")
+    flags = (
+        f"--demo.data={tmp_path / 'images'}",
+        "--demo.size=24",
+        f"--demo.out={out}",
+        f"--demo.minutes={SECONDS}",
+        "--demo.workers=0",
+    )
     outcome = run("demo", *flags)
     assert outcome.status == 0, outcome.err
     result = check_result(out)
     assert (result["train"], result["val"], result["chance"]) == (25, 5, 0.5)
-    assert "  passed over: 1 file that is not an image (1 .txt)\n" in outcome.out
+    assert "  ignored: 1 file that is not an image (1 .txt)\n" in outcome.out
     with Reader(out / "train.beton") as reader:
         assert reader.value(0, "image").shape == (14, 24, 3)
         assert set(reader.records["label"]) == {0, 1}
@@ -71,10 +93,15 @@ def test_train_at_once__reports_the_run_that_fails(tmp_path, shapes_files):
         folders[method] = tmp_path / method
         files = DemoFiles(*shapes_files, 60, 30, [], "")
         configs[method] = recipe_config(method, demo, files, folders[method])
-    configs["emp_ssl"]["data"] = replace(configs["emp_ssl"]["data"], train=str(tmp_path / "absent.beton"))
+    configs["emp_ssl"]["data"] = replace(
+        configs["emp_ssl"]["data"], train=str(tmp_path / "absent.beton")
+    )
     (tmp_path / "simclr").mkdir()
     (tmp_path / "simclr" / "checkpoint.pt").write_bytes(b"of an earlier demonstration")
-    with pytest.raises(TrainingStopped, match=r"emp_ssl ended with status 2: .*absent.beton: No such file or directory"):
+    with pytest.raises(
+        TrainingStopped,
+        match=r"emp_ssl ended with status 2: .*absent.beton: No such file or directory",
+    ):
         train_at_once(configs, folders)
 
 

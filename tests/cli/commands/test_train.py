@@ -81,7 +81,14 @@ def test_train__runs_the_recipe(run, tmp_path, shapes_files):
     )
     train, val = shapes_files
     out = tmp_path / "run"
-    outcome = run("train", f"--config-file={config}", f"--data.train={train}", f"--data.val={val}", f"--log.out={out}", *TINY)
+    outcome = run(
+        "train",
+        f"--config-file={config}",
+        f"--data.train={train}",
+        f"--data.val={val}",
+        f"--log.out={out}",
+        *TINY,
+    )
     assert outcome.status == 0, outcome.err
     result = json.loads((out / "result.json").read_text())
     assert result["method"] == "simclr"

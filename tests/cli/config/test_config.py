@@ -16,7 +16,9 @@ class DataConfig:
     """Where the samples come from."""
 
     path: str = field(metadata={"help": "folder or archive"})
-    kind: Literal["folder", "archive"] = field(default="folder", metadata={"help": "what stands there"})
+    kind: Literal["folder", "archive"] = field(
+        default="folder", metadata={"help": "what stands there"}
+    )
     fraction: float = field(default=1.0, metadata={"help": "share of the samples, in (0, 1]"})
 
     def __post_init__(self):
@@ -45,7 +47,9 @@ SECTIONS = {"data": DataConfig, "run": RunConfig}
 
 
 def parsed(*flags, sections=SECTIONS, command="convert"):
-    return parse(command, sections, ["--data.path=x", *flags] if "data" in sections else list(flags))
+    return parse(
+        command, sections, ["--data.path=x", *flags] if "data" in sections else list(flags)
+    )
 
 
 def config_file(folder, text, name="config.yaml"):
@@ -67,12 +71,22 @@ def test_parse__defaults_are_those_of_the_dataclasses():
 
 def test_parse__flags_reach_their_fields_with_their_types():
     """Each flag sets one field, converted to the type of its annotation."""
-    configs = parsed("--data.kind=archive", "--data.fraction=1e-1", "--run.workers=3", "--run.note=a b", "--run.max_resolution", "64")
+    configs = parsed(
+        "--data.kind=archive",
+        "--data.fraction=1e-1",
+        "--run.workers=3",
+        "--run.note=a b",
+        "--run.max_resolution",
+        "64",
+    )
     assert configs["data"] == DataConfig("x", "archive", 0.1)
     assert configs["run"] == RunConfig(3, True, 64, "a b")
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", False), ("1", True), ("false", False), ("False", False), ("true", True)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", False), ("1", True), ("false", False), ("False", False), ("true", True)],
+)
 def test_parse__switches_mean_what_they_say(text, value):
     """`--x=False` is False, unlike with fastargs' own boolean."""
     assert parsed(f"--run.resume={text}")["run"].resume is value
@@ -90,7 +104,16 @@ def test_parse__negative_numbers_may_follow_a_blank():
     assert parsed("--run.workers", "-1")["run"].workers == -1
 
 
-@pytest.mark.parametrize("flag", ["--run.workers=2.5", "--run.workers=two", "--run.resume=yes", "--data.fraction=nan", "--data.kind=tape"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--run.workers=2.5",
+        "--run.workers=two",
+        "--run.resume=yes",
+        "--data.fraction=nan",
+        "--data.kind=tape",
+    ],
+)
 def test_parse__values_of_the_wrong_kind_are_errors(flag):
     """A bad value names its flag and what it got."""
     name, _, value = flag.partition("=")
@@ -101,7 +124,10 @@ def test_parse__values_of_the_wrong_kind_are_errors(flag):
 
 def test_parse__a_bad_choice_lists_the_choices_in_order():
     """The choices stand in the order of the annotation and the closest one is offered."""
-    assert error_of("--data.kind=foldr") == "--data.kind: got 'foldr', wanted one of folder, archive. Did you mean 'folder'?"
+    assert (
+        error_of("--data.kind=foldr")
+        == "--data.kind: got 'foldr', wanted one of folder, archive. Did you mean 'folder'?"
+    )
 
 
 def test_parse__checks_of_the_dataclass_are_configuration_errors():
@@ -117,7 +143,11 @@ def test_parse__missing_values_are_named_together():
 
 @pytest.mark.parametrize(
     ("flag", "hint"),
-    [("--data.pth=x", "--data.path"), ("--max_resolution=3", "--run.max_resolution"), ("--run.max-resolution=3", "--run.max_resolution")],
+    [
+        ("--data.pth=x", "--data.path"),
+        ("--max_resolution=3", "--run.max_resolution"),
+        ("--run.max-resolution=3", "--run.max_resolution"),
+    ],
 )
 def test_parse__unknown_flags_get_a_hint(flag, hint):
     """An unknown flag is an error that offers the closest known one."""
@@ -137,7 +167,11 @@ def test_parse__words_without_a_flag_are_errors():
 def test_parse__positional_may_stand_anywhere():
     """The positional FILE is taken before or after flags, and by its flag."""
     sections = {"file": FileConfig, "run": RunConfig}
-    for argv in (["a.beton", "--run.workers=1"], ["--run.workers=1", "a.beton"], ["--file.path=a.beton", "--run.workers=1"]):
+    for argv in (
+        ["a.beton", "--run.workers=1"],
+        ["--run.workers=1", "a.beton"],
+        ["--file.path=a.beton", "--run.workers=1"],
+    ):
         configs = parse("info", sections, argv)
         assert configs["file"].path == "a.beton"
         assert configs["run"].workers == 1
@@ -168,7 +202,10 @@ def test_parse__ignores_the_environment(monkeypatch):
     """A variable named like a flag changes nothing, though fastargs would let it win."""
     monkeypatch.setenv("data.fraction", "0.5")
     monkeypatch.setenv("run.workers", "7")
-    assert parsed("--data.fraction=0.25") == {"data": DataConfig("x", fraction=0.25), "run": RunConfig()}
+    assert parsed("--data.fraction=0.25") == {
+        "data": DataConfig("x", fraction=0.25),
+        "run": RunConfig(),
+    }
 
 
 def test_parse__commands_do_not_share_values():
@@ -180,7 +217,10 @@ def test_parse__commands_do_not_share_values():
 
 def test_config_file__sets_values_and_flags_win(tmp_path):
     """A file overrides the defaults, a later file an earlier one, a flag both."""
-    first = config_file(tmp_path, "data: {kind: archive, fraction: 0.5}\nrun:\n  workers: 4\n  resume: false\n  max_resolution: null\n")
+    first = config_file(
+        tmp_path,
+        "data: {kind: archive, fraction: 0.5}\nrun:\n  workers: 4\n  resume: false\n  max_resolution: null\n",
+    )
     second = config_file(tmp_path, "run.workers: 5\n", "second.yaml")
     configs = parsed(first, second, "--data.fraction=0.25")
     assert configs["data"] == DataConfig("x", "archive", 0.25)
@@ -195,20 +235,23 @@ def test_config_file__numbers_that_yaml_takes_for_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("data: {pth: x}", "section 'data' has no 'pth'. It has: fraction, kind, path. Did you mean 'path'?"),
+        (
+            "data: {pth: x}",
+            "section 'data' has no 'pth'. It has: fraction, kind, path. Did you mean 'path'?",
+        ),
         ("dta: {path: x}", "no section 'dta'. Sections: data, run. Did you mean 'data'?"),
         ("dta.path: x", "no section 'dta'."),
         ("workers: 3", "'workers' stands outside of any section"),
-        ("run: {workers: 3}\nrun: {resume: 0}", "no valid YAML in line 1: run given twice."),
+        ("run: {workers: 3}\nrun: {resume: 0}", "not valid YAML in line 1: run given twice."),
         ("run: {workers: [1, 2]}", "run.workers: got a list"),
         ("run: {workers: true}", "run.workers: got True, wanted a whole number."),
         ("run: {workers: null}", "run.workers: got 'none', wanted a whole number."),
         ("run: {note: 1.10}", "run.note: got 1.1, wanted text"),
         ("run: {workers: 2.5}", "run.workers: got 2.5"),
         ("- a\n- b", "a config file is a mapping"),
-        ("run: {workers: 3", "no valid YAML in line 1"),
+        ("run: {workers: 3", "not valid YAML in line 1"),
         ("3: {a: b}", "no section '3'"),
-        ("[" * 5000, "no valid YAML: it is nested too deeply"),
+        ("[" * 5000, "not valid YAML: nested too deeply"),
     ],
 )
 def test_config_file__anything_it_cannot_use_is_an_error(tmp_path, text, problem):
@@ -222,26 +265,37 @@ def test_config_file__anything_it_cannot_use_is_an_error(tmp_path, text, problem
 
 def test_config_file__absent_file_is_an_error():
     """A config file that does not exist is named."""
-    assert error_of("--config-file=/nowhere/c.yaml").startswith("/nowhere/c.yaml: the config file cannot be read")
+    assert error_of("--config-file=/nowhere/c.yaml").startswith(
+        "/nowhere/c.yaml: the config file cannot be read"
+    )
 
 
 def test_config_file__method_names_the_program(tmp_path):
     """A file made for one method is taken by it and refused by another."""
     flag = config_file(tmp_path, "method: simclr\nrun: {workers: 3}")
     assert parsed(flag, command="simclr")["run"].workers == 3
-    assert "the file is for the method 'simclr', this is 'emp_ssl'" in error_of(flag, command="emp_ssl")
+    assert "the file is for the method 'simclr', this is 'emp_ssl'" in error_of(
+        flag, command="emp_ssl"
+    )
 
 
 def test_config_yaml__reads_back_to_the_same_values(tmp_path):
     """The printed configuration, given as a config file, yields equal dataclasses."""
-    configs = parsed("--data.fraction=1e-5", "--run.resume=0", "--run.max_resolution=none", "--run.note=1.10")
+    configs = parsed(
+        "--data.fraction=1e-5", "--run.resume=0", "--run.max_resolution=none", "--run.note=1.10"
+    )
     flag = config_file(tmp_path, config_yaml(configs, method="simclr"))
     assert parse("simclr", SECTIONS, [flag]) == configs
 
 
 def test_config_dict__is_plain():
     """The dict holds sections, fields and plain values only."""
-    assert config_dict(parsed())["run"] == {"workers": -1, "resume": True, "max_resolution": 500, "note": None}
+    assert config_dict(parsed())["run"] == {
+        "workers": -1,
+        "resume": True,
+        "max_resolution": 500,
+        "note": None,
+    }
 
 
 def test_print_config__shows_every_value():
@@ -269,7 +323,9 @@ def test_help__names_meaning_choices_and_default(capsys):
     ):
         assert part in text
     assert re.search(r"--run\.resume=0\|1\n +go on where the last run ended\. Default: 1\.", text)
-    assert re.search(r"--run\.max_resolution=N\|none\n +longest side, pixels\. Default: 500\.", text)
+    assert re.search(
+        r"--run\.max_resolution=N\|none\n +longest side, pixels\. Default: 500\.", text
+    )
 
 
 def test_help__lines_fit_the_terminal(capsys, monkeypatch):

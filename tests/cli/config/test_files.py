@@ -15,7 +15,9 @@ from tests.reference.older_files import rewrite, without_block
 def written(run, tmp_path, folder, *flags):
     """Write a folder; return the outcome and the file's path."""
     out = tmp_path / "out.beton"
-    return run("write", f"--data.path={folder}", f"--data.out={out}", "--write.workers=0", *flags), out
+    return run(
+        "write", f"--data.path={folder}", f"--data.out={out}", "--write.workers=0", *flags
+    ), out
 
 
 def test_write__keeps_jpegs_and_converts_the_rest(run, tmp_path, image_folder):
@@ -23,7 +25,7 @@ def test_write__keeps_jpegs_and_converts_the_rest(run, tmp_path, image_folder):
     outcome, out = written(run, tmp_path, image_folder)
     assert outcome.status == 0
     assert "5 samples" in outcome.out
-    assert "3 JPEGs kept as they were" in outcome.out
+    assert "3 JPEGs kept unchanged" in outcome.out
     assert "2 other images encoded as JPEG" in outcome.out
     assert "image.jpeg_quality         = 90" in outcome.err
     with Reader(out) as reader:
@@ -37,11 +39,20 @@ def test_write__keeps_jpegs_and_converts_the_rest(run, tmp_path, image_folder):
 def test_write__options_reach_the_field(run, tmp_path, image_folder):
     """Raw mode, resolution, shuffling and a fraction do what they say."""
     outcome, out = written(
-        run, tmp_path, image_folder, "--image.write_mode=raw", "--image.max_resolution=20", "--write.shuffle=1", "--write.seed=4"
+        run,
+        tmp_path,
+        image_folder,
+        "--image.write_mode=raw",
+        "--image.max_resolution=20",
+        "--write.shuffle=1",
+        "--write.seed=4",
     )
     assert outcome.status == 0
     with Reader(out) as reader:
-        assert sorted(map(tuple, reader.records["image"][["mode", "width", "height"]].tolist())) == [(1, 13, 20)] * 2 + [(1, 20, 15)] * 3
+        assert (
+            sorted(map(tuple, reader.records["image"][["mode", "width", "height"]].tolist()))
+            == [(1, 13, 20)] * 2 + [(1, 20, 15)] * 3
+        )
         assert reader.metadata["seed"] == 4
         assert reader.metadata["fields"]["image"]["max_resolution"] == 20
 
@@ -49,7 +60,9 @@ def test_write__options_reach_the_field(run, tmp_path, image_folder):
 def test_write__takes_a_config_file(run, tmp_path, image_folder):
     """The same conversion from a YAML file, a flag overriding it."""
     out, config = tmp_path / "out.beton", tmp_path / "write.yaml"
-    config.write_text(f"data: {{path: {image_folder}, out: {out}}}\nimage: {{write_mode: raw}}\nwrite: {{workers: 0}}\n")
+    config.write_text(
+        f"data: {{path: {image_folder}, out: {out}}}\nimage: {{write_mode: raw}}\nwrite: {{workers: 0}}\n"
+    )
     assert run("write", f"--config-file={config}", "--image.write_mode=jpg").status == 0
     with Reader(out) as reader:
         assert set(reader.records["image"]["mode"]) == {0}
@@ -70,7 +83,7 @@ def test_write__npz_arrays(run, tmp_path):
     ("flags", "problem"),
     [
         (("--data.source=imagefoldr",), "Did you mean 'imagefolder'?"),
-        (("--data.fraction=0",), "fraction is a share in (0, 1], got 0.0."),
+        (("--data.fraction=0",), "fraction is in (0, 1], got 0.0."),
         (("--image.jpeg_quality=101",), "jpeg_quality"),
         (("--image.write_mode=smart",), "write_mode=smart needs smart_threshold"),
         (("--write.page_size=3",), "page_size"),
@@ -88,7 +101,10 @@ def test_write__bad_input_leaves_one_line_and_no_file(run, tmp_path, image_folde
 
 def test_write__names_what_is_missing(run):
     """Without path and target both are asked for."""
-    assert run("write").err == "ffcv-ssl: missing: --data.path=…, --data.out=…. --help says what they mean.\n"
+    assert (
+        run("write").err
+        == "ffcv-ssl: missing: --data.path=…, --data.out=…. --help describes them.\n"
+    )
 
 
 def test_write__skips_on_request(run, tmp_path, image_folder):
@@ -106,8 +122,8 @@ def test_write__skips_on_request(run, tmp_path, image_folder):
     assert f"1 skipped, listed in {out}.skipped.csv" in outcome.out
 
 
-def test_write__says_the_classes_and_what_it_passed_over(run, tmp_path, image_folder):
-    """The summary names the first classes, and counts what is no image, hidden, or taken for its content."""
+def test_write__names_the_classes_and_the_ignored_files(run, tmp_path, image_folder):
+    """The summary names the first classes, and counts what is no image, hidden, or recognized by its content."""
     folder = tmp_path / "images"
     shutil.copytree(image_folder, folder)
     for number in range(5):
@@ -119,9 +135,9 @@ def test_write__says_the_classes_and_what_it_passed_over(run, tmp_path, image_fo
     assert outcome.status == 0
     assert outcome.out.splitlines()[-4:] == [
         "  7 classes: cat, dog, ewe0, ewe1, ewe2 … and 2 more",
-        "  passed over: 1 file that is not an image (1 .txt)",
-        "  passed over: 1 hidden or system file or folder (1 Thumbs.db)",
-        "  1 file taken for its content (1 without extension)",
+        "  ignored: 1 file that is not an image (1 .txt)",
+        "  ignored: 1 hidden or system file or folder (1 Thumbs.db)",
+        "  1 file recognized by its content (1 without extension)",
     ]
     before = out.read_bytes()
     (folder / "cat" / "more.txt").touch()
@@ -133,7 +149,9 @@ def test_write__validation_with_the_classes_of_training(run, tmp_path, image_fol
     """A class that the folder lacks keeps its label; classes of two splits in one folder are refused with what to run."""
     (tmp_path / "classes.txt").write_text("ant\ncat\ndog\n")
     with pytest.warns(UserWarning, match=r"ant \(label 0\)"):
-        outcome, out = written(run, tmp_path, image_folder, f"--data.classes={tmp_path / 'classes.txt'}")
+        outcome, out = written(
+            run, tmp_path, image_folder, f"--data.classes={tmp_path / 'classes.txt'}"
+        )
     assert outcome.status == 0
     assert "3 classes: ant, cat, dog" in outcome.out
     with Reader(out) as reader:
@@ -158,7 +176,7 @@ def test_info__shows_fields_sizes_and_origin(run, tmp_path, image_folder):
         "source=imagefolder",
         "converted=2",
         "kept=3",
-        "checksums         of every value",
+        "checksums         one per value",
         "classes           2: cat, dog",
         "image: RGBImageField",
         "jpeg_quality=90",
@@ -176,12 +194,24 @@ def test_info__of_one_resolution_and_other_fields(run, tmp_path):
     """Raw images of one size, floats, arrays and bytes are described, and many class names cut short."""
     path = tmp_path / "mixed.beton"
     image = np.zeros((7, 9, 3), np.uint8)
-    fields = {"half": FloatField(), "vector": NDArrayField(np.dtype("<f4"), (3,)), "note": BytesField()}
+    fields = {
+        "half": FloatField(),
+        "vector": NDArrayField(np.dtype("<f4"), (3,)),
+        "note": BytesField(),
+    }
     samples = [(i / 2, np.full(3, i, "<f4"), b"x" * i) for i in range(3)]
     names = [f"class{i}" for i in range(30)]
-    DatasetWriter(path, fields, num_workers=0, metadata={"class_names": names}, progress=False).from_indexed_dataset(samples)
+    DatasetWriter(
+        path, fields, num_workers=0, metadata={"class_names": names}, progress=False
+    ).from_indexed_dataset(samples)
     out = run("info", path).out
-    for part in ("0.0 to 1.0, 3 different", "float32 (3,)", "12 bytes per sample (12)", "0 to 2", "… and 10 more"):
+    for part in (
+        "0.0 to 1.0, 3 different",
+        "float32 (3,)",
+        "12 bytes per sample (12)",
+        "0 to 2",
+        "… and 10 more",
+    ):
         assert part in out
     source = tmp_path / "one.npz"
     np.savez(source, images=image[None], labels=np.zeros(1, int))
@@ -193,7 +223,9 @@ def test_verify__of_a_sound_file(run, shapes_files):
     """A sound file gives 0 and one line."""
     outcome = run("verify", shapes_files[0])
     assert outcome.status == 0
-    assert outcome.out == f"{shapes_files[0]}: 60 samples decoded, checksums compared: all good.\n"
+    assert (
+        outcome.out == f"{shapes_files[0]}: 60 samples decoded, checksums compared: no problems.\n"
+    )
 
 
 def test_verify__lists_what_is_broken(run, tmp_path, image_folder):
@@ -215,7 +247,7 @@ def test_verify__lists_what_is_broken(run, tmp_path, image_folder):
 def test_files__that_are_none_are_bad_input(run, tmp_path, command):
     """A missing path, a missing file and another format end with 2."""
     Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
-    assert run(command).err == "ffcv-ssl: missing: FILE. --help says what they mean.\n"
+    assert run(command).err == "ffcv-ssl: missing: FILE. --help describes them.\n"
     for path in ("nothing.beton", "image.png"):
         outcome = run(command, tmp_path / path)
         assert outcome.status == 2
@@ -228,10 +260,13 @@ def test_seal__adds_checksums_once(run, tmp_path, image_folder):
     rewrite(out, without_block)
     assert "checksums         none; `ffcv-ssl seal` adds one per value" in run("info", out).out
     outcome = run("seal", out)
-    assert (outcome.status, outcome.out) == (0, f"{out}: every value decodes and has a checksum now.\n")
-    assert "checksums         of every value" in run("info", out).out
+    assert (outcome.status, outcome.out) == (
+        0,
+        f"{out}: decoded every value and added its checksum.\n",
+    )
+    assert "checksums         one per value" in run("info", out).out
     assert run("verify", out).status == 0
-    assert run("seal", out).out == f"{out}: has checksums of its values already.\n"
+    assert run("seal", out).out == f"{out}: has a checksum for every value already.\n"
 
 
 def test_seal__of_a_broken_file_is_bad_input(run, tmp_path, image_folder):
@@ -258,5 +293,5 @@ def test_verify__warns_of_blemished_images(run, tmp_path, image_folder):
     outcome = run("verify", out)
     assert outcome.status == 0
     assert "sample 1, field 'image': " in outcome.out
-    assert "(warning: every pixel is there, and the image loads)" in outcome.out
-    assert outcome.out.endswith("all good, 1 warning(s).\n")
+    assert "(warning: the image decodes completely)" in outcome.out
+    assert outcome.out.endswith("no problems, 1 warning(s).\n")
