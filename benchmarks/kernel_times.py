@@ -1,9 +1,9 @@
-"""Time of each step of the view kernel on one core.
+"""Cost of each step of the view kernel on one core.
 
     python benchmarks/kernel_times.py [--repeats=200]
 
-Times are medians over the repeats. The cost of a step is the time with the step minus the time of
-crop and resize alone; the steps take turns in every repeat.
+The script prints medians over the repeats. The cost of a step is the time with the step minus the
+time of crop and resize alone; the two measurements alternate.
 """
 
 import argparse
@@ -24,6 +24,8 @@ IDENTITY = np.tile(np.arange(256, dtype=np.uint8), (3, 1))
 ORDER = sum(step * 4**step for step in range(4))
 SIGMA_2 = {col.RADIUS: 6, col.FALLOFF: np.exp(-1 / 8)}
 CROP = "crop, resize"
+GRAY = "+ grey"  # a key of the JSON files; `LABELS` has the spelling for tables
+LABELS = {GRAY: "+ gray"}
 STEPS: dict[str, Mapping[int, float]] = {
     CROP: {},
     "+ brightness": {col.BRIGHTNESS: 1.2},
@@ -31,7 +33,7 @@ STEPS: dict[str, Mapping[int, float]] = {
     "+ saturation": {col.SATURATION: 1.3},
     "+ hue": {col.HUE: 0.1},
     "+ all four": {col.BRIGHTNESS: 1.2, col.CONTRAST: 0.7, col.SATURATION: 1.3, col.HUE: 0.1},
-    "+ grey": {col.GRAY: 1},
+    GRAY: {col.GRAY: 1},
     "+ blur, sigma 2": SIGMA_2,
 }
 
@@ -39,23 +41,9 @@ STEPS: dict[str, Mapping[int, float]] = {
 def milliseconds(
     box: tuple[int, int], size: tuple[int, int], num_views: int, repeats: int
 ) -> dict[str, float]:
-    """Measure every step on a crop of an image.
+    """Return the median milliseconds of one view for every step.
 
-    Parameters
-    ----------
-    box
-        Height and width of the crop in pixels.
-    size
-        Height and width of the views in pixels.
-    num_views
-        Views per call of the kernel, >= 1.
-    repeats
-        Number of measurements of each step, >= 1.
-
-    Returns
-    -------
-    dict
-        Maps each step to its median time per view in milliseconds.
+    The view is a crop of `box` resized to `size`, both (height, width).
     """
     height, width = box
     image = np.random.default_rng(0).integers(0, 256, (1, height, 3 * width), dtype=np.uint8)
@@ -78,7 +66,7 @@ def milliseconds(
 
 
 def main() -> None:
-    """Print the table; with --out, also write its numbers."""
+    """Print one table; with `--out` also write its numbers."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -86,9 +74,9 @@ def main() -> None:
         "--repeats",
         type=int,
         default=200,
-        help="Number of rounds; each round measures every step once (default: 200).",
+        help="rounds; each measures every step once (default: 200)",
     )
-    parser.add_argument("--out", type=Path, help="JSON file for the medians.")
+    parser.add_argument("--out", type=Path, help="JSON file for the medians")
     options = parser.parse_args()
     result = {
         "machine": machine.describe(),
@@ -102,16 +90,16 @@ def main() -> None:
 
 
 def table_text(result: Mapping[str, Any]) -> str:
-    """Return the table: the time of crop and resize, and what each other step adds to it."""
+    """Return the table: crop and resize, then the time that each step adds."""
     lines = [f"{'one view, one core':20}{'275 -> 224':>14}{'16 -> 32':>14}"]
     for name in STEPS:
-        large, small = (added_time(result[size], name) for size in ("large", "small"))
-        lines.append(f"{name:20}{large:11.3f} ms{1e3 * small:11.1f} us")
+        large, small = (added(result[size], name) for size in ("large", "small"))
+        lines.append(f"{LABELS.get(name, name):20}{large:11.3f} ms{1e3 * small:11.1f} us")
     return "\n".join(lines)
 
 
-def added_time(times: Mapping[str, float], name: str) -> float:
-    """Return the milliseconds that a step adds to crop and resize; for these, their own time."""
+def added(times: Mapping[str, float], name: str) -> float:
+    """Return the milliseconds that a step adds to crop and resize, or those of crop and resize."""
     return times[name] - (0 if name == CROP else times[CROP])
 
 
