@@ -132,8 +132,8 @@ def _check_elements(field: str, elements: list[Any]) -> None:
             raise PipelineError(f"field {field!r}: {name} is a class; write {name}(…).")
         if not isinstance(element, (*RENDERED, ToDevice)) and not callable(element):
             raise PipelineError(
-                f"field {field!r}: {element!r} is neither a transform nor a callable from "
-                "tensor to tensor."
+                f"field {field!r}: {element!r} is not a transform and not a callable "
+                "from tensor to tensor."
             )
 
 
