@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ffcv_ssl.evaluate.configs import Configs
-from ffcv_ssl.runs.measurements import write_whole
 from ffcv_ssl.ssl import Method
+from ffcv_ssl.system.atomic import write_whole
 from ffcv_ssl.train.checkpoint import save_atomically
 from ffcv_ssl.train.network import NORMALIZATIONS
 

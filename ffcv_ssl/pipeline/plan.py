@@ -154,7 +154,7 @@ class ImagePlan:
         seed: int,
         epoch: int,
         sample_ids: NDArray[np.integer[Any]],
-        sizes: NDArray[np.int32],
+        sizes: NDArray[np.integer[Any]],
         occurrences: NDArray[np.integer[Any]] | None = None,
     ) -> ParameterTable:
         """Draw the parameter table of a batch.

@@ -1,6 +1,7 @@
 """Groups of equal views, and how their parameters become kernel rows."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class ViewGroup:
             for parameter in transform.parameters
         ]
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: ParameterTable) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: ParameterTable) -> None:
         """Draw the group's parameters into the table; `sizes` as in `ImagePlan.draw`."""
         views = slice(self.first, self.stop)
         for name, transform in zip(self.names, self.transforms, strict=True):

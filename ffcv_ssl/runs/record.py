@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from ffcv_ssl.errors import ConfigError
 from ffcv_ssl.runs.curves import draw_curves
-from ffcv_ssl.runs.measurements import write_whole
 from ffcv_ssl.runs.provenance import provenance
 from ffcv_ssl.runs.resume import Resume, check_resume
 from ffcv_ssl.runs.tracking import begin_wandb, require_wandb
+from ffcv_ssl.system.atomic import write_whole
 from ffcv_ssl.system.paths import local_path, utf8_path
 from ffcv_ssl.train.config import LogConfig
 from ffcv_ssl.train.distributed import is_main

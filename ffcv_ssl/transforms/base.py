@@ -35,7 +35,7 @@ class ViewTransform(Protocol):
     def seed(self) -> int | None:
         """Seed that replaces the loader's seed, or None."""
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns) -> None:
         """Draw all parameters of a batch; see `SampleTransform.draw`."""
 
 
@@ -127,7 +127,7 @@ class SampleTransform(ABC):
     seed: int | None = None
 
     def draw(  # noqa: B027  # a subclass without parameters draws nothing
-        self, keys: Keys, sizes: NDArray[np.int32], table: Columns
+        self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns
     ) -> None:
         """Draw the parameters of all views of a batch.
 

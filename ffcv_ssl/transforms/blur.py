@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class GaussianBlur(KernelTransform):
                 f"GaussianBlur: kernel_size must be odd and positive, got {self.kernel_size!r}."
             )
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns) -> None:
         """Draw sigma; it is 0 for views that are not blurred."""
         sigma = uniform_between(keys.uniform("sigma"), self.sigma)
         applied = keys.uniform("applied") < self.blur_prob

@@ -99,7 +99,7 @@ class RandomColorJitter(KernelTransform):
             bounds = check_range("RandomColorJitter", parameter, value, low, high)
             object.__setattr__(self, parameter, bounds)
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns) -> None:
         """Draw order and factors; factors are neutral for views that are not changed."""
         applied = keys.uniform("applied") < self.jitter_prob
         table["order"] = ORDERS[(keys.uniform("order") * np.float32(24)).astype(np.int64)]
@@ -144,7 +144,7 @@ class RandomGrayscale(KernelTransform):
     def __post_init__(self) -> None:
         check_probability("RandomGrayscale", "gray_prob", self.gray_prob)
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns) -> None:
         """Draw which views become gray."""
         table["applied"] = keys.uniform("applied") < self.gray_prob
 
@@ -188,7 +188,7 @@ class RandomSolarization(KernelTransform):
                 f"RandomSolarization: threshold must be in 0..255, got {self.threshold!r}."
             )
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns) -> None:
         """Draw which views are solarized."""
         applied = keys.uniform("applied") < self.solarization_prob
         table["threshold"] = self.neutral_unless(applied, "threshold", self.threshold)

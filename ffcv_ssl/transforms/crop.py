@@ -93,7 +93,7 @@ class Crop(KernelTransform):
             "Crop is a base class; use Resize, CenterCrop, RandomResizedCrop or another crop."
         )
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns) -> None:
         """Draw the boxes."""
         heights, widths = (
             np.broadcast_to(sizes[:, axis, None].astype(np.int64), keys.shape) for axis in (0, 1)

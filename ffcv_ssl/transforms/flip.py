@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,6 @@ class RandomHorizontalFlip(KernelTransform):
     def __post_init__(self) -> None:
         check_probability("RandomHorizontalFlip", "flip_prob", self.flip_prob)
 
-    def draw(self, keys: Keys, sizes: NDArray[np.int32], table: Columns) -> None:
+    def draw(self, keys: Keys, sizes: NDArray[np.integer[Any]], table: Columns) -> None:
         """Draw which views are mirrored."""
         table["applied"] = keys.uniform("applied") < self.flip_prob

@@ -1,4 +1,6 @@
-"""An error is one line, the last on standard error, without a table of options before it, a traceback or a warning's code."""
+"""An error is one line, the last on standard error, without a table of options before it, a
+traceback or a warning's code.
+"""
 
 import os
 import signal
@@ -40,7 +42,7 @@ def scene(tmp_path, monkeypatch, shapes_files):
         "deep.yaml": "[" * 3000,
         "date.yaml": "data: {train: 2020-99-99}",
         "method.yaml": "method: [simclr]",
-        "study.yaml": "base: simclr_cpu\ngrid: {train.epochs: [1, 2]}\nx: train.epochs\ny: scores.knn",
+        "study.yaml": "base: simclr_cpu\ngrid: {train.epochs: [1, 2]}\nx: train.epochs\ny: scores.knn",  # noqa: E501
         "axis.yaml": "base: simclr_cpu\ngrid: {train.epochs: [1, 2]}\nx: [1]\ny: scores.knn",
         "run/config.yaml": "method: simclr\ndata: {train: train.beton}",
         "odd_run/config.yaml": "method: simclr\ndata: 3",
@@ -113,7 +115,9 @@ def scene(tmp_path, monkeypatch, shapes_files):
     ids=" ".join,
 )
 def test_error__is_one_line(run, scene, arguments):
-    """Whatever is wrong with arguments or files, every command says so in one line and ends with 2."""
+    """Whatever is wrong with arguments or files, every command says so in one line and ends with
+    2.
+    """
     outcome = run(*arguments)
     assert outcome.status == 2
     assert outcome.out == "" or arguments[0] == "bench"  # it names the machine first
@@ -128,7 +132,9 @@ def test_options__are_printed_when_the_work_begins(run, scene):
 
 
 def test_warning__is_one_line(capsys):
-    """A warning bears the program's name and no line of code; afterwards warnings look as they did."""
+    """A warning bears the program's name and no line of code; afterwards warnings look as they
+    did.
+    """
     usual = warnings.formatwarning
     exit_status(
         "p",
@@ -168,7 +174,9 @@ sys.exit(main(["info", sys.argv[1]]))
     [("| true", 141, ""), ("> /dev/full", 2, "No space left on device"), (">&-", 0, "")],
 )
 def test_output__that_nobody_takes(scene, redirection, status, message):
-    """A reader that left, a full disk and a closed output end with a status of their own, in one line or none, also of short output."""
+    """A reader that left, a full disk and a closed output end with a status of their own, in one
+    line or none, also of short output.
+    """
     if redirection == "> /dev/full" and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     command = f'set -o pipefail; "$0" -c "$1" train.beton {redirection}'

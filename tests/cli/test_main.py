@@ -108,7 +108,7 @@ def test_exit_status__when_the_reader_of_a_pipe_leaves():
         "from ffcv_ssl.cli.main import main\n"
         "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
         "from ffcv_ssl.cli.status import exit_status\n"
-        "sys.exit(exit_status('p', lambda argv: (sys.stdout.write('x' * 100000), sys.stdout.flush())))"
+        "sys.exit(exit_status('p', lambda argv: (sys.stdout.write('x' * 100000), sys.stdout.flush())))"  # noqa: E501
     )
     result = python("-c", program)
     assert result.returncode == status.BROKEN_PIPE

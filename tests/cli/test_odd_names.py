@@ -1,4 +1,6 @@
-"""Folders and files whose names are no UTF-8, hold control characters or look like options: from disk to pictures and lists."""
+"""Folders and files whose names are no UTF-8, hold control characters or look like options: from
+disk to pictures and lists.
+"""
 
 import csv
 import os
@@ -38,7 +40,9 @@ def odd_folder(tmp_path):
 
 
 def test_odd_names__pass_through_every_command(run, tmp_path, odd_folder):
-    """They are written, listed, shown and drawn; whatever is printed or listed is one line of valid UTF-8 each."""
+    """They are written, listed, shown and drawn; whatever is printed or listed is one line of
+    valid UTF-8 each.
+    """
     out = os.path.join(tmp_path, os.fsdecode(b"o\xe9.beton"))
     written = run(
         "write",

@@ -30,7 +30,9 @@ def drawn(monkeypatch):
 
 
 def test_convergence__draws_accuracy_over_epochs_and_minutes(tmp_path, drawn, capsys):
-    """One line for each run in each panel: percent over epochs at the left, over minutes at the right."""
+    """One line for each run in each panel: percent over epochs at the left, over minutes at the
+    right.
+    """
     fast = run_folder(tmp_path / "fast", [(0, 0, 0, 0.1), (50, 1, 60, 0.5)])
     slow = run_folder(tmp_path / "slow", [(0, 0, 0, 0.1), (50, 2, 600, 0.7)])
     assert (

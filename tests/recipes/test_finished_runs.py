@@ -1,4 +1,6 @@
-"""What can be done with a finished run: probe, finetune, export, map. As a user does, on tiny runs."""
+"""What can be done with a finished run: probe, finetune, export, map. As a user does, on tiny
+runs.
+"""
 
 import json
 
@@ -44,7 +46,7 @@ FAST = ["--probe.views=4", "--probe.epochs=5", "--probe.device=cpu"]
 
 
 class Colors:
-    """Four overlapping classes: grey, or more of one colour."""
+    """Four overlapping classes: gray, or more of one color."""
 
     def __init__(self, num_samples, seed):
         self.num_samples, self.seed = num_samples, seed
@@ -60,7 +62,7 @@ class Colors:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with a SimCLR and an EMP-SSL run, their files, and two files more of fewer images."""
+    """A folder with a SimCLR and an EMP-SSL run, their files, and two files more of fewer images."""  # noqa: E501
     folder = tmp_path_factory.mktemp("finished")
     for name, num_samples, seed in (
         ("train", 90, 0),
@@ -70,7 +72,7 @@ def runs(tmp_path_factory):
     ):
         fields, metadata = (
             {"image": RGBImageField("raw"), "label": IntField()},
-            {"class_names": ["grey", "red", "green", "blue"]},
+            {"class_names": ["gray", "red", "green", "blue"]},
         )
         writer = DatasetWriter(
             folder / f"{name}.beton", fields, num_workers=1, metadata=metadata, progress=False
@@ -98,7 +100,9 @@ def entries(run, file="probe.json"):
 
 
 def test_run__ends_with_its_backbone_and_its_spread(runs):
-    """The exported weights are those of the checkpoint, and the result holds alignment, uniformity and rank of the embeddings."""
+    """The exported weights are those of the checkpoint, and the result holds alignment, uniformity
+    and rank of the embeddings.
+    """
     weights = torch.load(runs / "simclr" / "backbone.pt", weights_only=True)
     trained = load_checkpoint(runs / "simclr" / "checkpoint.pt")["method"]
     assert all(torch.equal(value, trained[f"backbone.{name}"]) for name, value in weights.items())
@@ -110,7 +114,9 @@ def test_run__ends_with_its_backbone_and_its_spread(runs):
 
 
 def test_probe__repeats_what_the_run_measured(runs, capsys):
-    """Whole images and kNN give the run's own scores; EMP-SSL's protocol with as many patches gives its bag scores."""
+    """Whole images and kNN give the run's own scores; EMP-SSL's protocol with as many patches
+    gives its bag scores.
+    """
     assert main(["probe", str(runs / "simclr"), *FAST]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == [
@@ -146,7 +152,9 @@ def test_probe__repeats_what_the_run_measured(runs, capsys):
 
 
 def test_probe__all_protocols_few_labels_other_files(runs):
-    """Every protocol runs for every method; labels and files are told apart; measuring again replaces the entry."""
+    """Every protocol runs for every method; labels and files are told apart; measuring again
+    replaces the entry.
+    """
     run = runs / "emp_ssl"
     assert main(["probe", str(run), "--probe.protocol=all", *FAST]) == 0
     path = str(runs / "train.beton")
@@ -174,8 +182,10 @@ def test_probe__all_protocols_few_labels_other_files(runs):
     assert 10 < entries(run)["knn_a", 0.2, path]["num_train"] < 26
 
 
-def test_keep__weights_of_an_epoch_can_be_judged_later(runs, tmp_path, capsys):
-    """The weights kept after epoch 1 of 2 have the kNN accuracy that was seen there, those after epoch 2 are the checkpoint's."""
+def test_keep__weights_of_an_epoch_can_be_evaluated_later(runs, tmp_path, capsys):
+    """The weights kept after epoch 1 of 2 have the kNN accuracy that was seen there, those after
+    epoch 2 are the checkpoint's.
+    """
     run = tmp_path / "run"
     files = [f"--data.train={runs / 'train.beton'}", f"--data.val={runs / 'val.beton'}"]
     assert (
@@ -204,8 +214,10 @@ def test_keep__weights_of_an_epoch_can_be_judged_later(runs, tmp_path, capsys):
     assert "epoch_7.pt" in capsys.readouterr().err
 
 
-def test_probe__exported_backbone_is_judged_alike(runs, tmp_path):
-    """The safetensors file alone gives the run's kNN; what needs the training's views is refused, as are missing files."""
+def test_probe__exported_backbone_is_evaluated_alike(runs, tmp_path):
+    """The safetensors file alone gives the run's kNN; what needs the training's views is refused,
+    as are missing files.
+    """
     safe = tmp_path / "backbone.safetensors"
     safe.write_bytes((runs / "simclr" / "backbone.safetensors").read_bytes())
     files = [
@@ -222,7 +234,9 @@ def test_probe__exported_backbone_is_judged_alike(runs, tmp_path):
 
 
 def test_commands__say_what_is_wrong_in_one_line(runs, tmp_path, capsys):
-    """No run, half of the files, and an export of an export end with status 2 and a sentence, without a table."""
+    """No run, half of the files, and an export of an export end with status 2 and a sentence,
+    without a table.
+    """
     run = str(runs / "simclr")
     for arguments, sentence in (
         (["probe", str(tmp_path / "nowhere")], "neither the folder of a run"),
@@ -263,7 +277,9 @@ def test_export__writes_what_the_run_wrote(runs):
 
 
 def test_finetune__learns_from_labels_and_leaves_the_run_alone(runs, capsys):
-    """With labels the training images are learned; the run's checkpoint stays; few labels mean few images; repeating replaces."""
+    """With labels the training images are learned; the run's checkpoint stays; few labels mean few
+    images; repeating replaces.
+    """
     run = runs / "simclr"
     before = (run / "checkpoint.pt").read_bytes()
     options = ["--finetune.device=cpu", "--finetune.batch_size=32", "--finetune.precision=float32"]
@@ -321,10 +337,10 @@ def test_embedding_map__draws_runs_side_by_side(runs, tmp_path, capsys):
     assert "perplexity is less than the number of images, 40" in capsys.readouterr().err
 
 
-NAMES = ["grey", "red", "green", "blue"]
+NAMES = ["gray", "red", "green", "blue"]
 
 
-class Labelled(Colors):
+class Labeled(Colors):
     """The same images with other labels, of chosen classes only."""
 
     def __init__(self, num_samples, seed, labels):
@@ -342,7 +358,9 @@ class Labelled(Colors):
 
 @pytest.fixture(scope="module")
 def relabelled(runs):
-    """Copies of the run's files: under ids of a billion, without the grey class and numbered anew, and with a class more."""
+    """Copies of the run's files: under ids of a billion, without the gray class and numbered anew,
+    and with a class more.
+    """
     fields = {"image": RGBImageField("raw"), "label": IntField()}
     ids, fewer, more = [900_000_007, -3, 900_000_000, 2**40], [None, 2, 0, 1], [0, 1, 2, 4]
     for name, labels, names in (
@@ -359,7 +377,7 @@ def relabelled(runs):
                 metadata=metadata,
                 progress=False,
             )
-            writer.from_indexed_dataset(Labelled(num_samples, seed, labels))
+            writer.from_indexed_dataset(Labeled(num_samples, seed, labels))
     return runs
 
 
@@ -372,7 +390,9 @@ def files_of(folder, train, val):
 
 
 def test_probe__ids_give_the_scores_of_numbers(relabelled, capsys):
-    """Ids of a billion and negative ones, in both files, are classified as well as labels 0 to 3, by kNN exactly so."""
+    """Ids of a billion and negative ones, in both files, are classified as well as labels 0 to 3,
+    by kNN exactly so.
+    """
     run = relabelled / "simclr"
     for train, val in (("train", "val"), ("ids_train", "ids_val")):
         assert (
@@ -398,7 +418,9 @@ def test_probe__ids_give_the_scores_of_numbers(relabelled, capsys):
 
 
 def test_probe__matches_classes_by_name(relabelled, caplog):
-    """A validation file without one class, whose labels mean others, has kNN's accuracy on these images, and both facts are said."""
+    """A validation file without one class, whose labels mean others, has kNN's accuracy on these
+    images, and both facts are reported.
+    """
     run, train = relabelled / "simclr", str(relabelled / "train.beton")
     with caplog.at_level("WARNING", "ffcv_ssl"):
         assert (
@@ -421,14 +443,16 @@ def test_probe__matches_classes_by_name(relabelled, caplog):
     assert entry["train_file"] == train
     assert entry["test"] > 0.6
     assert "they are matched by class name" in caplog.text
-    assert "has no image of class 'grey', of 4 classes" in caplog.text
+    assert "has no image of class 'gray', of 4 classes" in caplog.text
 
 
 @pytest.mark.parametrize("command", ["train", "probe", "finetune"])
 def test_commands__refuse_classes_that_the_training_file_does_not_know(
     relabelled, tmp_path, capsys, command
 ):
-    """A class of the validation file that the training file does not name ends with status 2 and one line, before anything is trained."""
+    """A class of the validation file that the training file does not name ends with status 2 and
+    one line, before anything is trained.
+    """
     files = files_of(relabelled, "train", "more_val")
     if command == "train":
         status = simclr.main([*files, *TINY, f"--log.out={tmp_path / 'run'}"])
@@ -466,7 +490,9 @@ def test_finetune__learns_ids(relabelled):
 
 
 def test_supervised__learns_ids_with_probes_beside_it(relabelled, tmp_path):
-    """Supervised training and online probes take ids too; their scores are those of the classes; the result says how many there are."""
+    """Supervised training and online probes take ids too; their scores are those of the classes;
+    the result says how many there are.
+    """
     tiny = [option for option in TINY if not option.startswith(("--loss.", "--train.epochs"))]
     more = [
         "--loss.classes=4",
@@ -487,7 +513,9 @@ def test_supervised__learns_ids_with_probes_beside_it(relabelled, tmp_path):
     assert any("negative labels" in remark for remark in result["remarks"])
 
 
-def test_train__validation_file_that_is_the_training_file_is_said(runs, tmp_path, capsys, caplog):
+def test_train__validation_file_that_is_the_training_file_is_reported(
+    runs, tmp_path, capsys, caplog
+):
     """The warning stands at the start, in the summary at the end and in result.json."""
     more = ["--train.epochs=1", "--eval.linear_epochs=0", f"--log.out={tmp_path}"]
     assert simclr.main([*files_of(runs, "train", "train"), *TINY, *more]) == 0
@@ -512,7 +540,9 @@ def test_probe__damaged_entries_are_named(runs, tmp_path, capsys, text):
 
 
 def test_embedding_map__a_class_has_one_colour_whatever_its_number(tmp_path, monkeypatch):
-    """Classes of several files are drawn by name: equal names share a colour, different names of one label do not."""
+    """Classes of several files are drawn by name: equal names share a color, different names of
+    one label do not.
+    """
     from matplotlib.axes import Axes
 
     from ffcv_ssl.recipes.embedding_map import draw, label_names

@@ -51,7 +51,7 @@ PROBES = ["--probe.linear=1", "--probe.mlp=1", "--probe.layers=1", "--probe.hidd
 
 
 class Stripes:
-    """Four classes: stripes of two directions and two widths, in random colours."""
+    """Four classes: stripes of two directions and two widths, in random colors."""
 
     def __init__(self, num_samples, seed):
         self.num_samples, self.seed = num_samples, seed
@@ -111,7 +111,9 @@ def arguments(name, files, out, *more):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, capsys):
-    """main() returns 0; config, checkpoint, tables, curves, events and a result with the scores stand in the folder."""
+    """main() returns 0; config, checkpoint, tables, curves, events and a result with the scores
+    stand in the folder.
+    """
     out = tmp_path / "run"
     assert PROGRAMS[name].main(arguments(name, files, out, "--eval.times=2", *PROBES)) == 0
     result = json.loads((out / "result.json").read_text())
@@ -145,7 +147,9 @@ def test_recipe__trains_evaluates_and_leaves_its_results(name, files, tmp_path, 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_recipe__resumes_with_the_real_loader(name, files, tmp_path):
-    """Stopped by SIGTERM within an epoch, the continued run has the unbroken run's losses and scores, bit for bit, probes included."""
+    """Stopped by SIGTERM within an epoch, the continued run has the unbroken run's losses and
+    scores, bit for bit, probes included.
+    """
     main = PROGRAMS[name].main
     more = [
         "--eval.linear_epochs=1",
@@ -195,7 +199,9 @@ def test_recipe__resumes_with_the_real_loader(name, files, tmp_path):
 )
 @pytest.mark.parametrize("name", sorted(PROGRAMS))
 def test_recipe__trains_on_a_gpu(name, options, files, tmp_path):
-    """Every method trains and evaluates on a GPU, however the views get there and the network is run."""
+    """Every method trains and evaluates on a GPU, however the views get there and the network is
+    run.
+    """
     out = tmp_path / "run"
     given = [
         argument
@@ -236,7 +242,9 @@ def test_emp_ssl__refuses_views_that_it_cannot_train_on(files, tmp_path, capsys,
 
 
 def test_recipe__trains_in_two_processes(files, tmp_path):
-    """Under torchrun both processes take half of each batch; one result says so, and the folder is that of one run."""
+    """Under torchrun both processes take half of each batch; one result says so, and the folder is
+    that of one run.
+    """
     out = tmp_path / "run"
     more = [
         "--train.precision=float32",
@@ -254,7 +262,9 @@ def test_recipe__trains_in_two_processes(files, tmp_path):
 
 
 def test_recipe__ctrl_c_ends_with_130_and_a_checkpoint(files, tmp_path):
-    """`python recipes/simclr.py`, as a process of its own, stops on SIGINT with status 130, one line and a checkpoint that loads."""
+    """`python recipes/simclr.py`, as a process of its own, stops on SIGINT with status 130, one
+    line and a checkpoint that loads.
+    """
     out = tmp_path / "run"
     command = [
         sys.executable,
@@ -290,7 +300,9 @@ def test_yaml__is_accepted_by_its_program(path):
     ids=lambda path: path.stem,
 )
 def test_yaml__opens_with_its_command(path):
-    """The first line is the command that uses the file, and the run goes to a folder of its own name."""
+    """The first line is the command that uses the file, and the run goes to a folder of its own
+    name.
+    """
     content = yaml.safe_load(path.read_text())
     command = (
         f"# ffcv-ssl train --config-file={path.stem} --data.train=train.beton --data.val=val.beton"

@@ -41,7 +41,7 @@ def sets():
 
 
 def test_shapes__samples_depend_on_seed_and_index_only():
-    """A sample is the same in any set and after any other, and differs for another seed or index."""
+    """A sample is the same in any set and after any other, and differs for another seed or index."""  # noqa: E501
     long, short = ShapesDataset(10**6, seed=7), ShapesDataset(12, seed=7)
     assert np.array_equal(long[11][0], short[11][0])
     assert np.array_equal(short[11][0], short[11][0])
@@ -68,7 +68,9 @@ def test_shapes__indices_outside_are_errors():
 
 
 def test_shapes__every_class_draws_the_same_nuisance():
-    """From equal generators two classes get equal backgrounds, and leave the generators in equal states."""
+    """From equal generators two classes get equal backgrounds, and leave the generators in equal
+    states.
+    """
     generators = [np.random.default_rng(5) for _ in CLASSES]
     images = [
         draw(rng, *parts, 32) for rng, parts in zip(generators, CLASSES.values(), strict=True)
@@ -82,7 +84,7 @@ def test_shapes__every_class_draws_the_same_nuisance():
 
 
 def test_shapes__tones_are_apart():
-    """The two tones of a shape differ in mean by 90 grey levels, give or take their tints."""
+    """The two tones of a shape differ in mean by 90 gray levels, give or take their tints."""
     rng = np.random.default_rng(0)
     contrasts = np.array([np.subtract(*two_tones(rng).mean(axis=1)) for _ in range(500)])
     assert np.abs(contrasts).min() > 90 - 5 * 25 * np.sqrt(2 / 3)
@@ -98,7 +100,7 @@ def test_shapes__another_size_is_the_same_picture():
 
 
 def test_shapes__mean_colour_says_nothing(sets):
-    """kNN and a linear classifier on the mean colour stay near the chance of 10 %."""
+    """kNN and a linear classifier on the mean color stay near the chance of 10 %."""
     train, train_labels, test, test_labels = sets
     colors = [images.mean(axis=(1, 2)) - 128 for images in (train, test)]
     assert knn_accuracy(colors[0], train_labels, colors[1], test_labels) < 0.16
@@ -106,7 +108,7 @@ def test_shapes__mean_colour_says_nothing(sets):
 
 
 def test_shapes__raw_pixels_say_little(sets):
-    """kNN on centred pixels finds less than 35 %, a linear classifier less than 25 %."""
+    """kNN on centered pixels finds less than 35 %, a linear classifier less than 25 %."""
     train, train_labels, test, test_labels = sets
     pixels = [images.reshape(len(images), -1) - 128 for images in (train, test)]
     assert 0.1 < knn_accuracy(pixels[0], train_labels, pixels[1], test_labels) < 0.35

@@ -91,7 +91,9 @@ def rows_of(out):
 
 
 class FakeTraining:
-    """Stands for the training: leaves the result of a run whose kNN is temperature + seed / 10, unless it is told to fail."""
+    """Stands for the training: leaves the result of a run whose kNN is temperature + seed / 10,
+    unless it is told to fail.
+    """
 
     def __init__(self, failing=(), scores=("knn",)):
         self.failing, self.scores, self.trained = failing, scores, []
@@ -116,10 +118,12 @@ class FakeTraining:
 
 
 def test_cells__are_every_combination_of_places_and_seeds(tmp_path):
-    """The grid's product, the recipe's settings under the study's under the place's under the command line's."""
+    """The grid's product, the recipe's settings under the study's under the place's under the
+    command line's.
+    """
     grid = {
         "loss.temperature": [0.1, "2e-1"],
-        "colour": {"grey": {"view.gray": 1.0, "optim.lr": 0.3}, "as it is": None},
+        "color": {"gray": {"view.gray": 1.0, "optim.lr": 0.3}, "as it is": None},
     }
     study = study_of(tmp_path, grid=grid, set={"train.epochs": 7, "optim.lr": 0.1})
     cells = cells_of(study, tmp_path / "out", **{"train.batch_size": "64", "train.epochs": "9"})
@@ -140,7 +144,7 @@ def test_cells__are_every_combination_of_places_and_seeds(tmp_path):
     } == {(9, 64)}
     assert len({cell.folder for cell in cells}) == 8
     assert [cell.folder for cell in cells] == [Path(cell.config["log"]["out"]) for cell in cells]
-    assert cells[0].name == "temperature 0.1, colour grey, seed 0"
+    assert cells[0].name == "temperature 0.1, color gray, seed 0"
 
 
 def test_cells__seed_of_the_command_line_replaces_the_studys(tmp_path):
@@ -154,7 +158,9 @@ def test_cells__seed_of_the_command_line_replaces_the_studys(tmp_path):
 
 
 def test_cells__variants_bring_their_own_recipe(tmp_path):
-    """A variant's base decides its program; --sweep.base={method}_… takes the recipe of each method."""
+    """A variant's base decides its program; --sweep.base={method}_… takes the recipe of each
+    method.
+    """
     variants = {"few views": {"base": "simclr_cifar10"}, "patches": {"base": "emp_ssl_cifar10"}}
     study = study_of(tmp_path, base=None, grid={"method": variants}, x="method", seeds=[0])
     few, patches = cells_of(study, tmp_path)
@@ -222,7 +228,9 @@ def test_read_study__unknown_names_list_the_known():
 
 
 def test_run__writes_rows_table_and_picture(tmp_path):
-    """The CSV has a row per run with all digits, the table mean and sample deviation over seeds, the picture is a PNG."""
+    """The CSV has a row per run with all digits, the table mean and sample deviation over seeds,
+    the picture is a PNG.
+    """
     study = study_of(tmp_path)
     assert (
         sweep.run(
@@ -256,7 +264,9 @@ def test_run__writes_rows_table_and_picture(tmp_path):
 
 
 def test_run__skips_what_is_finished(tmp_path):
-    """A second run trains nothing and writes the same rows; a third with another seed trains that alone."""
+    """A second run trains nothing and writes the same rows; a third with another seed trains that
+    alone.
+    """
     study = study_of(tmp_path)
     training = FakeTraining()
     sweep.run(study, cells_of(study, tmp_path), tmp_path, training)
@@ -278,7 +288,9 @@ def test_run__skips_what_is_finished(tmp_path):
 
 
 def test_run__refuses_cells_of_another_configuration(tmp_path):
-    """A folder that holds a run with other settings is neither used nor overwritten; the option that differs is named."""
+    """A folder that holds a run with other settings is neither used nor overwritten; the option
+    that differs is named.
+    """
     study = study_of(tmp_path)
     sweep.run(study, cells_of(study, tmp_path), tmp_path, FakeTraining())
     training = FakeTraining()
@@ -291,7 +303,9 @@ def test_run__refuses_cells_of_another_configuration(tmp_path):
 
 
 def test_run__goes_on_after_a_failure(tmp_path, capsys):
-    """A failed cell is reported with the last line of its log, the others are trained, and the table shows the gap."""
+    """A failed cell is reported with the last line of its log, the others are trained, and the
+    table shows the gap.
+    """
     study = study_of(tmp_path)
     training = FakeTraining(failing=("temperature 0.1, seed 0", "temperature 0.1, seed 1"))
     failures = sweep.run(study, cells_of(study, tmp_path), tmp_path, training)
@@ -303,7 +317,9 @@ def test_run__goes_on_after_a_failure(tmp_path, capsys):
 
 
 def test_run__names_a_score_that_was_not_measured(tmp_path):
-    """A cell whose result lacks what the study draws is a failure that says what there is, but keeps its row."""
+    """A cell whose result lacks what the study draws is a failure that says what there is, but
+    keeps its row.
+    """
     study = study_of(tmp_path, y=["scores.knn", "scores.mlp"])
     failures = sweep.run(study, cells_of(study, tmp_path), tmp_path, FakeTraining())
     assert (
@@ -314,7 +330,9 @@ def test_run__names_a_score_that_was_not_measured(tmp_path):
 
 
 def test_run__a_stop_request_leaves_after_the_running_cell(tmp_path):
-    """After SIGTERM no further cell begins, what was finished is written, and the status is 128 + 15."""
+    """After SIGTERM no further cell begins, what was finished is written, and the status is 128 +
+    15.
+    """
     study = study_of(tmp_path)
     training = FakeTraining()
 
@@ -337,14 +355,14 @@ def test_run__a_stop_request_leaves_after_the_running_cell(tmp_path):
         {"scale": "log", "frontier": True},
         {
             "grid": {
-                "kind": {"plain": {}, "grey": {"view.gray": 1.0}},
+                "kind": {"plain": {}, "gray": {"view.gray": 1.0}},
                 "loss.temperature": [0.1, 0.5],
             },
             "lines": "kind",
         },
         {
             "grid": {
-                "kind": {"plain": {}, "grey": {"view.gray": 1.0}},
+                "kind": {"plain": {}, "gray": {"view.gray": 1.0}},
                 "loss.temperature": [0.1, 0.5],
             },
             "x": "kind",
@@ -358,7 +376,9 @@ def test_run__a_stop_request_leaves_after_the_running_cell(tmp_path):
     ids=["frontier", "lines", "names", "panels"],
 )
 def test_draw_study__draws_every_kind(tmp_path, changes):
-    """Numbers, names, lines, panels, several scores and the frontier: each gives a picture, also where cells are missing."""
+    """Numbers, names, lines, panels, several scores and the frontier: each gives a picture, also
+    where cells are missing.
+    """
     study = study_of(tmp_path, **changes)
     cells = cells_of(study, tmp_path)
     sweep.run(study, cells, tmp_path, FakeTraining(failing=(cells[0].name, cells[1].name)))
@@ -366,7 +386,7 @@ def test_draw_study__draws_every_kind(tmp_path, changes):
 
 
 def test_pareto_frontier__is_what_nothing_beats():
-    """Equal to a comparison of all pairs, with ties and doubles, in the order of the first value."""
+    """Equal to a comparison of all pairs, with ties and doubles, in the order of the first value."""  # noqa: E501
     generator = np.random.default_rng(0)
     for size in (0, 1, 2, 5, 40):
         for _ in range(50):
@@ -427,7 +447,9 @@ def arguments(folder, files, **more):
 
 
 def test_sweep__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
-    """A missing data file, an unknown option and an unknown study end with status 2 before anything is trained."""
+    """A missing data file, an unknown option and an unknown study end with status 2 before
+    anything is trained.
+    """
     study_of(tmp_path)
     for given, message in (
         (
@@ -444,7 +466,9 @@ def test_sweep__says_what_is_wrong_in_one_line(files, tmp_path, capsys):
 
 
 def test_sweep__examines_the_files_before_the_first_cell(files, tmp_path, capsys, caplog):
-    """Files without a common label end with status 2 and nothing trained; images that both files hold are said once, not per cell."""
+    """Files without a common label end with status 2 and nothing trained; images that both files
+    hold are reported once, not per cell.
+    """
     study_of(tmp_path)
     fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
     samples = [(image, 7 + label) for image, label in map(Squares(8).__getitem__, range(8))]
@@ -495,11 +519,16 @@ def test_sweep__a_damaged_configuration_is_a_failed_cell(tmp_path, text):
 
 
 def test_sweep__trains_for_real(files, tmp_path, capsys):
-    """Of two cells one cannot be trained: status 1, its reason, the other's row; the second time the other is not trained again."""
+    """Of two cells one cannot be trained: status 1, its reason, the other's row; the second time
+    the other is not trained again.
+    """
     places = {"small": {"train.batch_size": 32}, "too much": {"train.batch_size": 97}}
     study_of(tmp_path, grid={"batch": places}, x="batch", seeds=[0])
     assert sweep.main(arguments(tmp_path, files)) == 1
-    wanted = "failed: batch too much, seed 0: status 2: simclr: train.batch_size: the training file has fewer than 97 images"
+    wanted = (
+        "failed: batch too much, seed 0: status 2: simclr: train.batch_size: the loader yields no "
+        "batches, because the training file has fewer than 97 images"
+    )
     assert wanted in capsys.readouterr().err
     ((place, seed, knn),) = [row[:3] for row in rows_of(tmp_path / "out")[1:]]
     result = json.loads(
@@ -515,7 +544,9 @@ def test_sweep__trains_for_real(files, tmp_path, capsys):
 def test_sweep__ctrl_c_stops_the_cell_politely_and_the_same_command_resumes_it(
     files, tmp_path, capsys
 ):
-    """SIGINT ends the sweep with 130, the cell with a checkpoint; the next sweep trains the remaining steps, each once."""
+    """SIGINT ends the sweep with 130, the cell with a checkpoint; the next sweep trains the
+    remaining steps, each once.
+    """
     study_of(
         tmp_path,
         grid={"loss.temperature": [0.5]},
@@ -548,7 +579,9 @@ def test_sweep__ctrl_c_stops_the_cell_politely_and_the_same_command_resumes_it(
 
 @pytest.mark.parametrize("name", study_names())
 def test_study__every_cell_is_accepted_by_its_program(name, tmp_path):
-    """Each study's cells parse with its own recipes, and with the ones for CPUs that its comment names."""
+    """Each study's cells parse with its own recipes, and with the ones for CPUs that its comment
+    names.
+    """
     study = read_study(name)
     head = comments_of(name)
     bases = [
@@ -565,7 +598,9 @@ def test_study__every_cell_is_accepted_by_its_program(name, tmp_path):
 
 @pytest.mark.parametrize("name", study_names())
 def test_study__opens_with_its_command_and_its_cost(name):
-    """The first line is the command; then come the source, the cost with the right number of runs, the result and the CPU recipe."""
+    """The first line is the command; then come the source, the cost with the right number of runs,
+    the result and the CPU recipe.
+    """
     head, study = comments_of(name), read_study(name)
     assert head[0] == f"# ffcv-ssl sweep {name} --data.train=train.beton --data.val=val.beton"
     assert head[1].startswith("# reproduces: ")

@@ -180,7 +180,9 @@ PAIRS = list(zip(IMAGES, LABELS, strict=True))
     ids=["read", "list", "array"],
 )
 def test_indexed__selects_from_any_dataset(attributes):
-    """Labels come from `targets` or from the samples; classes and fraction are those of the named sources."""
+    """Labels come from `targets` or from the samples; classes and fraction are those of the named
+    sources.
+    """
     source = indexed(
         Dataset(PAIRS, classes=NAMES, **attributes), classes=["cat", "bee"], fraction=0.5, seed=1
     )
@@ -208,7 +210,9 @@ DICTS = [{"image": image, "label": int(label), "caption": "…"} for image, labe
 
 
 class Table(Dataset):
-    """Rows that are dicts, with the columns and features of Hugging Face's datasets; rows are not read for labels."""
+    """Rows that are dicts, with the columns and features of Hugging Face's datasets; rows are not
+    read for labels.
+    """
 
     column_names = ("image", "label", "caption")
 

@@ -42,7 +42,9 @@ def check(source, order=range(4)):
 
 
 def test_cifar__reads_folder_and_archive(layout, tmp_path):
-    """The archive, the extracted folder and the folder that holds either give the same images, rows and channels in place."""
+    """The archive, the extracted folder and the folder that holds either give the same images,
+    rows and channels in place.
+    """
     files = files_of(layout)
     write_folder(tmp_path / "extracted" / layout.folder, files)
     (tmp_path / "packed").mkdir()
@@ -98,7 +100,9 @@ class Malicious:
 @pytest.mark.parametrize("function", [os.system, os.mkdir, eval, __import__, np.load, getattr])
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_cifar__runs_no_code_of_a_file(function, protocol, tmp_path):
-    """A pickle that calls anything but the array builders is refused by the name it asks for, and nothing is called."""
+    """A pickle that calls anything but the array builders is refused by the name it asks for, and
+    nothing is called.
+    """
     write_folder(tmp_path / "x", files_of(CIFAR10))
     content = {"data": Malicious(function, str(tmp_path / "made")), "labels": []}
     (tmp_path / "x" / "test_batch").write_bytes(pickle.dumps(content, protocol))

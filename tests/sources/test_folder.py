@@ -27,7 +27,9 @@ def samples(source, root):
 
 
 def test_class_folders__label_by_sorted_folder_name(tmp_path):
-    """Classes and their files come sorted; nested files count, other files and hidden ones do not; extensions have any case."""
+    """Classes and their files come sorted; nested files count, other files and hidden ones do not;
+    extensions have any case.
+    """
     make_files(
         tmp_path,
         "cat/b.JPEG",
@@ -51,7 +53,9 @@ def test_class_folders__label_by_sorted_folder_name(tmp_path):
 
 
 def test_class_folders__take_listed_classes_in_their_order(tmp_path):
-    """Only the listed folders are read, and labelled by the order of the list; the others are named."""
+    """Only the listed folders are read, and labeled by the order of the list; the others are
+    named.
+    """
     make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg", ".net/4.jpg")
     (tmp_path / "empty").mkdir()
     source = class_folders(str(tmp_path), ["c", "a"])
@@ -65,7 +69,9 @@ def test_class_folders__take_listed_classes_in_their_order(tmp_path):
 
 @pytest.mark.parametrize("there", [True, False], ids=["empty folder", "no folder"])
 def test_class_folders__listed_but_without_images_keep_their_labels(there, tmp_path):
-    """A validation folder that lacks a class has the labels of the training folder, and a warning names the class."""
+    """A validation folder that lacks a class has the labels of the training folder, and a warning
+    names the class.
+    """
     make_files(tmp_path, "val/banana/1.jpg", "val/cherry/2.jpg")
     (tmp_path / "classes.txt").write_text("apple\nbanana\ncherry\n")
     if there:
@@ -82,7 +88,9 @@ def test_class_folders__listed_but_without_images_keep_their_labels(there, tmp_p
 
 
 def test_class_folders__refuse_lists_of_other_classes(tmp_path):
-    """A list of which nothing is there, or a class in another spelling, is a mistake; both spellings are named."""
+    """A list of which nothing is there, or a class in another spelling, is a mistake; both
+    spellings are named.
+    """
     make_files(tmp_path, "Apple/1.jpg", "cafe\u0301/2.jpg", "pear/3.jpg")
     with pytest.raises(
         SourceError, match=r"none of the 2 listed classes is there: dog, cat\. It has 3: Apple, caf"
@@ -97,11 +105,13 @@ def test_class_folders__refuse_lists_of_other_classes(tmp_path):
 
 
 def test_class_folders__refuse_empty_classes(tmp_path):
-    """Without a list a class without images is named, not dropped: it would shift labels. What it holds is said."""
+    """Without a list a class without images is named, not dropped: it would shift labels. What it
+    holds is reported.
+    """
     make_files(tmp_path, "a/1.jpg", "b/readme.txt", "c/2.jpg")
     with pytest.raises(
         SourceError,
-        match=r"class folders without images: b\. .*--data\.classes=FILE.*1 file that is not an image \(1 \.txt\)",
+        match=r"class folders without images: b\. .*--data\.classes=FILE.*1 file that is not an image \(1 \.txt\)",  # noqa: E501
     ):
         class_folders(str(tmp_path))
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")
@@ -113,12 +123,12 @@ def test_class_folders__refuse_empty_classes(tmp_path):
 
 
 def test_class_folders__without_any_image_are_refused(tmp_path):
-    """Also where a list keeps the classes; what the folders hold is said."""
+    """Also where a list keeps the classes; what the folders hold is reported."""
     make_files(tmp_path, "root/a/1.txt", "root/b/2.txt")
     (tmp_path / "classes.txt").write_text("a\nb\n")
     with pytest.raises(
         SourceError,
-        match=r"no samples of the listed classes\. Ignored: 2 files that are not images \(2 \.txt\)",
+        match=r"no samples of the listed classes\. Ignored: 2 files that are not images \(2 \.txt\)",  # noqa: E501
     ):
         open_source(
             SourceConfig(path=str(tmp_path / "root"), classes=str(tmp_path / "classes.txt"))
@@ -130,7 +140,9 @@ def test_class_folders__without_any_image_are_refused(tmp_path):
     [("train", "val"), ("Train", "Test"), ("training", "validation", "testing"), ("train",)],
 )
 def test_class_folders__refuse_splits_with_the_commands_to_run(splits, tmp_path):
-    """A root that holds nothing but splits is not two classes; each split has its command, which runs."""
+    """A root that holds nothing but splits is not two classes; each split has its command, which
+    runs.
+    """
     make_files(
         tmp_path,
         *(f"{split}/{name}/1.jpg" for split in splits for name in ("a", "b")),
@@ -150,7 +162,9 @@ def test_class_folders__refuse_splits_with_the_commands_to_run(splits, tmp_path)
 
 
 def test_class_folders__take_splits_that_are_listed_as_classes(tmp_path):
-    """A class list says that they are classes; splits without class folders are named as flat ones."""
+    """A class list says that they are classes; splits without class folders are named as flat
+    ones.
+    """
     make_files(tmp_path, "a b/train/1.jpg", "a b/test/2.jpg")
     assert len(class_folders(str(tmp_path / "a b"), ["train", "test"])) == 2
     with pytest.raises(
@@ -195,8 +209,8 @@ def test_names_and_order__are_the_same_in_every_locale(tmp_path):
     ]
     for run in runs:
         assert run.stdout.splitlines() == [
-            r"['caf\xe9', '\u65e5\u672c', '\udce9'] [0, 0, 1, 2] b'\xe6\x97\xa5.jpg \x80.jpg 2.jpg 3.jpg'",
-            r"['\u65e5\u672c', '\udce9', 'caf\xe9'] [0, 1, 2, 2] b'2.jpg 3.jpg \xe6\x97\xa5.jpg \x80.jpg'",
+            r"['caf\xe9', '\u65e5\u672c', '\udce9'] [0, 0, 1, 2] b'\xe6\x97\xa5.jpg \x80.jpg 2.jpg 3.jpg'",  # noqa: E501
+            r"['\u65e5\u672c', '\udce9', 'caf\xe9'] [0, 1, 2, 2] b'2.jpg 3.jpg \xe6\x97\xa5.jpg \x80.jpg'",  # noqa: E501
         ]
 
 
@@ -230,7 +244,9 @@ def test_flat_folder__without_images_is_refused(tmp_path):
 
 
 def test_image_files__follow_links_but_not_in_circles(tmp_path):
-    """Linked folders count under their own names, a link to a folder above is ignored, a broken link is kept to fail aloud."""
+    """Linked folders count under their own names, a link to a folder above is ignored, a broken
+    link is kept to fail aloud.
+    """
     make_files(tmp_path, "real/1.jpg", "real/sub/2.jpg")
     (tmp_path / "linked").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "sub" / "up").symlink_to(tmp_path / "real")
@@ -255,7 +271,9 @@ def test_image_files__take_any_name(tmp_path):
 
 
 def test_folders__are_absolute_and_pickle(tmp_path, monkeypatch):
-    """Paths stay valid when the working directory changes, and a source travels to spawned workers without repeating its root."""
+    """Paths stay valid when the working directory changes, and a source travels to spawned workers
+    without repeating its root.
+    """
     make_files(tmp_path, *(f"data/a/{number}.jpg" for number in range(50)))
     monkeypatch.chdir(tmp_path)
     source = class_folders("data")

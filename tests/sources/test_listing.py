@@ -53,12 +53,14 @@ def test_files__without_a_known_extension_are_tried_by_content(tmp_path):
     assert found.others == {".txt": 2, "without extension": 1, ".dat": 1, ".tga": 1}
     assert found.lines() == [
         "ignored: 5 files that are not images (2 .txt, 1 .dat, 1 .tga, 1 without extension)",
-        "6 files recognized by their content (2 without extension, 1 .1, 1 .dat, 1 .jpg_large, 1 .tga)",
+        "6 files recognized by their content (2 without extension, 1 .1, 1 .dat, 1 .jpg_large, 1 .tga)",  # noqa: E501
     ]
 
 
 def test_files__named_as_something_else_are_no_images(tmp_path):
-    """Raw photos, slides, thumbnails, backups and torn downloads begin as images do, and are ignored."""
+    """Raw photos, slides, thumbnails, backups and torn downloads begin as images do, and are
+    ignored.
+    """
     contents = {
         "a.nef": TIFF,
         "b.dng": TIFF,
@@ -98,14 +100,16 @@ def test_files__of_missing_plugins_are_counted_with_what_to_install(tmp_path, no
 
 
 SYSTEM = [
-    "@eaDir/a.jpg", "__MACOSX/x/._a.jpg", ".ipynb_checkpoints/a.jpg", "lost+found/a.jpg", "$RECYCLE.BIN/a.jpg",
+    "@eaDir/a.jpg", "__MACOSX/x/._a.jpg", ".ipynb_checkpoints/a.jpg", "lost+found/a.jpg", "$RECYCLE.BIN/a.jpg",  # noqa: E501
     "System Volume Information/a.jpg", "#recycle/a.jpg", ".Trash-1000/a.jpg", "__pycache__/a.jpg",
     "._b.jpg", "Thumbs.db", "THUMBS.DB.jpg/Thumbs.db", ".DS_Store", "desktop.ini", ".hidden.jpg",
 ]  # fmt: skip
 
 
 def test_system_files__are_left_out_at_every_level_and_counted(tmp_path):
-    """What servers, archives and file managers leave is no class and no image, below the root and below a class."""
+    """What servers, archives and file managers leave is no class and no image, below the root and
+    below a class.
+    """
     make_files(tmp_path, "a/1.jpg", "b/2.jpg", "b/deep/3.jpg", *SYSTEM[:9])
     make_files(tmp_path, *(f"{folder}/{name}" for folder in ("a", "b/deep") for name in SYSTEM))
     source = class_folders(str(tmp_path))
@@ -134,7 +138,7 @@ def test_system_folders__are_not_opened(tmp_path, monkeypatch):
 
 
 def test_folders__that_cannot_be_read_are_errors(tmp_path, monkeypatch):
-    """Nothing below them would be said to be missing."""
+    """Nothing below them would be reported to be missing."""
     make_files(tmp_path, "a/1.jpg", "a/locked/x.jpg")
     scandir = os.scandir
 
@@ -151,7 +155,9 @@ def test_folders__that_cannot_be_read_are_errors(tmp_path, monkeypatch):
 
 
 def test_links__in_circles_are_counted(tmp_path):
-    """A link to itself is no folder and no image unless its name says so; a link to a folder above is said."""
+    """A link to itself is no folder and no image unless its name says so; a link to a folder above
+    is reported.
+    """
     make_files(tmp_path, "a/1.jpg", "a/b/2.jpg")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "self").symlink_to("self")

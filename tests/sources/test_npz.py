@@ -57,7 +57,7 @@ def test_npz__split_names_go_first(tmp_path):
 
 
 def test_npz__without_labels_gives_images_alone(tmp_path):
-    """Labels are optional; grey images may lack their channel axis; compressed files read too."""
+    """Labels are optional; gray images may lack their channel axis; compressed files read too."""
     for images in (IMAGES, IMAGES[:, :, :, :1], IMAGES[:, :, :, 0]):
         np.savez_compressed(tmp_path / "a.npz", images=images)
         source = npz_arrays(str(tmp_path / "a.npz"), "train")
@@ -114,7 +114,9 @@ def test_npz__refuses_other_files(tmp_path):
 
 
 def with_zip_header(path, offset, value):
-    """Set 2 bytes at an offset of the first entry of the directory of a zip file, and 2 before in its local header."""
+    """Set 2 bytes at an offset of the first entry of the directory of a zip file, and 2 before in
+    its local header.
+    """
     data = bytearray(path.read_bytes())
     directory = data.index(b"PK\1\2")
     data[directory + offset : directory + offset + 2] = value.to_bytes(2, "little")
@@ -127,7 +129,9 @@ def with_zip_header(path, offset, value):
     [(10, 97, "compression"), (8, 1, "encrypted"), (10, 99, "compression")],
 )
 def test_npz__refuses_zip_files_that_python_cannot_read(offset, value, message, tmp_path):
-    """Another zip method and encryption raise NotImplementedError and RuntimeError in zipfile; here, what all do."""
+    """Another zip method and encryption raise NotImplementedError and RuntimeError in zipfile;
+    here, what all do.
+    """
     save(tmp_path / "a.npz", images=IMAGES)
     with_zip_header(tmp_path / "a.npz", offset, value)
     with pytest.raises(

@@ -15,7 +15,9 @@ def images_of(source):
 
 
 def test_class_list__is_one_name_per_line(tmp_path):
-    """Empty lines and blanks around names are ignored; names may hold blanks; a byte order mark is no part of the first."""
+    """Empty lines and blanks around names are ignored; names may hold blanks; a byte order mark is
+    no part of the first.
+    """
     path = tmp_path / "classes.txt"
     path.write_bytes("\ufeffn01\n\n  great white shark \r\nn02".encode())
     assert read_class_list(str(path)) == ["n01", "great white shark", "n02"]
@@ -52,7 +54,9 @@ def test_class_list__must_exist(tmp_path):
 
 
 def test_select_classes__relabels_by_the_order_of_the_list():
-    """Only samples of the listed classes stay, in the order of the dataset, with labels 0, 1, … in the order of the list."""
+    """Only samples of the listed classes stay, in the order of the dataset, with labels 0, 1, … in
+    the order of the list.
+    """
     source = select_classes(SOURCE, ["cat", "ant"])
     assert source.class_names == ["cat", "ant"]
     assert images_of(source) == np.flatnonzero((LABELS == 0) | (LABELS == 2)).tolist()
@@ -62,7 +66,9 @@ def test_select_classes__relabels_by_the_order_of_the_list():
 
 
 def test_select_classes__keeps_the_labels_of_absent_classes():
-    """A listed class that the dataset lacks keeps its label; a warning names it and what is not listed."""
+    """A listed class that the dataset lacks keeps its label; a warning names it and what is not
+    listed.
+    """
     with pytest.warns(
         UserWarning, match=r"1 of 3 .* cow \(label 1\)\. Classes that are not listed: bee, dog\."
     ) as caught:
@@ -107,7 +113,9 @@ def test_fraction__is_taken_of_each_class(fraction, counts):
 
 
 def test_fraction__depends_on_the_seed_alone():
-    """The same seed gives the same samples, another seed others, a smaller fraction a part of them, 1 everything."""
+    """The same seed gives the same samples, another seed others, a smaller fraction a part of
+    them, 1 everything.
+    """
     assert images_of(select_fraction(SOURCE, 0.3, 5)) == images_of(select_fraction(SOURCE, 0.3, 5))
     assert images_of(select_fraction(SOURCE, 0.3, 5)) != images_of(select_fraction(SOURCE, 0.3, 6))
     assert set(images_of(select_fraction(SOURCE, 0.1, 5))) < set(

@@ -30,7 +30,7 @@ def root(tmp_path):
 
 
 def test_train__labels_by_sorted_wordnet_id(root):
-    """The folders' images, labelled as an image folder would; boxes are ignored."""
+    """The folders' images, labeled as an image folder would; boxes are ignored."""
     source = tiny_imagenet(str(root), "train")
     assert source.class_names == ["n01", "n02", "n03"]
     assert [
@@ -52,7 +52,9 @@ def test_train__labels_by_sorted_wordnet_id(root):
 
 
 def test_validation__labels_come_from_the_annotations(root):
-    """Each validation image has the label that the text file gives it, whatever the order of its lines."""
+    """Each validation image has the label that the text file gives it, whatever the order of its
+    lines.
+    """
     source = tiny_imagenet(str(root.parent), "test")
     assert [source[index][1] for index in range(4)] == [1, 2, 2, 0]
     assert [source[index][0][-10:] for index in range(4)] == [
@@ -107,7 +109,9 @@ def test_validation__refuses_other_layouts(root, damage, message):
 
 @pytest.mark.filterwarnings("ignore")
 def test_train__refuses_missing_classes(root):
-    """A class of wnids.txt without a folder, or without images in it, is an error: the folder is not whole."""
+    """A class of wnids.txt without a folder, or without images in it, is an error: the folder is
+    not whole.
+    """
     (root / "train" / "n01" / "images" / "n01_0.JPEG").unlink()
     (root / "train" / "n01" / "images" / "n01_1.JPEG").unlink()
     (root / "wnids.txt").write_text("n01\nn02\nn03\nn04\n")

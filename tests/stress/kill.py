@@ -49,7 +49,7 @@ TRAINING = "training"
 KILLS_PER_RUN = 3  # before a training may finish
 TRAIN = [
     "train", "--method=simclr", "--config-file=simclr_cpu", "--train.epochs=4",
-    "--train.batch_size=20", "--train.threads=1", "--train.checkpoint_minutes=0", "--train.resume=1",
+    "--train.batch_size=20", "--train.threads=1", "--train.checkpoint_minutes=0", "--train.resume=1",  # noqa: E501
     "--model.width=4", "--data.workers=1", "--eval.times=2", "--eval.linear_epochs=2",
     "--log.every=1", "--log.tensorboard=0",
 ]  # fmt: skip

@@ -74,7 +74,7 @@ def run(seed: int, count: int, jobs: int) -> dict:
             **os.environ,
             VARIABLE: str(build(Path(folder))),
             "LD_PRELOAD": " ".join(libraries),
-            "ASAN_OPTIONS": "detect_leaks=0:handle_segv=1:abort_on_error=1:allocator_may_return_null=1",
+            "ASAN_OPTIONS": "detect_leaks=0:handle_segv=1:abort_on_error=1:allocator_may_return_null=1",  # noqa: E501
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:abort_on_error=1",
             "FFCV_SSL_DECODER": "native",
             "PYTHONMALLOC": "malloc",

@@ -4,7 +4,9 @@ import json
 
 
 def test_bench__measures_reports_and_draws(run, tmp_path):
-    """A small run prints a table per workload, keeps absent peers in it, and writes JSON and chart."""
+    """A small run prints a table per workload, keeps absent peers in it, and writes JSON and
+    chart.
+    """
     out = tmp_path / "results" / "bench.json"
     options = ("--data.images=4", "--data.patch_images=6", "--run.workloads=crop1,emp20")
     options += ("--run.repeats=2", "--run.workers=1", "--run.epoch_images=101", "--run.epoch_s=100")
@@ -48,7 +50,9 @@ def test_bench__measures_reports_and_draws(run, tmp_path):
 
 
 def test_bench__takes_a_file(run, tmp_path, shapes_files):
-    """A .beton of raw images is measured as it is, without plain decode; a second run may keep what the first one measured."""
+    """A .beton of raw images is measured as it is, without plain decode; a second run may keep
+    what the first one measured.
+    """
     out = tmp_path / "bench.json"
     train, _ = shapes_files
     options = (

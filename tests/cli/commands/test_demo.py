@@ -86,7 +86,9 @@ def test_demo__takes_a_folder(run, tmp_path):
 
 
 def test_train_at_once__reports_the_run_that_fails(tmp_path, shapes_files):
-    """A run that fails ends all of them, with the last line of its log; what an earlier run left is gone."""
+    """A run that fails ends all of them, with the last line of its log; what an earlier run left
+    is gone.
+    """
     configs, folders = {}, {}
     for method in TRAINED:
         demo = DemoConfig(out=str(tmp_path), minutes=60, workers=0)

@@ -53,7 +53,9 @@ def test_train__asks_for_a_method(run):
 
 
 def test_train__help_of_a_method(run):
-    """--help with a method lists that recipe's options; its program bears its name and says something of its own."""
+    """--help with a method lists that recipe's options; its program bears its name and says
+    something of its own.
+    """
     helps = {}
     for method in METHODS:
         outcome = run("train", f"--method={method}", "--help")
@@ -76,7 +78,7 @@ def test_train__runs_the_recipe(run, tmp_path, shapes_files):
     """A config file that names its method, with flags for the rest, trains and leaves a result."""
     config = tmp_path / "tiny.yaml"
     config.write_text(
-        "method: simclr\nmodel: {normalization: half}\noptim: {name: sgd, lr: 0.1}\nloss: {hidden: 8, out: 4}\n"
+        "method: simclr\nmodel: {normalization: half}\noptim: {name: sgd, lr: 0.1}\nloss: {hidden: 8, out: 4}\n"  # noqa: E501
         "log: {tensorboard: false, progress: false}\n"
     )
     train, val = shapes_files
@@ -97,7 +99,9 @@ def test_train__runs_the_recipe(run, tmp_path, shapes_files):
 
 
 def test_recipe_name__stands_for_its_file():
-    """A bare name that is no file is looked up among the installed recipes; others are an error that names the file."""
+    """A bare name that is no file is looked up among the installed recipes; others are an error
+    that names the file.
+    """
     assert {"simclr_cifar10", "emp_ssl_cifar10", "simclr_cpu", "emp_ssl_cpu"} <= set(recipe_names())
     assert load_mapping("simclr_cifar10")["method"] == "simclr"
     with pytest.raises(ConfigError, match="simclr_cifar11"):

@@ -219,7 +219,7 @@ def test_config_file__sets_values_and_flags_win(tmp_path):
     """A file overrides the defaults, a later file an earlier one, a flag both."""
     first = config_file(
         tmp_path,
-        "data: {kind: archive, fraction: 0.5}\nrun:\n  workers: 4\n  resume: false\n  max_resolution: null\n",
+        "data: {kind: archive, fraction: 0.5}\nrun:\n  workers: 4\n  resume: false\n  max_resolution: null\n",  # noqa: E501
     )
     second = config_file(tmp_path, "run.workers: 5\n", "second.yaml")
     configs = parsed(first, second, "--data.fraction=0.25")
@@ -308,7 +308,9 @@ def test_print_config__shows_every_value():
 
 
 def test_help__names_meaning_choices_and_default(capsys):
-    """--help prints each option with what it takes, means and defaults to, by section, and exits 0."""
+    """--help prints each option with what it takes, means and defaults to, by section, and exits
+    0.
+    """
     with pytest.raises(SystemExit) as caught:
         parse("info", {"file": FileConfig} | SECTIONS, ["--help", "--bogus"], "Shows a file.")
     text = capsys.readouterr().out
@@ -329,7 +331,7 @@ def test_help__names_meaning_choices_and_default(capsys):
 
 
 def test_help__lines_fit_the_terminal(capsys, monkeypatch):
-    """No line of the help is wider than the terminal, except a flag that has no blank to break at."""
+    """No line of the help is wider than the terminal, except a flag that has no blank to break at."""  # noqa: E501
     monkeypatch.setenv("COLUMNS", "60")
     with pytest.raises(SystemExit):
         parse("x", SECTIONS, ["--help"])

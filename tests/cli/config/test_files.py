@@ -61,7 +61,7 @@ def test_write__takes_a_config_file(run, tmp_path, image_folder):
     """The same conversion from a YAML file, a flag overriding it."""
     out, config = tmp_path / "out.beton", tmp_path / "write.yaml"
     config.write_text(
-        f"data: {{path: {image_folder}, out: {out}}}\nimage: {{write_mode: raw}}\nwrite: {{workers: 0}}\n"
+        f"data: {{path: {image_folder}, out: {out}}}\nimage: {{write_mode: raw}}\nwrite: {{workers: 0}}\n"  # noqa: E501
     )
     assert run("write", f"--config-file={config}", "--image.write_mode=jpg").status == 0
     with Reader(out) as reader:
@@ -123,7 +123,9 @@ def test_write__skips_on_request(run, tmp_path, image_folder):
 
 
 def test_write__names_the_classes_and_the_ignored_files(run, tmp_path, image_folder):
-    """The summary names the first classes, and counts what is no image, hidden, or recognized by its content."""
+    """The summary names the first classes, and counts what is no image, hidden, or recognized by
+    its content.
+    """
     folder = tmp_path / "images"
     shutil.copytree(image_folder, folder)
     for number in range(5):
@@ -146,7 +148,9 @@ def test_write__names_the_classes_and_the_ignored_files(run, tmp_path, image_fol
 
 
 def test_write__validation_with_the_classes_of_training(run, tmp_path, image_folder):
-    """A class that the folder lacks keeps its label; classes of two splits in one folder are refused with what to run."""
+    """A class that the folder lacks keeps its label; classes of two splits in one folder are
+    refused with what to run.
+    """
     (tmp_path / "classes.txt").write_text("ant\ncat\ndog\n")
     with pytest.warns(UserWarning, match=r"ant \(label 0\)"):
         outcome, out = written(
@@ -191,7 +195,9 @@ def test_info__shows_fields_sizes_and_origin(run, tmp_path, image_folder):
 
 
 def test_info__of_one_resolution_and_other_fields(run, tmp_path):
-    """Raw images of one size, floats, arrays and bytes are described, and many class names cut short."""
+    """Raw images of one size, floats, arrays and bytes are described, and many class names cut
+    short.
+    """
     path = tmp_path / "mixed.beton"
     image = np.zeros((7, 9, 3), np.uint8)
     fields = {
@@ -255,7 +261,9 @@ def test_files__that_are_none_are_bad_input(run, tmp_path, command):
 
 
 def test_seal__adds_checksums_once(run, tmp_path, image_folder):
-    """A file without block is sealed, info and verify say so; the second time there is nothing to do."""
+    """A file without block is sealed, info and verify say so; the second time there is nothing to
+    do.
+    """
     _, out = written(run, tmp_path, image_folder)
     rewrite(out, without_block)
     assert "checksums         none; `ffcv-ssl seal` adds one per value" in run("info", out).out

@@ -353,7 +353,7 @@ def test_pipelines__of_one_field_on_two_devices_are_refused(devices, jpeg_file):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
-def test_device__missing_is_said(jpeg_file):
+def test_device__missing_is_reported(jpeg_file):
     """Without a GPU, the constructor raises an error."""
     with pytest.raises(PipelineError, match="torch finds no GPU"):
         Loader(jpeg_file, 2, seed=0, pipelines={"image": [ToDevice("cuda"), RandomResizedCrop(8)]})
