@@ -8,15 +8,14 @@ those of ITU-T T.81, annexes F.2 (sequential) and G.2 (progressive).
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ffcv_ssl.kernels._jit import cached_kernel, inline_driver
 
 BAD_CODE, TOO_SHORT = -1, -2  # returned by walkers in place of the number of consumed bits
 PADDING = 3  # zero bytes that callers append to the data, for the 16-bit window
 
 # Compiled code mixes int and np.int64: the scalars return Any.
-_walker = njit(nogil=True, error_model="numpy")
-_scalar = njit(nogil=True, error_model="numpy", inline="always")
 
 
 def code_table(counts: bytes, symbols: bytes) -> NDArray[np.uint16]:
@@ -55,7 +54,7 @@ def code_table(counts: bytes, symbols: bytes) -> NDArray[np.uint16]:
     return table
 
 
-@_scalar
+@inline_driver
 def _entry(data: NDArray[np.uint8], position: np.int64, table: NDArray[np.uint16]) -> Any:
     """Return the table entry for the 16 bits at a bit position."""
     first = position >> 3
@@ -65,7 +64,7 @@ def _entry(data: NDArray[np.uint8], position: np.int64, table: NDArray[np.uint16
     return np.int64(table[(window >> (8 - (position & 7))) & 0xFFFF])
 
 
-@_scalar
+@inline_driver
 def _bits(data: NDArray[np.uint8], position: np.int64, count: int) -> Any:
     """Return the `count` bits (at most 16) at a bit position as an integer."""
     first = position >> 3
@@ -75,7 +74,7 @@ def _bits(data: NDArray[np.uint8], position: np.int64, count: int) -> Any:
     return (window >> (24 - (position & 7) - count)) & ((np.int64(1) << count) - 1)
 
 
-@_walker
+@cached_kernel
 def walk_sequential(
     data: NDArray[np.uint8],
     num_bits: int,
@@ -123,7 +122,7 @@ def walk_sequential(
     return position
 
 
-@_walker
+@cached_kernel
 def walk_dc_first(
     data: NDArray[np.uint8], num_bits: int, num_mcus: int, dc_tables: NDArray[np.uint16]
 ) -> int | np.int64:
@@ -143,7 +142,7 @@ def walk_dc_first(
     return position
 
 
-@_walker
+@cached_kernel
 def walk_ac_first(
     data: NDArray[np.uint8],
     num_bits: int,
@@ -199,7 +198,7 @@ def walk_ac_first(
     return position
 
 
-@_walker
+@cached_kernel
 def walk_ac_refinement(
     data: NDArray[np.uint8],
     num_bits: int,

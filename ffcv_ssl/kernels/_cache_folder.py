@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 COMPILED_FILES = (  # every file that contains compiled code
     "kernels/**/*.py",
     "codecs/_call.py",
+    "codecs/entropy.py",
     "codecs/slices.py",
     "loader/render/chunk.py",
 )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ffcv_ssl.beton.reader import BetonReader
 from ffcv_ssl.codecs.decode import decode_box, decode_jpeg
 from ffcv_ssl.codecs.jpeg import inspect_jpeg
-from ffcv_ssl.codecs.limits import check_pixels
+from ffcv_ssl.codecs.limits import check_pixels, max_pixels
 from ffcv_ssl.errors import FfcvSslError, ImageError, PipelineError, SampleError
 from ffcv_ssl.fields.image import MODE_RAW
 from ffcv_ssl.loader.render.boxes import DENOMINATOR, HEIGHT, WIDTH, whole_box
@@ -64,7 +64,7 @@ class ImageDecoder:
         self.images = stored_images(reader, field, cache)
         self.sizes, self.modes = self.images.sizes, self.images.modes
         self.memory = ThreadMemory(self.images.decode != 0)
-        self._is_huge = self.sizes.prod(axis=1) > HUGE_PIXELS
+        self._is_huge = self.sizes.prod(axis=1) > min(HUGE_PIXELS, max_pixels())
         # Without these C functions, Python decodes all samples.
         has_checksums = len(self.images.checksums) > 0
         self._can_compile = bool(self.images.pread and (self.images.crc32 or not has_checksums))

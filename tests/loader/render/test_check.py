@@ -213,6 +213,26 @@ def test_limit__is_one_option(jpeg_file, monkeypatch):
         limits.max_pixels()
 
 
+def test_limit_below_huge_images__holds_before_memory_is_taken(tmp_path, monkeypatch):
+    """An image above a lowered limit is refused before there is memory for its pixels."""
+    fields = {"image": RGBImageField(write_mode="jpg"), "label": IntField()}
+    path = write(tmp_path / "wide.beton", fields, [(np.zeros((200, 900, 3), np.uint8), 0)])
+    monkeypatch.setenv(limits.VARIABLE, "100000")
+    asked = []
+    original = decode.ThreadMemory.buffer
+    monkeypatch.setattr(
+        decode.ThreadMemory,
+        "buffer",
+        lambda self, name, size: asked.append(size) or original(self, name, size),
+    )
+    with (
+        Loader(path, pipelines={"image": SMALL_VIEW}, **OPTIONS) as loader,
+        pytest.raises(SampleError, match="FFCV_SSL_MAX_PIXELS"),
+    ):
+        list(loader)
+    assert max(asked, default=0) < 3 * 200 * 900
+
+
 def test_no_memory__is_an_error_of_the_sample(jpeg_file, monkeypatch):
     """MemoryError in a worker thread names the largest image of its chunk; `on_error` applies."""
     original = decode.ThreadMemory.buffer
