@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ffcv_ssl.codecs._call import call
-from ffcv_ssl.kernels._jit import per_sample, scalar
+from ffcv_ssl.kernels._jit import cached_kernel, inline
 
 Integer = int | np.int64
 
@@ -26,13 +26,13 @@ MIN_ROWS = 2  # rows of MCUs, above and below together, that a cut must save
 BLOCK = 64  # bytes that one vectorized test searches for a marker
 
 
-@scalar
+@inline
 def _word(data: NDArray[np.uint8], offset: Integer) -> Any:
     """Return a big-endian 16-bit number."""
     return (np.int64(data[offset]) << 8) | np.int64(data[offset + 1])
 
 
-@scalar
+@inline
 def _next_marker(data: NDArray[np.uint8], offset: Integer) -> Integer:
     """Return the offset of the next 0xFF that starts a marker, or one near the end of `data`.
 
@@ -56,7 +56,7 @@ def _next_marker(data: NDArray[np.uint8], offset: Integer) -> Integer:
     return offset
 
 
-@scalar
+@inline
 def _copy(source: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Copy bytes.
 
@@ -66,7 +66,7 @@ def _copy(source: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         out[i] = source[i]
 
 
-@per_sample
+@cached_kernel
 def layout(data: NDArray[np.uint8]) -> Any:
     """Find where a JPEG can be cut.
 
@@ -107,7 +107,7 @@ def layout(data: NDArray[np.uint8]) -> Any:
     return np.int64(0), np.int64(0), np.int64(0), np.int64(0)
 
 
-@scalar
+@inline
 def _rows_of_mcus(data: NDArray[np.uint8], frame: Integer, scan: Integer, interval: Integer) -> Any:
     """Return the result of `layout` for a file of one scan."""
     # Blocks in an MCU. With a single component it is one block, whatever the sampling factors.
@@ -124,7 +124,7 @@ def _rows_of_mcus(data: NDArray[np.uint8], frame: Integer, scan: Integer, interv
     return frame, scan, 8 * rows, np.int64(smallest < rows)
 
 
-@per_sample
+@cached_kernel
 def cut_rows(
     data: NDArray[np.uint8], height: int, top: int, bottom: int, out: NDArray[np.uint8]
 ) -> Any:
@@ -178,7 +178,7 @@ def cut_rows(
     return size, first_line, num_lines
 
 
-@per_sample
+@cached_kernel
 def decode_box(
     decoder: tuple[int, int],
     data: NDArray[np.uint8],

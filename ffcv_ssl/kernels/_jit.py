@@ -59,6 +59,3 @@ def _find_cache() -> Callable[[Any, Callable[..., Any]], None] | None:
 
 
 use_cache = _find_cache()
-
-# Former names, until all users are renamed.
-scalar, glue, per_sample = inline, inline_driver, cached_kernel

@@ -5,10 +5,10 @@ import ctypes
 import numpy as np
 
 from ffcv_ssl.codecs._call import call
-from ffcv_ssl.kernels._jit import per_sample
+from ffcv_ssl.kernels._jit import cached_kernel
 
 
-@per_sample
+@cached_kernel
 def find(memchr, values, wanted):
     """Return the position of a byte, found by libc."""
     address = call(memchr, values.ctypes.data, wanted, values.size)

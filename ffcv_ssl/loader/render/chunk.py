@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ffcv_ssl.codecs._call import call
 from ffcv_ssl.codecs.slices import decode_box
 from ffcv_ssl.kernels import rows as col
-from ffcv_ssl.kernels._jit import glue, per_sample, scalar
+from ffcv_ssl.kernels._jit import cached_kernel, inline, inline_driver
 from ffcv_ssl.kernels.cpu.scratch import Scratch
 from ffcv_ssl.kernels.cpu.view import render_view
 
@@ -46,7 +46,7 @@ class Workspace(NamedTuple):
     pixels: NDArray[np.uint8]  # a decoded image
 
 
-@glue
+@inline_driver
 def read_bytes(images: StoredImages, offset: int, size: int, out: NDArray[np.uint8]) -> np.int64:
     """Read `size` bytes at an offset of the file; return how many were read."""
     start = out.ctypes.data
@@ -59,7 +59,7 @@ def read_bytes(images: StoredImages, offset: int, size: int, out: NDArray[np.uin
     return done
 
 
-@glue
+@inline_driver
 def read_and_decode(
     images: StoredImages,
     workspace: Workspace,
@@ -92,7 +92,7 @@ def read_and_decode(
     return DONE if failure == 0 else NOT_DECODED
 
 
-@glue
+@inline_driver
 def decode_image(
     images: StoredImages,
     workspace: Workspace,
@@ -117,7 +117,7 @@ def decode_image(
     return status
 
 
-@glue
+@inline_driver
 def image_memory(images: StoredImages, workspace: Workspace, sample_id: int) -> NDArray[np.uint8]:
     """Return the memory into which an image is decoded."""
     offset = images.offsets[sample_id]
@@ -127,7 +127,7 @@ def image_memory(images: StoredImages, workspace: Workspace, sample_id: int) -> 
     return images.cache[offset : offset + size]
 
 
-@glue
+@inline_driver
 def render_image(
     pixels: NDArray[np.uint8],
     size: NDArray[np.int64],
@@ -152,7 +152,7 @@ def render_image(
                 render_view(image, row, lut, identity, scratch, channels_last, outs[k][i, v])
 
 
-@per_sample
+@cached_kernel
 def render_chunk(
     images: StoredImages,
     workspace: Workspace,
@@ -202,7 +202,7 @@ def render_chunk(
                 render_image(pixels, size, box[4], i, rows, formats, scratch, outs)
 
 
-@scalar
+@inline
 def copy_box(
     pixels: NDArray[np.uint8], width: int, box: NDArray[np.int64], out: NDArray[np.uint8]
 ) -> None:
@@ -215,7 +215,7 @@ def copy_box(
             target[i] = source[i]
 
 
-@per_sample
+@cached_kernel
 def decode_chunk(
     images: StoredImages,
     workspace: Workspace,

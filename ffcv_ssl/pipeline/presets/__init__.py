@@ -7,7 +7,8 @@ Resizing, jitter, grayscale and solarization match torchvision's PIL backend to 
 operation. The hue matches exact HSV. The blur matches torchvision's `GaussianBlur` on float pixels.
 """
 
-from ffcv_ssl.pipeline.presets.fixed_crops import emp_ssl, plain
+from ffcv_ssl.pipeline.presets.central_crop import plain
+from ffcv_ssl.pipeline.presets.patches import emp_ssl
 from ffcv_ssl.pipeline.presets.random_crops import (
     augmented,
     barlow_twins,

@@ -1,4 +1,4 @@
-"""Presets with crops of fixed size: the patches of EMP-SSL, and the central crop for evaluation."""
+"""The preset of EMP-SSL: many patches of each image."""
 
 from typing import Any
 
@@ -7,7 +7,6 @@ import numpy as np
 from ffcv_ssl.errors import PipelineError
 from ffcv_ssl.pipeline.augmentation import Normalize, Render, Size, augment, finish
 from ffcv_ssl.transforms import (
-    CenterCrop,
     GaussianBlur,
     MultiView,
     RandomColorJitter,
@@ -86,49 +85,3 @@ def emp_ssl(
     jitter = RandomColorJitter(0.8, 0.4, 0.4, 0.4, 0.2)
     view = augment(crop, 0.5, jitter, 0.2, GaussianBlur(0.1, kernel_size=13), 0.1)
     return finish([MultiView(view, n=n)], normalize, dtype, device, render)
-
-
-def plain(
-    size: Size = 224,
-    *,
-    ratio: float = 224 / 256,
-    normalize: Normalize = None,
-    dtype: Any = np.float32,
-    device: Any = None,
-    render: Render = "cpu",
-) -> list[Any]:
-    """Return one view without augmentation: the central square of the image, without a view axis.
-
-    Parameters
-    ----------
-    size
-        Side of the square view in pixels, or (height, width), each in 1..4096.
-    ratio
-        Side of the central square, as a fraction of the image's shorter side, in (0, 1].
-    normalize
-        None (default): views are uint8. (mean, std) on the 0..255 scale, each one number or one per
-        channel: views are normalized.
-    dtype
-        dtype of normalized views: float32 (default), float16 or bfloat16.
-    device
-        Device that receives the batch, for instance "cuda". None (default) is host memory.
-    render
-        "cpu" (default): the CPU renders the views. "gpu": `device` renders them; it must be a CUDA
-        device.
-
-    Returns
-    -------
-    list
-        A pipeline; the field becomes (B, 3, height, width).
-
-    Raises
-    ------
-    PipelineError
-        If a value is out of range.
-
-    Examples
-    --------
-    >>> from ffcv_ssl import views
-    >>> pipelines = {"image": views.plain(224)}
-    """
-    return finish([CenterCrop(size, ratio=ratio)], normalize, dtype, device, render)
